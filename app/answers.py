@@ -1,0 +1,208 @@
+"""Answers, kept: one that passed the contract is served again, as bytes, while what it depends on is as it was.
+
+An answer depends on its request (path, query, and the host that links may begin with) and on the catalog, and on
+nothing else. Each has a strong ETag, by which a client that has it already is told no more than that.
+"""
+
+import asyncio
+import gzip
+import hashlib
+import logging
+import math
+import time
+from collections import OrderedDict
+from functools import lru_cache
+from http import HTTPStatus
+from typing import NamedTuple
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from werkzeug.http import parse_accept_header, parse_etags
+
+from app.catalog import Catalog, Version
+from app.faults import CatalogUnavailable
+
+_log = logging.getLogger(__name__)
+
+Header = tuple[bytes, bytes]
+
+_MATTERING = {b"host", b"accept-encoding", b"if-none-match"}
+_OVERHEAD = 1000  # bytes, about, that an answer takes beside its own
+_WORTH_COMPRESSING = 1000  # bytes
+_FASTEST = 1  # of gzip's levels: on these answers it saves nearly as much as the others, in a fraction of their time
+
+# Nobody may keep an answer for another project, nor use one without asking whether it still holds.
+_FRESHNESS = [(b"cache-control", b"private, no-cache"), (b"vary", b"accept-encoding")]
+
+
+class Asked(NamedTuple):
+    """What an answer depends on in its request."""
+
+    path: bytes
+    query: bytes
+    scheme: str
+    host: bytes
+    compressed: bool
+
+
+class Answer(NamedTuple):
+    """An answer as it goes out, whole or to those who have it, and until when it may: in seconds of the clock."""
+
+    whole: list[Header]
+    unchanged: list[Header]
+    body: bytes
+    etag: str
+    until: float
+
+
+class Statistics(NamedTuple):
+    """What keeping answers did for a worker."""
+
+    hits: int
+    misses: int
+    kept: int
+    bytes: int
+
+
+class Answers:
+    """Gives kept answers in front of the application, and keeps those that it gives."""
+
+    def __init__(self, next_app: ASGIApp, catalog: Catalog, bound: int) -> None:
+        """Take how many bytes the kept answers may have in memory; with none, no answer is kept."""
+        self._next_app = next_app
+        self._catalog = catalog
+        self._bound = bound
+        self._kept: OrderedDict[Asked, Answer] = OrderedDict()
+        self._version: Version | None = None
+        self._looked = False
+        self._bytes = self._hits = self._misses = 0
+
+    @property
+    def statistics(self) -> Statistics:
+        """Count what was asked of this worker."""
+        return Statistics(self._hits, self._misses, len(self._kept), self._bytes)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a read with what is kept, or with what the application says; HEAD as GET, but for the body."""
+        if scope["type"] == "http" and scope["method"] in {"GET", "HEAD"}:
+            await self._answer(scope, receive, send)
+            return
+        await self._next_app(scope, receive, send)
+        if scope["type"] == "lifespan":
+            _log.info("answers of this worker: %s", self.statistics)
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        asked, if_none_match = _read(scope)
+        version = self._look()  # before the query: what changes after it is found by the next request
+        answer = self._find(asked)
+        if answer is None:
+            answer = await self._ask(asked, scope, receive, send)
+            if answer is None:  # a fault, or something that is no operation's answer: it is sent
+                return
+            if version is not None and version == self._version:  # else another request saw a change meanwhile
+                self._keep(asked, answer)
+        await _send(answer, if_none_match, scope["method"], send)
+
+    def _look(self) -> Version | None:
+        """Look at the catalog, and forget the answers that were made from another version of it.
+
+        One look serves all requests of a round of the event loop: they had all come in before the round began, so none
+        of them can know of a change that came after it.
+        """
+        if self._looked:
+            return self._version
+        self._looked = True
+        asyncio.get_running_loop().call_soon(self._look_again)
+        try:
+            version = self._catalog.version()
+        except CatalogUnavailable:  # the application will say so
+            version = None
+        if version is None or version != self._version:
+            self._kept.clear()
+            self._bytes = 0
+            self._version = version
+        return version
+
+    def _look_again(self) -> None:
+        self._looked = False
+
+    def _find(self, asked: Asked) -> Answer | None:
+        answer = self._kept.get(asked)
+        if answer is None or answer.until <= time.time():
+            self._misses += 1
+            return None
+        self._hits += 1
+        self._kept.move_to_end(asked)
+        return answer
+
+    async def _ask(self, asked: Asked, scope: Scope, receive: Receive, send: Send) -> Answer | None:
+        """Have the application answer. Give what passed the contract; anything else is sent on as it comes."""
+        state = scope.setdefault("state", {})
+        held: list[Message] = []
+
+        async def hold(message: Message) -> None:
+            held.append(message)
+            to_keep = "checked" in state and held[0].get("status") == HTTPStatus.OK
+            if message["type"] == "http.response.body" and not to_keep:
+                while held:
+                    await send(held.pop(0))
+
+        await self._next_app({**scope, "method": "GET"}, receive, hold)
+        if not held:
+            return None
+        start, body = held
+        return _answer(start["headers"], body["body"], compressed=asked.compressed, until=math.inf)
+
+    def _keep(self, asked: Asked, answer: Answer) -> None:
+        size = _size(asked, answer)
+        if size > self._bound:
+            return
+        self._forget(asked)
+        while self._bytes + size > self._bound:
+            self._forget(next(iter(self._kept)))  # the one that was not asked for longest
+        self._kept[asked] = answer
+        self._bytes += size
+
+    def _forget(self, asked: Asked) -> None:
+        if asked in self._kept:
+            self._bytes -= _size(asked, self._kept.pop(asked))
+
+
+def _size(asked: Asked, answer: Answer) -> int:
+    return len(answer.body) + len(asked.path) + len(asked.query) + len(asked.host) + _OVERHEAD
+
+
+def _read(scope: Scope) -> tuple[Asked, bytes]:
+    """Give what the answer to a request depends on, and which the client has already."""
+    found: dict[bytes, bytes] = {}
+    for name, value in scope["headers"]:
+        if name in _MATTERING:
+            found[name] = found[name] + b"," + value if name in found else value
+    host, compressed = found.get(b"host", b""), _takes_gzip(found.get(b"accept-encoding", b""))
+    asked = Asked(scope["raw_path"], scope["query_string"], scope["scheme"], host, compressed)
+    return asked, found.get(b"if-none-match", b"")
+
+
+@lru_cache(maxsize=256)
+def _takes_gzip(accept_encoding: bytes) -> bool:
+    return parse_accept_header(accept_encoding.decode("latin-1")).quality("gzip") > 0
+
+
+def _answer(headers: list[Header], body: bytes, *, compressed: bool, until: float) -> Answer:
+    etag = hashlib.sha256(body).hexdigest()[:32]
+    described = [header for header in headers if header[0] != b"content-length"]
+    if compressed and len(body) >= _WORTH_COMPRESSING:
+        body = gzip.compress(body, _FASTEST, mtime=0)
+        etag += "-gzip"
+        described.append((b"content-encoding", b"gzip"))
+    described.append((b"content-length", str(len(body)).encode()))
+    unchanged = [(b"etag", f'"{etag}"'.encode()), *_FRESHNESS]
+    return Answer([*unchanged, *described], unchanged, body, etag, until)
+
+
+async def _send(answer: Answer, if_none_match: bytes, method: str, send: Send) -> None:
+    if if_none_match and parse_etags(if_none_match.decode("latin-1")).contains_weak(answer.etag):
+        await send({"type": "http.response.start", "status": 304, "headers": answer.unchanged})
+        await send({"type": "http.response.body", "body": b""})
+    else:
+        await send({"type": "http.response.start", "status": 200, "headers": answer.whole})
+        await send({"type": "http.response.body", "body": answer.body if method == "GET" else b""})

@@ -1,0 +1,135 @@
+"""Catalog files, which the command imports and exports. Their schemas are in openapi/catalog-file.yaml."""
+
+from collections.abc import Iterable, Iterator
+from functools import cache
+
+import jsonschema_rs
+import orjson
+import yaml
+
+from app.catalog import Record
+from app.faults import DomainError, quote
+from app.resources import resource
+from app.schemas import Schema, compile_schema, complaint, in_words
+from app.tenants import comparable
+from app.views import Document, image_fields
+
+
+class BadFile(DomainError):
+    """A file, or a field of an image, is not what the schemas say."""
+
+
+class CatalogFiles:
+    """Reads the catalog files of one import."""
+
+    def __init__(self, *, owner: str | None, visibility: str) -> None:
+        """Take whose the images are, and who may see them, where they do not say so themselves."""
+        schemas = _schemas()
+        self._defaults = {"visibility": visibility} | ({"owner": owner} if owner is not None else {})
+        self._file = compile_schema(schemas)
+        self._image = compile_schema(schemas["definitions"]["Image"])
+        self._places: dict[str, str] = {}
+
+    def read(self, name: str, content: bytes) -> Iterator[Record]:
+        """Read the images of a file, in its order.
+
+        Raises BadFile for the first that is not as the schemas say, or that this import had before.
+        """
+        try:
+            document = orjson.loads(content)
+        except orjson.JSONDecodeError as reason:
+            raise BadFile(f"{name} is not JSON: {reason}") from None
+        for problem in _problems(self._file, document):
+            raise BadFile(f"{name}: {problem}")
+        for number, image in enumerate(document["images"], 1):
+            self._check(f"{name}, image {number}", image)
+            yield _record(self._defaults | image)
+
+    def _check(self, place: str, image: Document) -> None:
+        named = f"{place} (id {quote(str(image.get('id')))})"
+        for problem in _problems(self._image, image):
+            raise BadFile(f"{named}: {problem}")
+        server = image.get("server", {}).get("id")
+        if server not in {None, image["metadata"].get("instance_uuid") or server}:
+            raise BadFile(f"{named}: server.id is not the metadata's instance_uuid")
+        earlier = self._places.setdefault(image["id"], place)
+        if earlier is not place:
+            raise BadFile(f"{named}: the id came before, in {earlier}")
+
+
+def check_field(name: str, value: str) -> None:
+    """Raise BadFile unless a field of an image may have the value."""
+    schema = _schemas()["definitions"]["Image"]["properties"][name]
+    if not compile_schema(schema).is_valid(value):
+        raise BadFile(f"{quote(value)} is not {in_words(schema)}")
+
+
+def sample() -> list[Record]:
+    """Read the catalog that the API's own documentation shows."""
+    path = resource("data/list-images-details.json")
+    return list(CatalogFiles(owner=None, visibility="public").read(path.name, path.read_bytes()))
+
+
+def written(records: Iterable[Record]) -> Iterator[bytes]:
+    """Write a catalog file, image by image: reading it gives the same records."""
+    separator = b'{"images": [\n'
+    for record in records:
+        yield separator + orjson.dumps(_document(record))
+        separator = b",\n"
+    yield b"\n]}\n" if separator == b",\n" else b'{"images": []}\n'
+
+
+@cache
+def _schemas() -> Schema:
+    """Read the schemas, their references into the contract resolved."""
+    folder = "file:///openapi/"
+    contract = (f"{folder}compute-images.yaml", _yaml("openapi/compute-images.yaml"))
+    return jsonschema_rs.dereference(
+        _yaml("openapi/catalog-file.yaml"),
+        registry=jsonschema_rs.Registry([contract]),
+        base_uri=f"{folder}catalog-file.yaml",
+    )
+
+
+def _yaml(name: str) -> Schema:
+    return yaml.safe_load(resource(name).read_bytes())  # type: ignore[no-any-return]
+
+
+def _record(image: Document) -> Record:
+    metadata = image["metadata"]
+    if "server" in image:
+        metadata = metadata | {"instance_uuid": image["server"]["id"]}
+    return Record(
+        id=image["id"],
+        name=image["name"],
+        status=image["status"],
+        progress=0 if image["status"] == "DELETED" else image["progress"],
+        created=image["created"],
+        updated=image["updated"],
+        min_disk=image["minDisk"],
+        min_ram=image["minRam"],
+        size=image.get("OS-EXT-IMG-SIZE:size"),
+        metadata=_json(metadata),
+        owner=comparable(image["owner"]) if "owner" in image else None,
+        visibility=image["visibility"],
+        members=_json(sorted({comparable(tenant) for tenant in image.get("members", [])})),
+    )
+
+
+def _document(record: Record) -> Document:
+    image = image_fields(record)
+    if record.owner is not None:
+        image["owner"] = record.owner
+    return image | {"visibility": record.visibility, "members": orjson.loads(record.members)}
+
+
+def _problems(validator: jsonschema_rs.Validator, document: object) -> Iterator[str]:
+    try:
+        yield from map(complaint, validator.iter_errors(document))
+    except ValueError:  # so jsonschema-rs says that its limit of recursion is reached
+        yield "it is nested too deeply"
+
+
+def _json(value: object) -> str:
+    """Write JSON in one form, so that what is equal is the same text."""
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()

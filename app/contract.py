@@ -1,0 +1,160 @@
+"""The contract, loaded once and compiled: what may come in, and what may go out."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import parse_qsl
+from urllib.parse import quote as percent_encoded
+
+import jsonschema_rs
+import orjson
+import yaml
+
+from app.faults import BadAnswer, BadParameter, quote
+from app.resources import resource
+from app.schemas import Schema, compile_schema, complaint, in_words
+from app.timestamps import is_date_time
+
+_INTEGER = re.compile("[0-9]{1,1000}")
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter of an operation."""
+
+    name: str
+    required: bool
+    schema: Schema
+    expected: str
+    validator: jsonschema_rs.Validator
+
+    @classmethod
+    def of(cls, definition: Schema) -> "Parameter":
+        """Compile a parameter of the document, all references resolved."""
+        schema = definition["schema"]
+        return cls(
+            name=definition["name"],
+            required=definition.get("required", False),
+            schema=schema,
+            expected=in_words(schema),
+            validator=compile_schema(schema, formats={"date-time": is_date_time}),
+        )
+
+    def check(self, text: str) -> None:
+        """Raise BadParameter unless the text, as it came in the URL, is what the contract says."""
+        if not _is_unicode(text):
+            raise BadParameter(self.name, f": {quote(_as_sent(text))} is not UTF-8, percent-encoded")
+        value = int(text) if self.schema["type"] == "integer" and _INTEGER.fullmatch(text) else text
+        if not self.validator.is_valid(value):
+            hint = "; a '+' is sent as %2B" if self.schema.get("format") == "date-time" and " " in text else ""
+            raise BadParameter(self.name, f": {quote(text)} is not {self.expected}{hint}")
+
+
+@dataclass(frozen=True)
+class Operation:
+    """What one operation takes and answers."""
+
+    path: Mapping[str, Parameter]
+    query: Mapping[str, Parameter]
+    answers: Mapping[int, jsonschema_rs.Validator]
+
+    @classmethod
+    def of(cls, definition: Schema) -> "Operation":
+        """Compile an operation of the document, all references resolved."""
+        parameters: dict[str, dict[str, Parameter]] = {"path": {}, "query": {}}
+        for parameter in definition["parameters"]:
+            parameters[parameter["in"]][parameter["name"]] = Parameter.of(parameter)
+        answers = {status: compile_schema(schema) for status, schema in _answers(definition)}
+        return cls(parameters["path"], parameters["query"], answers)
+
+    def check_path(self, values: Mapping[str, str]) -> None:
+        """Raise BadParameter unless the decoded parts of the path are what the contract says."""
+        for name, parameter in self.path.items():
+            parameter.check(values[name])
+
+    def check_query(self, query_string: bytes, *, ignore_unknown: bool) -> None:
+        """Raise BadParameter for the first parameter of a query that is not what the contract says."""
+        seen = set()
+        for name, text in _decoded(query_string):
+            if name in self.query:
+                if name in seen:
+                    raise BadParameter(name, " came more than once")
+                seen.add(name)
+                self.query[name].check(text)
+            elif not ignore_unknown:
+                raise BadParameter(name, f" is not known; known are {', '.join(sorted(self.query))}")
+        for name, parameter in self.query.items():
+            if parameter.required and name not in seen:
+                raise BadParameter(name, f" is missing; it takes {parameter.expected}")
+
+    def check_answer(self, status: int, document: Any) -> None:
+        """Raise BadAnswer unless a document is what the contract says of answers with this status."""
+        if status not in self.answers:
+            raise BadAnswer(f"the contract has no answer with status {status}")
+        for error in self.answers[status].iter_errors(document):
+            raise BadAnswer(complaint(error))
+
+
+class Contract:
+    """The OpenAPI document: as it is served (`yaml`, `json`), and as it is applied (`operations`, by operationId)."""
+
+    def __init__(self, text: bytes) -> None:
+        self.yaml = text
+        self.document: Schema = yaml.safe_load(text)
+        self.json = orjson.dumps(self.document)
+        definitions = list(_definitions(self.document))
+        self.operations = {each["operationId"]: Operation.of(each) for each in definitions}
+        # The one key of the answers that have an error's status.
+        self._fault_names = {
+            status: schema["required"][0]
+            for each in definitions
+            for status, schema in _answers(each)
+            if status >= HTTPStatus.BAD_REQUEST
+        }
+
+    @classmethod
+    def load(cls) -> "Contract":
+        """Read the document that travels with the service."""
+        return cls(resource("openapi/compute-images.yaml").read_bytes())
+
+    def fault(self, status: int, message: str) -> bytes:
+        """Write a fault as Compute does: under the name that it has for the status."""
+        return orjson.dumps({self._fault_names.get(status, "computeFault"): {"code": status, "message": message}})
+
+
+def _definitions(document: Schema) -> Iterator[Schema]:
+    """Give the operations of the document, all references resolved, each with the parameters of its path."""
+    for item in jsonschema_rs.dereference(document)["paths"].values():
+        shared = item.get("parameters", [])
+        for operation in item.values():
+            if "operationId" in operation:
+                yield operation | {"parameters": [*shared, *operation.get("parameters", [])]}
+
+
+def _answers(definition: Schema) -> Iterator[tuple[int, Schema]]:
+    for status, answer in definition["responses"].items():
+        if "content" in answer:
+            yield int(status), answer["content"]["application/json"]["schema"]
+
+
+def _decoded(query_string: bytes) -> Iterator[tuple[str, str]]:
+    """Give the pairs of a query, what is no UTF-8 in them as surrogates, in the order in which they came."""
+    text = query_string.decode("ascii", "surrogateescape")
+    for name, value in parse_qsl(text, keep_blank_values=True, errors="surrogateescape"):
+        if not _is_unicode(name):
+            raise BadParameter(_as_sent(name), " is not UTF-8, percent-encoded")
+        yield name, value
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _as_sent(text: str) -> str:
+    return percent_encoded(text, errors="surrogateescape")

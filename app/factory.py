@@ -1,0 +1,66 @@
+"""The application: wiring, nothing else."""
+
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+from connexion import FlaskApp
+from connexion.exceptions import ProblemException
+from connexion.middleware import ConnexionMiddleware, MiddlewarePosition
+from connexion.middleware.routing import RoutingMiddleware
+from connexion.options import SwaggerUIOptions
+from connexion.resolver import Resolver
+from inflection import underscore
+from starlette.exceptions import HTTPException
+
+from app import images
+from app.answers import Answers
+from app.bridge import OnTheLoop
+from app.catalog import Catalog
+from app.contract import Contract
+from app.middleware import Bodyless, Faults, RequestId, RoutedOnly, ServedContract, StrictRouting
+from app.settings import Settings
+from app.validation import validator_map
+
+# It would log an error for each unknown parameter, though told to ignore them, because the operations take **query.
+logging.getLogger("connexion.decorators.parameter").setLevel(logging.CRITICAL)
+
+
+Lifespan = Callable[[object], AbstractAsyncContextManager[None]]
+
+
+@asynccontextmanager
+async def _nothing(_app: object) -> AsyncIterator[None]:
+    yield
+
+
+def create_app(settings: Settings, contract: Contract | None = None, lifespan: Lifespan = _nothing) -> FlaskApp:
+    """Build the service. Raises CatalogUnavailable where there is no catalog."""
+    contract = contract or Contract.load()
+    app = FlaskApp(
+        __name__,
+        middlewares=[
+            StrictRouting if each is RoutingMiddleware else each for each in ConnexionMiddleware.default_middlewares
+        ],
+        resolver=Resolver(lambda operation_id: getattr(images, underscore(operation_id))),
+        pythonic_params=True,
+        strict_validation=settings.unknown_parameters == "reject",
+        validate_responses=True,
+        lifespan=lifespan,
+        validator_map=validator_map(contract),
+        swagger_ui_options=SwaggerUIOptions(serve_spec=False),
+    )
+    app.add_api(contract.document)
+    for error in (HTTPException, ProblemException, Exception):
+        app.add_error_handler(error, Faults(contract).answer)
+    catalog = Catalog(settings.catalog)
+    app.add_middleware(RequestId, position=MiddlewarePosition.BEFORE_EXCEPTION)
+    app.add_middleware(
+        Answers, position=MiddlewarePosition.BEFORE_EXCEPTION, catalog=catalog, bound=settings.answers_mb * 1_000_000
+    )
+    app.add_middleware(Bodyless, position=MiddlewarePosition.BEFORE_SWAGGER)
+    app.add_middleware(ServedContract, position=MiddlewarePosition.BEFORE_SWAGGER, contract=contract)
+    app.add_middleware(RoutedOnly, position=MiddlewarePosition.BEFORE_SECURITY)
+    app._middleware_app.asgi_app = OnTheLoop(app.app)  # noqa: SLF001 Connexion has no other place for it
+    app.app.extensions |= {"catalog": catalog, "settings": settings}
+    return app

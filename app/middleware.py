@@ -1,0 +1,172 @@
+"""What stands around Connexion: request ids, faults, the document as it is served, and guards where it is lenient."""
+
+import logging
+import re
+from http import HTTPStatus
+from random import getrandbits
+
+from connexion.lifecycle import ConnexionRequest, ConnexionResponse
+from connexion.middleware.abstract import ROUTING_CONTEXT
+from connexion.middleware.routing import RoutingMiddleware
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.routing import Mount, Router
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.contract import Contract
+from app.faults import DomainError, fault_of, quote
+
+REQUEST_ID_HEADER = "x-compute-request-id"
+_REQUEST_ID = REQUEST_ID_HEADER.encode()
+
+# RFC 9562, section 5.4: what is random in a UUID of version 4, and what says that it is one.
+_RANDOM_BITS = 0xFFFFFFFF_FFFF_0FFF_3FFF_FFFFFFFFFFFF
+_VERSION_4 = 0x00000000_0000_4000_8000_000000000000
+
+_log = logging.getLogger(__name__)
+
+
+def new_request_id() -> str:
+    """Make an id for a request, in the form that OpenStack's services give theirs: that of a random UUID.
+
+    It need not be hard to guess, and uuid4 would take longer than all else that a kept answer needs.
+    """
+    digits = f"{getrandbits(128) & _RANDOM_BITS | _VERSION_4:032x}"
+    return f"req-{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+
+class RequestId:
+    """Gives every request an id, which every answer shows and which the log knows it by."""
+
+    def __init__(self, next_app: ASGIApp) -> None:
+        self._next_app = next_app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, and the answer back with its id."""
+        if scope["type"] != "http":
+            await self._next_app(scope, receive, send)
+            return
+        request_id = scope.setdefault("state", {})["request_id"] = new_request_id()
+
+        async def send_with_id(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message["headers"], (_REQUEST_ID, request_id.encode())]
+            await send(message)
+
+        await self._next_app(scope, receive, send_with_id)
+
+
+class Bodyless:
+    """Takes from a request without a body whatever speaks of one, or of another protocol: it means nothing there.
+
+    Else Connexion would fail on a malformed Content-Type, Flask would refuse an Upgrade, and both would wait for a body
+    that was announced and never comes.
+    """
+
+    _MEANINGLESS = frozenset({b"content-type", b"content-length", b"transfer-encoding", b"upgrade"})
+
+    def __init__(self, next_app: ASGIApp) -> None:
+        self._next_app = next_app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on."""
+        if scope["type"] == "http" and scope["method"] == "GET":
+            headers = [header for header in scope["headers"] if header[0] not in self._MEANINGLESS]
+            await self._next_app({**scope, "headers": headers}, _without_body(receive), send)
+        else:
+            await self._next_app(scope, receive, send)
+
+
+def _without_body(receive: Receive) -> Receive:
+    """Give an empty body, and then nothing until the client goes."""
+    empty: list[Message] = [{"type": "http.request", "body": b"", "more_body": False}]
+
+    async def receive_nothing() -> Message:
+        if empty:
+            return empty.pop()
+        while (message := await receive())["type"] != "http.disconnect":
+            pass
+        return message
+
+    return receive_nothing
+
+
+class ServedContract:
+    """Serves the contract at /openapi.yaml and /openapi.json, as bytes that were made at the start.
+
+    Connexion would serve it with every reference resolved, and so without the names of its schemas (#2127), and would
+    resolve it anew for each request.
+    """
+
+    def __init__(self, next_app: ASGIApp, contract: Contract) -> None:
+        self._next_app = next_app
+        self._answers = {
+            "/openapi.yaml": Response(contract.yaml, media_type="application/yaml"),
+            "/openapi.json": Response(contract.json, media_type="application/json"),
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer for the two paths, or pass the request on."""
+        answer = self._answers.get(scope["path"]) if scope["type"] == "http" else None
+        if answer and scope["method"] not in {"GET", "HEAD"}:
+            raise HTTPException(405, headers={"Allow": "GET, HEAD"})
+        await (answer or self._next_app)(scope, receive, send)
+
+
+class StrictRouting(RoutingMiddleware):
+    """Connexion's routing without redirects: a path with a slash too many or too few is another path.
+
+    Starlette would redirect to a URL that it builds from the request's Host.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        super().__init__(app)
+        self.router.redirect_slashes = False
+
+    def add_api(self, *args: object, **kwargs: object) -> None:
+        """Add an API as Connexion does."""
+        super().add_api(*args, **kwargs)
+        for route in self.router.routes:
+            if isinstance(route, Mount) and isinstance(route.app, Router):
+                route.app.redirect_slashes = False
+                route.path_regex = re.compile(route.path_regex.pattern, re.DOTALL)  # or a newline would end the path
+
+
+class RoutedOnly:
+    """Answers 404 to what Connexion did not route, before Flask can.
+
+    Flask's routing strips leading slashes, so it would find a handler for `//v2/…`, which Connexion's has not: it
+    would run unchecked, and with what is left of the request before (spec-first/connexion, pallets/flask #5489).
+    """
+
+    def __init__(self, next_app: ASGIApp) -> None:
+        self._next_app = next_app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on what an operation was found for."""
+        if scope["type"] == "http" and not scope["extensions"][ROUTING_CONTEXT].get("operation_id"):
+            raise HTTPException(404)
+        await self._next_app(scope, receive, send)
+
+
+class Faults:
+    """Answers whatever ended a request with a Compute fault, and logs those that are the service's own."""
+
+    def __init__(self, contract: Contract) -> None:
+        self._contract = contract
+
+    async def answer(self, request: ConnexionRequest, error: Exception) -> ConnexionResponse:
+        """Make the answer. It is a coroutine so that Connexion calls it without a thread."""
+        fault = fault_of(error, method=request.method, path=request.scope["path"])
+        if fault.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            request_id = request.scope["state"]["request_id"]
+            _log.error(
+                "%s %s %s: %s",
+                request_id,
+                request.method,
+                quote(request.scope["path"]),
+                str(error) or type(error).__name__,
+                exc_info=None if isinstance(error, DomainError) else error,
+            )
+        body = self._contract.fault(fault.status, fault.message)
+        return ConnexionResponse(fault.status, body=body, mimetype="application/json", headers=fault.headers)

@@ -1,0 +1,14 @@
+"""Where the files that travel with the service are: the contract and the sample data."""
+
+from pathlib import Path
+
+_PACKAGE = Path(__file__).parent
+
+
+def resource(name: str) -> Path:
+    """Find a file by its name in the checkout, such as `openapi/compute-images.yaml`.
+
+    An installed package holds these folders; in a checkout, and so in an editable install, they lie beside it.
+    """
+    inside = _PACKAGE / name
+    return inside if inside.exists() else _PACKAGE.parent / name

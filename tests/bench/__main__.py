@@ -1,0 +1,104 @@
+"""The command `python -m tests.bench`."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory, gettempdir
+
+import click
+
+from tests.bench import BenchError, costs, growth, throughput, wrk
+from tests.bench.catalogs import PAGE, SAMPLE, Catalogs
+from tests.bench.chart import chart
+from tests.bench.report import Section, facts, table
+from tests.bench.specs import CEILING, CONNEXION, DATASETTE, FASTAPI, PRISM, SERVICE
+from tests.bench.wrk import Effort
+
+_CHART = Path(__file__).with_name("chart.svg")
+_CACHE = Path(gettempdir()) / "compute-images-bench"
+_SECTIONS = ("throughput", "growth", "import", "memory", "start")
+_BARS = {
+    CEILING: "ceiling",
+    throughput.KEPT_ANSWER: "compute-images, kept",
+    SERVICE: "compute-images, not kept",
+    FASTAPI: FASTAPI,
+    CONNEXION: CONNEXION,
+    DATASETTE: DATASETTE,
+    PRISM: "Prism (mock)",
+}
+
+
+class Bench:
+    """One run of the benchmark."""
+
+    def __init__(self, cache: Path, folder: Path, effort: Effort, *, short: bool) -> None:
+        self._catalogs = Catalogs(cache)
+        self._folder = folder
+        self._effort = effort
+        self._sizes = growth.SIZES[:2] if short else growth.SIZES
+        self._imported = 1_000 if short else 100_000
+        self.panels: dict[str, dict[str, float]] = {}
+
+    def sections(self, names: tuple[str, ...]) -> Iterator[Section]:
+        """Measure section by section."""
+        for name in names:
+            click.echo(f"Measuring: {name}", err=True)
+            yield from getattr(self, f"_{name}")()
+
+    def _throughput(self) -> Iterator[Section]:
+        for size in (SAMPLE, PAGE):
+            folder = self._folder / str(size)
+            rates = throughput.measure(size, self._catalogs, folder, self._effort)
+            title = f"Answers of {size} images: requests a second, one worker (logarithmic)"
+            self.panels[title] = {bar: rates[name] for name, bar in _BARS.items() if name in rates}
+            yield throughput.section(size, rates)
+
+    def _growth(self) -> Iterator[Section]:
+        rates = growth.measure(self._sizes, self._catalogs, self._folder / "growth", self._effort)
+        yield growth.section(self._sizes, rates)
+
+    def _import(self) -> Iterator[Section]:
+        yield costs.imports(self._imported, self._sizes[-1], self._catalogs, self._folder)
+
+    def _memory(self) -> Iterator[Section]:
+        yield costs.memory(self._catalogs, self._folder)
+
+    def _start(self) -> Iterator[Section]:
+        yield costs.start(self._effort.rounds, self._catalogs, self._folder)
+
+
+@click.command()
+@click.option("--rounds", type=click.IntRange(1), default=5, show_default=True, help="How often each is measured.")
+@click.option("--seconds", type=click.IntRange(1), default=5, show_default=True, help="How long, each time.")
+@click.option("--short", is_flag=True, help="Only see that it runs: one round of a second, small catalogs, no chart.")
+@click.option("--only", type=click.Choice(_SECTIONS), multiple=True, help="Measure nothing else.")
+@click.option("--chart", "drawn", type=click.Path(dir_okay=False, path_type=Path), help="Where to draw the chart.")
+@click.option(
+    "--cache",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=_CACHE,
+    show_default=True,
+    help="Where catalogs, once made, are kept, and what npm installs.",
+)
+def main(  # noqa: PLR0913 one for each option
+    rounds: int, seconds: int, *, short: bool, only: tuple[str, ...], drawn: Path | None, cache: Path
+) -> None:
+    """Measure the service beside its peers, on this machine."""
+    if wrk.missing():
+        click.echo("There is no wrk, which drives the servers: apt-get install wrk", err=True)
+        sys.exit(2)
+    effort = Effort(1, 1, turns=2) if short else Effort(rounds, seconds)
+    names = tuple(name for name in _SECTIONS if not only or name in only)
+    try:
+        with TemporaryDirectory(prefix="compute-images-bench-") as folder:
+            bench = Bench(cache, Path(folder), effort, short=short)
+            click.echo(f"{table(bench.sections(names))}\n\n{facts(effort)}")
+    except BenchError as error:
+        raise click.ClickException(str(error)) from error
+    drawn = drawn or (None if short else _CHART)
+    if drawn and bench.panels:
+        drawn.write_text(chart(bench.panels, [bar for bar in _BARS.values() if SERVICE in bar]))
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m tests.bench")

@@ -1,0 +1,76 @@
+"""What a request costs in catalogs of different sizes, when nothing is kept."""
+
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from functools import partial
+from pathlib import Path
+
+from sqlite_utils import Database
+
+from tests.bench.catalogs import Catalogs
+from tests.bench.report import Row, Section, Target
+from tests.bench.servers import running
+from tests.bench.specs import service
+from tests.bench.throughput import Rates, interleaved
+from tests.bench.wrk import Effort, drive
+from tests.generator import TENANTS
+
+SIZES = (1_000, 10_000, 100_000, 1_000_000)
+_BASE, _MOST = 10_000, Target(1.5, most=True)
+
+_TENANT = TENANTS[0]
+_PATH = f"/v2/{_TENANT}/images/detail"
+_NAMES = ("ubuntu-14.04", "debian-14.10", "windows-16.04", "fj_sa_20180427_007")
+_MIDDLE = "2018-07-01"  # of the years in which the generator's images were created
+
+_MARKERS = """
+SELECT id FROM images
+WHERE created < ? AND status <> 'DELETED' AND (visibility = 'public' OR owner = ?)
+ORDER BY created DESC LIMIT 100
+"""
+
+
+def measure(sizes: Sequence[int], catalogs: Catalogs, folder: Path, effort: Effort) -> Rates:
+    """Measure each page in each size. Give requests a second by both."""
+    with ExitStack() as stack:
+        runs = {}
+        for size in sizes:
+            catalog = catalogs.holding(size)
+            spec = service(catalog, f"{_PATH}?limit=1", IMAGES_ANSWERS_MB="0")
+            server = stack.enter_context(running(spec, folder / str(size)))
+            for name, targets in _pages(catalog).items():
+                runs[_key(name, size)] = partial(drive, server, effort, targets)
+        return interleaved(runs, effort.rounds)
+
+
+def section(sizes: Sequence[int], rates: Rates) -> Section:
+    """Describe what was measured: the milliseconds that the worker takes for a request."""
+    return Section(
+        f"Not kept, milliseconds a request, in catalogs of {' / '.join(f'{size:,}' for size in sizes)} images",
+        [_row(name, sizes, rates) for name in dict.fromkeys(key.partition(" in ")[0] for key in rates)],
+    )
+
+
+def _row(name: str, sizes: Sequence[int], rates: Rates) -> Row:
+    times = {size: 1000 / rates[_key(name, size)] for size in sizes}
+    measured = " / ".join(f"{time:.2f}" for time in times.values())
+    base, largest = max(size for size in sizes[:-1] if size <= _BASE), sizes[-1]
+    target = _MOST if largest == SIZES[-1] else None
+    return Row(name, measured, f"{largest:,} against {base:,}", times[largest] / times[base], target)
+
+
+def _pages(catalog: Path) -> Mapping[str, Sequence[str]]:
+    """Give the requests for each page. Pages are full in all sizes, from ten thousand images on."""
+    database = Database(catalog)
+    markers = [row[0] for row in database.execute(_MARKERS, [_MIDDLE, _TENANT])]
+    database.close()
+    return {
+        "first page": [f"{_PATH}?limit=100"],
+        "filtered page (name)": [f"{_PATH}?limit=20&name={name}" for name in _NAMES],
+        "page from the middle": [f"{_PATH}?limit=100&marker={marker}" for marker in markers],
+        "empty changes-since poll": [_PATH + "?changes-since=2100-01-01T00:00:00.{n}Z"],
+    }
+
+
+def _key(name: str, size: int) -> str:
+    return f"{name} in {size}"

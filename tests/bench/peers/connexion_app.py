@@ -1,0 +1,27 @@
+"""Connexion and Flask as they come, with the contract, and with requests and answers checked."""
+
+from typing import Any
+
+from connexion import FlaskApp
+from connexion.resolver import Resolver
+from flask import Response, jsonify, request
+
+from app.resources import resource
+from tests.bench.peers.rows import documents
+
+
+def list_images_details(tenant_id: str, changes_since: str, **_others: Any) -> Response:
+    """Answer with the images that the tenant can see."""
+    base = request.host_url.rstrip("/")
+    since = f"{changes_since[:19]}Z"
+    return jsonify({"images": documents(base, tenant_id, since)})
+
+
+app = FlaskApp(__name__)
+app.add_api(
+    resource("openapi/compute-images.yaml"),
+    resolver=Resolver(lambda _operation: list_images_details),
+    pythonic_params=True,
+    strict_validation=True,
+    validate_responses=True,
+)

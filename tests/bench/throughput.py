@@ -1,0 +1,99 @@
+"""Requests a second: kept and not kept, beside the ceiling and the peers."""
+
+import json
+import statistics
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from tests.bench import BenchError
+from tests.bench.catalogs import PAGE, SAMPLE, Catalogs
+from tests.bench.report import Row, Section, Target
+from tests.bench.servers import Server, running
+from tests.bench.specs import CEILING, CONNEXION, DATASETTE, FASTAPI, KEPT, PRISM, SERVICE, ceiling, peers, service
+from tests.bench.wrk import Effort, drive
+
+KEPT_ANSWER, NOT_MODIFIED = "kept answer", "304"
+
+Rates = dict[str, float]
+Run = Callable[[], float]
+
+_TARGETS = {
+    (KEPT_ANSWER, SAMPLE): Target(0.65),
+    (KEPT_ANSWER, PAGE): Target(0.80),
+    (CONNEXION, SAMPLE): Target(4),
+    (CONNEXION, PAGE): Target(20),
+    (FASTAPI, SAMPLE): Target(1.3),
+    (FASTAPI, PAGE): Target(5),
+    (NOT_MODIFIED, PAGE): Target(4),
+}
+
+
+def measure(size: int, catalogs: Catalogs, folder: Path, effort: Effort) -> Rates:
+    """Measure answers of so many images. Give requests a second by name; the service's own name is for not kept."""
+    catalog = catalogs.answering(size)
+    with ExitStack() as stack:
+        ours = stack.enter_context(running(service(catalog), folder))
+        answer = ours.get(KEPT)
+        constant = stack.enter_context(running(ceiling(answer, folder / "answer"), folder))
+        others = [stack.enter_context(running(spec, folder)) for spec in peers(catalog, size, catalogs.folder)]
+        _check([ours, *others], size)
+        if constant.get().body != answer.body:
+            raise BenchError("the ceiling does not send the answer of the service")
+        runs: dict[str, Run] = {
+            CEILING: lambda: drive(constant, effort),
+            KEPT_ANSWER: lambda: drive(ours, effort, [KEPT]),
+            SERVICE: lambda: drive(ours, effort),
+            **{each.spec.name: (lambda each=each: drive(each, effort)) for each in others},  # type: ignore[misc]
+        }
+        if size == PAGE:
+            etag = dict(answer.headers)["etag"]
+            runs[NOT_MODIFIED] = lambda: drive(ours, effort, [KEPT], **{"If-None-Match": etag})
+        return interleaved(runs, effort.rounds)
+
+
+def interleaved(runs: Mapping[str, Run], rounds: int) -> Rates:
+    """Run each in turn, some rounds, so that what else the machine does falls on all. Give the median of each."""
+    measured = defaultdict(list)
+    for _ in range(rounds):
+        for name, run in runs.items():
+            measured[name].append(run())
+    return {name: statistics.median(values) for name, values in measured.items()}
+
+
+def section(size: int, rates: Rates) -> Section:
+    """Describe what was measured."""
+    rows = [Row(f"{CEILING}: the same bytes, nothing else", _rate(rates[CEILING]))]
+    rows.append(_row(KEPT_ANSWER, size, rates, rates[KEPT_ANSWER] / rates[CEILING], "of the ceiling"))
+    if NOT_MODIFIED in rates:
+        rows.append(_row(NOT_MODIFIED, size, rates, rates[NOT_MODIFIED] / rates[KEPT_ANSWER], "of a kept 200"))
+    rows.append(Row("not kept: every query different", _rate(rates[SERVICE])))
+    rows += [
+        _row(name, size, rates, rates[SERVICE] / rates[name], "not kept, against it")
+        for name in (CONNEXION, FASTAPI, DATASETTE, PRISM)
+        if name in rates
+    ]
+    return Section(f"Answers of {size} images, requests a second", rows)
+
+
+def _row(name: str, size: int, rates: Rates, ratio: float, against: str) -> Row:
+    return Row(name, _rate(rates[name]), against, ratio, _TARGETS.get((name, size)))
+
+
+def _rate(rate: float) -> str:
+    return f"{rate:,.0f}" if rate >= 100 else f"{rate:,.1f}"
+
+
+def _check(servers: Sequence[Server], size: int) -> None:
+    """Raise BenchError unless all answer with so many images, and those that have the API's shape with the same."""
+    expected = None
+    for server in servers:
+        document = json.loads(server.get().body)
+        images = document if isinstance(document, list) else document["images"]
+        if len(images) != size:
+            raise BenchError(f"{server.spec.name} answers {len(images)} images, not {size}")
+        if server.spec.name in {SERVICE, CONNEXION, FASTAPI}:
+            expected = expected or images
+            if images != expected:
+                raise BenchError(f"{server.spec.name} does not answer as {SERVICE} does")

@@ -1,0 +1,36 @@
+"""What these tests share: a running service, and a catalog whose answers take their time."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.images import catalog_of, image
+from tests.server.service import Service, serving
+from tests.server.wire import Connection
+
+LIST = "/v2/openstack/images/detail"
+
+COMPUTE_URL = "https://compute.example.com"
+
+MANY = 1000  # images, which are as many as one page holds
+
+
+@pytest.fixture(scope="session")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """Run the service that most tests ask, with two workers and the documented sample."""
+    with serving(tmp_path_factory.mktemp("service"), workers=2, IMAGES_COMPUTE_URL=COMPUTE_URL) as running:
+        yield running
+
+
+@pytest.fixture
+def connection(service: Service) -> Iterator[Connection]:
+    """Connect to that service."""
+    with Connection(service.port) as connected:
+        yield connected
+
+
+@pytest.fixture(scope="session")
+def large_catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a catalog of many images; no test writes to it."""
+    return catalog_of(tmp_path_factory.mktemp("large"), *(image(number) for number in range(MANY)))

@@ -1,0 +1,84 @@
+"""The README: that it tells of everything a person can set, call and ask for, and tells it right."""
+
+import re
+import shlex
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from starlette.testclient import TestClient
+
+from app import cli
+from app.contract import Contract
+from app.settings import Settings
+from tests.conftest import Serve
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+
+SERVICE = "http://127.0.0.1:8774"
+
+
+def cells(heading: str) -> list[list[str]]:
+    """Give the tables of a section, row by row."""
+    section = re.split(r"^## ", README, flags=re.MULTILINE)
+    (text,) = [each for each in section if each.startswith(heading)]
+    return [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("|")]
+
+
+def test_the_settings_are_listed_with_their_defaults() -> None:
+    said = {row[0].strip("`"): row[1].strip("`") for row in cells("Settings")[2:]}
+    defaults = {each.metadata["variable"]: str(each.default) for each in fields(Settings)}
+    assert said == {
+        variable: "the request's scheme and host" if default == "None" else default
+        for variable, default in defaults.items()
+    }
+
+
+def test_the_commands_and_options_are_listed() -> None:
+    rows = [row[0].strip("`").split() for row in cells("Fill it")[2:]]
+    said = [row[1] if row[0] == "compute-images" else row[0] for row in rows]
+    assert said == [
+        word
+        for name, command in cli.main.commands.items()
+        for word in (name, *(parameter.opts[0] for parameter in command.params if parameter.opts[0].startswith("--")))
+    ]
+
+
+def test_the_parameters_are_listed() -> None:
+    said = {row[0].strip("`") for row in cells("Call it")[2:]}
+    assert set(Contract.load().operations["listImagesDetails"].query) <= said
+
+
+def test_the_paths_are_listed_and_lead_somewhere(client: TestClient) -> None:
+    paths = [path for row in cells("Call it") for path in re.findall(r"`(/[^`]*)`", row[0])]
+    assert set(Contract.load().document["paths"]) <= set(paths)
+    for path in paths:
+        assert client.get(path.replace("{tenant_id}", "openstack")).status_code == 200
+
+
+CALLS = re.findall(r"^    \$ (curl .*)\n    (.*)$", README, flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize(("command", "answer"), CALLS)
+def test_the_calls_are_answered_as_shown(serve: Serve, sample_catalog: Path, command: str, answer: str) -> None:
+    client = serve(sample_catalog, compute_url=SERVICE, glance_url=SERVICE)
+    url = shlex.split(command)[-1]
+    assert client.get(url.removeprefix(SERVICE)).text == answer
+
+
+def test_there_are_calls_to_try() -> None:
+    assert len(CALLS) == 2
+
+
+def test_the_names_for_generated_clients_are_the_contracts() -> None:
+    (sentence,) = re.findall(r"names to generate from: (.*)\.", README)
+    document = Contract.load()
+    names = set(document.operations) | set(document.document["components"]["schemas"])
+    assert set(re.findall(r"`(\w+)`", sentence)) <= names
+
+
+def test_the_rooms_are_listed_as_they_are() -> None:
+    (tree,) = re.findall(r"## How it is built\n\n((?:    .*\n|\n)+)", README)
+    said = set(re.findall(r"\b\w+\.py\b", tree))
+    assert said == {path.name for path in (ROOT / "app").rglob("*.py") if path.name != "__init__.py"}
