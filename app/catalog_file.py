@@ -28,7 +28,7 @@ class CatalogFiles:
         self._defaults = {"visibility": visibility} | ({"owner": owner} if owner is not None else {})
         self._file = compile_schema(schemas)
         self._image = compile_schema(schemas["definitions"]["Image"])
-        self._places: dict[str, str] = {}
+        self._places: dict[str, tuple[str, int]] = {}
 
     def read(self, name: str, content: bytes) -> Iterator[Record]:
         """Read the images of a file, in its order.
@@ -42,19 +42,20 @@ class CatalogFiles:
         for problem in _problems(self._file, document):
             raise BadFile(f"{name}: {problem}")
         for number, image in enumerate(document["images"], 1):
-            self._check(f"{name}, image {number}", image)
+            wrong = self._problem(name, number, image)
+            if wrong:
+                raise BadFile(f"{name}, image {number} (id {quote(str(image.get('id')))}): {wrong}")
             yield _record(self._defaults | image)
 
-    def _check(self, place: str, image: Document) -> None:
-        named = f"{place} (id {quote(str(image.get('id')))})"
+    def _problem(self, name: str, number: int, image: Document) -> str | None:
         for problem in _problems(self._image, image):
-            raise BadFile(f"{named}: {problem}")
+            return problem
         server = image.get("server", {}).get("id")
         if server not in {None, image["metadata"].get("instance_uuid") or server}:
-            raise BadFile(f"{named}: server.id is not the metadata's instance_uuid")
+            return "server.id is not the metadata's instance_uuid"
+        place = (name, number)
         earlier = self._places.setdefault(image["id"], place)
-        if earlier is not place:
-            raise BadFile(f"{named}: the id came before, in {earlier}")
+        return None if earlier is place else "the id came before, in {}, image {}".format(*earlier)
 
 
 def check_field(name: str, value: str) -> None:

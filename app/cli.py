@@ -1,11 +1,13 @@
 """The command `compute-images`."""
 
 import errno
+import gc
 import os
 import re
 import sys
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -114,9 +116,10 @@ def import_(settings: Settings, files: Sequence[str], tenant: str | None, visibi
     that --tenant names, or without --tenant those that have no owner.
     """
     reader = CatalogFiles(owner=tenant, visibility=visibility)
-    records = [record for file in files for record in reader.read(*_content(file))]
     owner = None if tenant is None else comparable(tenant)
-    loaded = load(settings.catalog, records, owner=owner, prune=prune, watch=_watched)
+    with _nothing_collected():
+        records = [record for file in files for record in reader.read(*_content(file))]
+        loaded = load(settings.catalog, records, owner=owner, prune=prune, watch=_watched)
     click.echo(
         f"Imported {len(records)} images into {settings.catalog}: {loaded.new} new, {loaded.changed} changed, "
         f"{loaded.unchanged} unchanged, {loaded.pruned} pruned.",
@@ -158,6 +161,16 @@ def _content(file: str) -> tuple[str, bytes]:
     """Read a file, and give the name by which to speak of it."""
     with click.open_file(file, "rb") as stream:
         return "standard input" if file == "-" else file, stream.read()
+
+
+@contextmanager
+def _nothing_collected() -> Iterator[None]:
+    """Have the garbage collector rest: it would look for what can go all the time, and all is kept to the end."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def _watched(records: Sequence[Record]) -> Iterable[Record]:

@@ -172,7 +172,7 @@ def test_a_changed_image_keeps_its_place(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "change", [{"members": [YOU]}, {"members": [ME, YOU, THEM]}, {"members": []}, {"visibility": "private"}]
 )
-def test_memberships_follow_the_image(tmp_path: Path, change: Fields) -> None:
+def test_members_see_an_image_while_it_is_shared_with_them(tmp_path: Path, change: Fields) -> None:
     shared = image(1, visibility="shared", members=[ME])
     path = catalog_of(tmp_path, shared)
     assert load(path, records_of(shared | change)) == Loaded(changed=1)

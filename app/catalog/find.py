@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
 
-from app.catalog.schema import reading
+from app.catalog.schema import EVERYONE, reading
 from app.faults import BadParameter, CatalogUnavailable, quote
 from app.tenants import comparable
 from app.timestamps import utc
@@ -57,41 +57,46 @@ class Page(NamedTuple):
     more: bool
 
 
-# Three walks in the order of the answer, no further than the page takes, merged as they go: public images, the tenant's
-# own, and those shared with it. The same as one walk with an OR would sort all that the tenant can see. Only what made
+@dataclass(frozen=True)
+class Filter:
+    """What images have to be: a clause of SQL, its values, and the index that leads to them, where there is one."""
+
+    clause: str
+    values: dict[str, Any]
+    index: str = ""
+
+
+# Two walks in the order of the answer, no further than the page takes, merged as they go: the images that everyone has
+# in the list, and the tenant's. The same as one walk with an OR would sort all that the tenant can see. Only what made
 # it onto the page is read whole.
+_AUDIENCE = "(SELECT id FROM audiences WHERE tenant = :tenant)"
 _PAGE = """
 SELECT {columns} FROM (
-    SELECT position, created, rank FROM images {index} WHERE audience = 'public' {conditions}
+    SELECT created, rank FROM listings {index} WHERE {conditions} AND audience = {everyone}
     UNION ALL
-    SELECT position, created, rank FROM images {index} WHERE audience = :tenant {conditions}
-    UNION ALL
-    SELECT position, created, rank FROM memberships {shared_index} WHERE audience = :tenant {conditions}
+    SELECT created, rank FROM listings {index} WHERE {conditions} AND audience = {audience}
     ORDER BY created DESC, rank DESC
     LIMIT :count
-) AS page CROSS JOIN images USING (position)  -- CROSS: in this order
+) AS page CROSS JOIN images ON position = -rank  -- CROSS: in this order
 ORDER BY page.created DESC, page.rank DESC
 """
 
-# SQLite keeps no numbers on the catalog, so it is told: few changes are gathered and sorted, many are met soon enough
-# on a walk in the order of the answer, from which a + keeps the index of changes.
+# Few changes are gathered by their index and sorted, many are met soon enough on a walk in the order of the answer,
+# from which a + keeps that index.
 _FEW = 20_000
-_CHANGED = """
+_COUNT_CHANGES = f"""
 SELECT count(*) FROM (
-    SELECT 1 FROM images WHERE audience IN ('public', :tenant) AND updated >= :since
-    UNION ALL
-    SELECT 1 FROM memberships WHERE audience = :tenant AND updated >= :since
-    LIMIT :few
+    SELECT 1 FROM listings WHERE audience IN ({EVERYONE}, {_AUDIENCE}) AND updated >= unixepoch(:since) LIMIT :few
 )
-"""
+"""  # noqa: S608 what is put in is ours
 
 _KEY = """
-SELECT created, rank FROM images
+SELECT unixepoch(created), -position FROM images
 WHERE id = :id
   AND (
     visibility IN ('public', 'community')
     OR owner = :tenant
-    OR (position, :tenant) IN (SELECT position, audience FROM memberships)
+    OR visibility = 'shared' AND :tenant IN (SELECT value FROM json_each(members))
   )
 """
 
@@ -113,36 +118,42 @@ class Catalog:
 
         Raises BadParameter for a marker that names none of them, and CatalogUnavailable.
         """
-        values: dict[str, Any] = {"tenant": comparable(tenant)}
-        clauses = []
-        for clause, value in _filters(query):
-            clauses.append(f"AND {clause}")
-            values |= value
-        few = query.changes_since is not None and self._rows(_CHANGED, {**values, "few": _FEW})[0][0] < _FEW
+        tenant_id = comparable(tenant)
         size = min(query.limit or at_most, at_most)
+        filters = list(_filters(query))
+        if query.changes_since is not None:
+            filters.insert(0, self._changed(utc(query.changes_since), tenant_id))
         if query.marker is not None:
-            clauses.append("AND (created, rank) < (:created, :rank)")
-            values |= self._key(query.marker, tenant)
-        conditions = " ".join(clauses).format(updated="updated" if few else "+updated")
+            filters.append(self._after(query.marker, tenant))
         statement = _PAGE.format(
             columns=_COLUMNS,
-            conditions=conditions,
-            index="INDEXED BY images_by_change" if few else "",
-            shared_index="INDEXED BY memberships_by_change" if few else "",
+            conditions=" AND ".join(each.clause for each in filters) or "true",
+            index=next((f"INDEXED BY {each.index}" for each in filters if each.index), ""),
+            everyone=EVERYONE,
+            audience=_AUDIENCE,
         )
-        rows = self._rows(statement, {**values, "count": size + 1})
+        values = {"tenant": tenant_id, "count": size + 1}
+        rows = self._rows(statement, {name: value for each in filters for name, value in each.values.items()} | values)
         return Page([Image._make(row) for row in rows[:size]], more=len(rows) > size)
 
     def version(self) -> Version:
         """Tell which state of the catalog this thread sees: equal versions are one state. Raises CatalogUnavailable."""
         return int(self._rows("PRAGMA data_version", {})[0][0])
 
-    def _key(self, marker: str, tenant: str) -> dict[str, Any]:
-        """Find where in the order of the answer an image stands that the tenant can see."""
+    def _changed(self, since: str, tenant: str) -> Filter:
+        ((changes,),) = self._rows(_COUNT_CHANGES, {"since": since, "tenant": tenant, "few": _FEW})
+        few = changes < _FEW
+        return Filter(
+            "updated >= unixepoch(:since)" if few else "+updated >= unixepoch(:since)",
+            {"since": since},
+            "listings_by_change" if few else "",
+        )
+
+    def _after(self, marker: str, tenant: str) -> Filter:
         rows = self._rows(_KEY, {"id": marker, "tenant": comparable(tenant)})
         if not rows:
             raise BadParameter("marker", f": {quote(marker)} is not the id of an image that {tenant} can see")
-        return {"created": rows[0][0], "rank": rows[0][1]}
+        return Filter("(created, rank) < (:created, :rank)", {"created": rows[0][0], "rank": rows[0][1]})
 
     def _rows(self, statement: str, values: dict[str, Any]) -> list[Any]:
         try:
@@ -161,22 +172,23 @@ class Catalog:
             return self._threads.connection  # type: ignore[no-any-return]
 
 
-def _filters(query: Query) -> Iterator[tuple[str, dict[str, str]]]:
-    """Give each filter that is asked for as a clause and its values."""
-    if query.changes_since is not None:
-        yield "{updated} >= :since", {"since": utc(query.changes_since)}
+def _filters(query: Query) -> Iterator[Filter]:
+    """Give the filters that are asked for.
+
+    Those that find the fewest images come first, as their index is taken: SQLite knows no numbers of the catalog.
+    """
     if query.server is not None:
-        yield "server = :server", {"server": _last_segment(query.server)}
+        yield Filter("server = :server", {"server": _last_segment(query.server)}, "listings_by_server")
     if query.name is not None:
-        yield "name = :name", {"name": query.name}
-    if query.status is not None:
-        yield "status = :status", {"status": query.status}
-    elif query.changes_since is None:
-        yield "status <> 'DELETED'", {}
+        yield Filter("name = :name", {"name": query.name}, "listings_by_name")
     if query.type_ in {"BASE", "SERVER"}:
-        yield "origin = :type", {"type": query.type_}
+        yield Filter("origin = :type", {"type": query.type_}, "listings_by_origin")
     elif query.type_ not in {None, "ALL"}:
-        yield "image_type = :type", {"type": query.type_}
+        yield Filter("image_type = :type", {"type": query.type_}, "listings_by_type")
+    if query.status is not None:
+        yield Filter("status = :status", {"status": query.status}, "listings_by_status")
+    elif query.changes_since is None:
+        yield Filter("status <> 'DELETED'", {})
 
 
 def _last_segment(uri: str) -> str:

@@ -2,9 +2,11 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
+import orjson
 from sqlite_utils import Database
 
 from app.catalog.schema import State, reading, state, writing
@@ -39,25 +41,45 @@ class Loaded(NamedTuple):
     pruned: int = 0
 
 
-# An image that is as it was is left alone, and one that changed keeps its place: REPLACE would do neither.
-_UPSERT = """
-INSERT INTO images ({columns})
-VALUES ({values})
-ON CONFLICT (id) DO UPDATE SET ({columns}) = ({excluded})
-WHERE ({columns}) IS NOT ({excluded})
-""".format(
-    columns=", ".join(Record._fields),
-    values=", ".join("?" for _ in Record._fields),
-    excluded=", ".join(f"excluded.{column}" for column in Record._fields),
-)
+_AT_ONCE = 100_000  # images
 
-_PRUNE = """
-UPDATE images SET status = 'DELETED', progress = 0, updated = :now
-WHERE owner IS :owner AND status <> 'DELETED' AND id NOT IN (SELECT id FROM temp.loaded)
+# Images are written a set at a time, and listed in the order of the listings: a large catalog's pages are so touched
+# one after the other, and few of them twice.
+_COLUMNS = ", ".join(Record._fields)
+_LOADED = f"CREATE TEMP TABLE loaded ({_COLUMNS}, PRIMARY KEY (id))"
+_STAGE = f"INSERT INTO temp.loaded VALUES ({', '.join('?' for _ in Record._fields)})"  # noqa: S608 only ? is put in
+_DROP_UNCHANGED = f"""
+DELETE FROM temp.loaded WHERE EXISTS (
+    SELECT 1 FROM images WHERE images.id = loaded.id
+    AND ({", ".join(f"images.{column}" for column in Record._fields)})
+     IS ({", ".join(f"loaded.{column}" for column in Record._fields)})
+)
+"""  # noqa: S608 only the names of columns are put in
+_UNLIST = """
+DELETE FROM listings WHERE (audience, created, rank) IN (
+    SELECT audience, visible.created, rank FROM temp.loaded NOT INDEXED CROSS JOIN visible USING (id)
+)
+"""
+# An image that changed keeps its place: REPLACE would not let it.
+_UPSERT = f"""
+INSERT INTO images ({_COLUMNS}) SELECT * FROM temp.loaded WHERE true ORDER BY rowid
+ON CONFLICT (id) DO UPDATE SET ({_COLUMNS}) = ({", ".join(f"excluded.{column}" for column in Record._fields)})
+"""  # noqa: S608 likewise
+_LAST = "SELECT coalesce(max(position), 0) FROM images"
+_NAME = "INSERT INTO audiences (tenant) VALUES (?) ON CONFLICT (tenant) DO NOTHING"
+_LIST = """
+INSERT INTO listings
+SELECT audience, visible.created, rank, visible.updated, visible.name, visible.status, server, image_type, origin
+FROM temp.loaded NOT INDEXED CROSS JOIN visible USING (id)
+WHERE true  -- or ON would belong to the join
+ORDER BY audience, visible.created, rank
+ON CONFLICT (audience, created, rank) DO NOTHING  -- an owner may be a member too
 """
 
+_OWNED = f"SELECT {_COLUMNS} FROM images WHERE owner IS :owner AND status <> 'DELETED'"  # noqa: S608 likewise
+
 _EXPORT = f"""
-SELECT {", ".join(Record._fields)} FROM images
+SELECT {_COLUMNS} FROM images
 WHERE (:owner IS NULL OR owner = :owner) AND (:deleted OR status <> 'DELETED')
 ORDER BY position
 """  # noqa: S608 only the names of columns are put in
@@ -71,17 +93,16 @@ def load(
     prune: bool = False,
     watch: Callable[[Sequence[Record]], Iterable[Record]] = iter,
 ) -> Loaded:
-    """Put images into the catalog; what is in it already keeps its place in the order.
+    """Put images into the catalog, each id once; what is in it already keeps its place in the order.
 
     With `prune`, they are all that the owner has (None: all that nobody has): its others become tombstones. `watch`
     passes the records on as they are written. Raises CatalogUnavailable.
     """
     with writing(path) as db:
-        before = _count(db)
-        written = max(db.conn.executemany(_UPSERT, watch(records)).rowcount, 0)  # -1 when there is nothing to do
-        new = _count(db) - before
-        pruned = _prune(db, records, owner) if prune else 0
-    return Loaded(new, written - new, len(records) - written, pruned)
+        db.execute(_LOADED)
+        new, changed = _write(db, watch(records))
+        _, pruned = _write(db, _tombstones(db, records, owner)) if prune else (0, 0)
+    return Loaded(new, changed, len(records) - new - changed, pruned)
 
 
 def prepare(path: Path, sample: Callable[[], Sequence[Record]]) -> int:
@@ -107,11 +128,35 @@ def export(path: Path, *, owner: str | None = None, deleted: bool = False) -> It
         yield from map(Record._make, db.execute(_EXPORT, {"owner": owner, "deleted": deleted}))
 
 
-def _count(db: Database) -> int:
-    return int(db.execute("SELECT count(*) FROM images").fetchone()[0])
+def _write(db: Database, records: Iterable[Record]) -> tuple[int, int]:
+    """Write images and their listings. Give how many are new, and how many changed."""
+    last, written = _number(db, _LAST), 0
+    waiting = iter(records)
+    while some := list(islice(waiting, _AT_ONCE)):
+        db.conn.executemany(_STAGE, some)
+        db.execute(_DROP_UNCHANGED)
+        db.execute(_UNLIST)
+        written += db.execute(_UPSERT).rowcount
+        db.conn.executemany(_NAME, ((tenant,) for tenant in _tenants(some)))
+        db.execute(_LIST)
+        db.execute("DELETE FROM temp.loaded")
+    new = _number(db, _LAST) - last  # no position is ever left out, or given up
+    return new, written - new
 
 
-def _prune(db: Database, records: Sequence[Record], owner: str | None) -> int:
-    db.execute("CREATE TEMP TABLE loaded (id TEXT PRIMARY KEY) WITHOUT ROWID")
-    db.conn.executemany("INSERT INTO temp.loaded VALUES (?)", ((record.id,) for record in records))
-    return int(db.execute(_PRUNE, {"owner": owner, "now": now()}).rowcount)
+def _number(db: Database, query: str) -> int:
+    return int(db.execute(query).fetchone()[0])
+
+
+def _tenants(records: Iterable[Record]) -> set[str]:
+    """Give whoever has images in a list of their own: owners and members."""
+    members = {tenant for record in records for tenant in orjson.loads(record.members)}
+    return members | {record.owner for record in records if record.owner is not None}
+
+
+def _tombstones(db: Database, records: Sequence[Record], owner: str | None) -> list[Record]:
+    """Give what is left of the owner's images that the records lack."""
+    kept = {record.id for record in records}
+    owned = map(Record._make, db.execute(_OWNED, {"owner": owner}))
+    time = now()
+    return [record._replace(status="DELETED", progress=0, updated=time) for record in owned if record.id not in kept]

@@ -74,6 +74,7 @@ def import_images(catalog: Path, images: Iterable[generator.Document]) -> float:
 
 def import_file(catalog: Path, file: Path) -> float:
     """Import a file through the command. Give how many seconds it ran."""
+    os.sync()  # what the benchmark itself wrote: the command is not to wait for that
     begin = time.perf_counter()
     done = subprocess.run(
         [COMMAND, "import", str(file)],
@@ -88,8 +89,5 @@ def import_file(catalog: Path, file: Path) -> float:
 
 
 def copy(catalog: Path, folder: Path) -> Path:
-    """Copy a catalog that nobody has open, and wait until it is on the disk: nobody else is to pay for that."""
-    path = Path(shutil.copy(catalog, folder / catalog.name))
-    with path.open("rb+") as file:
-        os.fsync(file.fileno())
-    return path
+    """Copy a catalog that nobody has open."""
+    return Path(shutil.copy(catalog, folder / catalog.name))
