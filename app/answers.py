@@ -55,7 +55,7 @@ class Answer(NamedTuple):
 
 
 class Statistics(NamedTuple):
-    """What keeping answers did for a worker."""
+    """What keeping answers did for a worker: how many were kept ones, how many had to be made, and what is kept."""
 
     hits: int
     misses: int
@@ -98,6 +98,7 @@ class Answers:
             answer = await self._ask(asked, scope, receive, send)
             if answer is None:  # a fault, or something that is no operation's answer: it is sent
                 return
+            self._misses += 1
             if version is not None and version == self._version:  # else another request saw a change meanwhile
                 self._keep(asked, answer)
         await _send(answer, if_none_match, scope["method"], send)
@@ -128,7 +129,6 @@ class Answers:
     def _find(self, asked: Asked) -> Answer | None:
         answer = self._kept.get(asked)
         if answer is None or answer.until <= time.time():
-            self._misses += 1
             return None
         self._hits += 1
         self._kept.move_to_end(asked)

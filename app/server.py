@@ -120,11 +120,11 @@ class Server(BaseApplication):
         """Build the application, in each worker."""
         contract = Contract.load()
         Protocol.fault = contract.fault(400, _MALFORMED)
-        return create_app(self._settings, contract, lifespan=_settled)
+        return create_app(self._settings, contract, lifespan=settled)
 
 
 @asynccontextmanager
-async def _settled(_app: object) -> AsyncIterator[None]:
+async def settled(_app: object) -> AsyncIterator[None]:
     """Give the garbage collector less to do.
 
     What there is at the start stays, and is hidden from it. An answer of a thousand images is made of ten thousand

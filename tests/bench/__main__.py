@@ -87,7 +87,7 @@ def main(  # noqa: PLR0913 one for each option
     if wrk.missing():
         click.echo("There is no wrk, which drives the servers: apt-get install wrk", err=True)
         sys.exit(2)
-    effort = Effort(1, 1, turns=2) if short else Effort(rounds, seconds)
+    effort = Effort(1, 1, turns=1) if short else Effort(rounds, seconds)
     names = tuple(name for name in _SECTIONS if not only or name in only)
     try:
         with TemporaryDirectory(prefix="compute-images-bench-") as folder:

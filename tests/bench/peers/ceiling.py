@@ -1,10 +1,12 @@
-"""The ceiling: an application that does nothing but send the bytes of an answer."""
+"""The ceiling: an application that does nothing but send the bytes of an answer, in the worker that the service has."""
 
 import json
 import os
 from pathlib import Path
 
 from starlette.types import Message, Receive, Scope, Send
+
+from app.server import settled
 
 ANSWER = "BENCH_ANSWER"
 
@@ -21,8 +23,9 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
     """Answer whatever is asked; the worker wants to hear that the application began."""
     if scope["type"] == "lifespan":
         await receive()
-        await send({"type": "lifespan.startup.complete"})
-        await receive()
+        async with settled(app):
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
         await send({"type": "lifespan.shutdown.complete"})
         return
     await send(_START)
