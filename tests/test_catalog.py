@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from sqlite_utils import Database
+from sqlite_utils.migrations import Migrations
 from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
 
 from app.catalog import Catalog, Loaded, Query, Record, export, load, prepare
@@ -342,6 +343,50 @@ def test_a_catalog_of_a_later_version_is_left_alone(tmp_path: Path) -> None:
         db.table("_sqlite_migrations").insert({"migration_set": "compute-images", "name": "999", "applied_at": now()})
     with pytest.raises(CatalogUnavailable, match=r"was made by a later version of compute-images$"):
         state(path)
+
+
+# What mattered of the first version's tables.
+VERSION_1 = (
+    """
+    CREATE TABLE images (
+        position INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, name TEXT, status TEXT NOT NULL,
+        progress INTEGER NOT NULL, created TEXT NOT NULL, updated TEXT NOT NULL, min_disk INTEGER NOT NULL,
+        min_ram INTEGER NOT NULL, size INTEGER, metadata TEXT NOT NULL, owner TEXT, visibility TEXT NOT NULL,
+        members TEXT NOT NULL,
+        server TEXT GENERATED ALWAYS AS (nullif(metadata ->> '$.instance_uuid', '')) STORED,
+        image_type TEXT GENERATED ALWAYS AS (metadata ->> '$.image_type'),
+        origin TEXT GENERATED ALWAYS AS (CASE WHEN image_type IN ('snapshot') THEN 'SERVER' ELSE 'BASE' END),
+        listed_for TEXT GENERATED ALWAYS AS (json_array(owner))
+    ) STRICT
+    """,
+    "CREATE TABLE audiences (id INTEGER PRIMARY KEY, tenant TEXT NOT NULL UNIQUE) STRICT",
+    "CREATE TABLE listings (audience, created, rank, updated, PRIMARY KEY (audience, created, rank)) WITHOUT ROWID",
+    "CREATE VIEW visible AS SELECT id, rank FROM images CROSS JOIN listings CROSS JOIN audiences",
+    "CREATE INDEX listings_by_change ON listings (audience, updated)",
+)
+
+
+def test_a_catalog_of_an_earlier_version_is_brought_to_this_one(tmp_path: Path) -> None:
+    path, new = tmp_path / "catalog.db", catalog_of(tmp_path / "new", *VISIBLE)
+    earlier = Migrations("compute-images")
+
+    @earlier(name="1: images")
+    def create(db: Database) -> None:
+        for statement in VERSION_1:
+            db.execute(statement)
+
+    with closing(Database(path)) as db:
+        earlier.apply(db)
+        db.table("images").insert_all(record._asdict() for record in records_of(*VISIBLE))
+    assert state(path) is State.OLDER
+    assert prepare(path, lambda: sample_of(1)) == 0
+    assert state(path) is State.CURRENT
+    assert list(export(path)) == list(export(new))
+    assert [found(path, tenant) for tenant in (ME, YOU, THEM)] == [found(new, tenant) for tenant in (ME, YOU, THEM)]
+    with closing(reading(path)) as db, closing(reading(new)) as expected:
+        assert {table.name: table.columns for table in db.tables} == {
+            table.name: table.columns for table in expected.tables
+        }
 
 
 def test_a_current_catalog_is_served_from_a_folder_that_cannot_be_written_to(tmp_path: Path) -> None:

@@ -56,8 +56,8 @@ DELETE FROM temp.loaded WHERE EXISTS (
 )
 """  # noqa: S608 only the names of columns are put in
 _UNLIST = """
-DELETE FROM listings WHERE (audience, created, rank) IN (
-    SELECT audience, visible.created, rank FROM temp.loaded NOT INDEXED CROSS JOIN visible USING (id)
+DELETE FROM listings WHERE (audience, deleted, created, rank) IN (
+    SELECT audience, deleted, visible.created, rank FROM temp.loaded NOT INDEXED CROSS JOIN visible USING (id)
 )
 """
 # An image that changed keeps its place: REPLACE would not let it.
@@ -66,14 +66,19 @@ INSERT INTO images ({_COLUMNS}) SELECT * FROM temp.loaded WHERE true ORDER BY ro
 ON CONFLICT (id) DO UPDATE SET ({_COLUMNS}) = ({", ".join(f"excluded.{column}" for column in Record._fields)})
 """  # noqa: S608 likewise
 _LAST = "SELECT coalesce(max(position), 0) FROM images"
-_NAME = "INSERT INTO audiences (tenant) VALUES (?) ON CONFLICT (tenant) DO NOTHING"
+_NAME_AUDIENCE = "INSERT INTO audiences (tenant) VALUES (?) ON CONFLICT DO NOTHING"
+_NAME_KINDS = """
+INSERT INTO kinds (status, type) SELECT DISTINCT images.status, type FROM temp.loaded CROSS JOIN images USING (id)
+WHERE true  -- or ON would belong to the join
+ON CONFLICT DO NOTHING
+"""
 _LIST = """
 INSERT INTO listings
-SELECT audience, visible.created, rank, visible.updated, visible.name, visible.status, server, image_type, origin
+SELECT audience, deleted, visible.created, rank, visible.updated, kind, visible.name, server
 FROM temp.loaded NOT INDEXED CROSS JOIN visible USING (id)
-WHERE true  -- or ON would belong to the join
-ORDER BY audience, visible.created, rank
-ON CONFLICT (audience, created, rank) DO NOTHING  -- an owner may be a member too
+WHERE true
+ORDER BY audience, deleted, visible.created, rank
+ON CONFLICT DO NOTHING  -- an owner may be a member too
 """
 
 _OWNED = f"SELECT {_COLUMNS} FROM images WHERE owner IS :owner AND status <> 'DELETED'"  # noqa: S608 likewise
@@ -137,7 +142,8 @@ def _write(db: Database, records: Iterable[Record]) -> tuple[int, int]:
         db.execute(_DROP_UNCHANGED)
         db.execute(_UNLIST)
         written += db.execute(_UPSERT).rowcount
-        db.conn.executemany(_NAME, ((tenant,) for tenant in _tenants(some)))
+        db.conn.executemany(_NAME_AUDIENCE, ((tenant,) for tenant in _tenants(some)))
+        db.execute(_NAME_KINDS)
         db.execute(_LIST)
         db.execute("DELETE FROM temp.loaded")
     new = _number(db, _LAST) - last  # no position is ever left out, or given up

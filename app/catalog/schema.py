@@ -15,87 +15,132 @@ from app.faults import CatalogUnavailable
 
 _OLDEST_SQLITE = (3, 38, 0)  # ->> is from there
 # KiB of the file: for a reader some pages of a thousand images, for a writer what a long import goes back to.
-_READER_KEEPS, _WRITER_KEEPS = 16_000, 256_000
-_PAGE = 8192  # bytes: a large import, which touches most pages, is a seventh faster than with SQLite's 4096
+_READER_KEEPS, _WRITER_KEEPS = 16_000, 64_000
 _READER_WAITS, _WRITER_WAITS = 5.0, 60.0  # seconds, for another process that holds the file
 
 EVERYONE = 0  # the audience of public images
 _EVERYONE = "*"  # in the place of a tenant
 
-# An image is kept once, and listed once for each audience that has it in its list: everyone, its owner, the members
-# that it is shared with. What a list is filtered by stands in the listing, which is no more than the view `visible`
-# says of its image: whoever writes images brings it up to date. Its key, and each index after the filter, is the order
-# of the answer, newest first, ties as they came: `rank` stands in for the position because both have to run the same
-# way for a page to be found by key. Numbers stand in for tenants and times because they are short: an import into a
-# large catalog takes as long as the pages that it touches. Of two filters SQLite, which knows no numbers here, takes
-# the index that was made last: those that find the fewest images come at the end.
-_TABLES = (
+# What is known of an image, once.
+_IMAGES = """
+CREATE TABLE images (
+    position INTEGER PRIMARY KEY,  -- the order in which images came into the catalog
+    id TEXT NOT NULL UNIQUE,
+    name TEXT,
+    status TEXT NOT NULL,  -- of a tombstone: DELETED
+    progress INTEGER NOT NULL,
+    created TEXT NOT NULL,  -- times are UTC to the second, such as 2011-01-01T01:02:03Z
+    updated TEXT NOT NULL,
+    min_disk INTEGER NOT NULL,
+    min_ram INTEGER NOT NULL,
+    size INTEGER,
+    metadata TEXT NOT NULL CHECK (json_type(metadata) = 'object'),
+    owner TEXT,  -- tenants are in lower case, without dashes
+    visibility TEXT NOT NULL,
+    members TEXT NOT NULL CHECK (json_type(members) = 'array'),  -- the tenants that accepted a shared image
+    server TEXT GENERATED ALWAYS AS (nullif(metadata ->> '$.instance_uuid', '')) STORED  -- every page shows it
+) STRICT
+"""
+
+# How it is listed: once for each audience, which is everyone, its owner, or a member that it is shared with. A listing
+# is no more than the view `visible` says of its image: whoever writes images brings it up to date.
+#
+# An audience has two lists, one of images and one of tombstones, so that neither stands in the other's way. A list's
+# order is the answer's: newest first, ties as they came; `rank` stands in for the position because both have to run
+# the same way for a page to be found by key. An index that goes on in this order finds what a filter wants sorted.
+# Numbers stand in for tenants, kinds and times because they are short: an import into a large catalog takes as long as
+# the pages that it touches.
+_LISTINGS = (
+    """
+    ALTER TABLE images ADD COLUMN type TEXT GENERATED ALWAYS AS (
+        CASE
+            WHEN metadata ->> '$.image_type' IN ('snapshot', 'backup') THEN metadata ->> '$.image_type'
+            WHEN server IS NOT NULL THEN 'SERVER'
+            ELSE 'BASE'
+        END
+    )
+    """,
     f"""
-    CREATE TABLE images (
-        position INTEGER PRIMARY KEY,  -- the order in which images came into the catalog
-        id TEXT NOT NULL UNIQUE,
-        name TEXT,
-        status TEXT NOT NULL,  -- of a tombstone: DELETED
-        progress INTEGER NOT NULL,
-        created TEXT NOT NULL,  -- times are UTC to the second, such as 2011-01-01T01:02:03Z
-        updated TEXT NOT NULL,
-        min_disk INTEGER NOT NULL,
-        min_ram INTEGER NOT NULL,
-        size INTEGER,
-        metadata TEXT NOT NULL CHECK (json_type(metadata) = 'object'),
-        owner TEXT,  -- tenants are in lower case, without dashes
-        visibility TEXT NOT NULL,
-        members TEXT NOT NULL CHECK (json_type(members) = 'array'),  -- the tenants that accepted a shared image
-        server TEXT GENERATED ALWAYS AS (nullif(metadata ->> '$.instance_uuid', '')) STORED,  -- every page shows it
-        image_type TEXT GENERATED ALWAYS AS (metadata ->> '$.image_type'),
-        origin TEXT GENERATED ALWAYS AS (
-            CASE WHEN server IS NOT NULL OR image_type IN ('snapshot', 'backup') THEN 'SERVER' ELSE 'BASE' END
-        ),
-        listed_for TEXT GENERATED ALWAYS AS (
-            CASE visibility
-                WHEN 'public' THEN json_array('{_EVERYONE}')
-                WHEN 'shared' THEN json_insert(members, '$[#]', owner)
-                ELSE json_array(owner)
-            END
-        )
-    ) STRICT
+    ALTER TABLE images ADD COLUMN tenants TEXT GENERATED ALWAYS AS (
+        CASE visibility
+            WHEN 'public' THEN json_array('{_EVERYONE}')
+            WHEN 'shared' THEN json_insert(members, '$[#]', owner)
+            ELSE json_array(owner)
+        END
+    )
     """,
     "CREATE TABLE audiences (id INTEGER PRIMARY KEY, tenant TEXT NOT NULL UNIQUE) STRICT",
     f"INSERT INTO audiences VALUES ({EVERYONE}, '{_EVERYONE}')",  # noqa: S608 ours
     """
+    CREATE TABLE kinds (
+        id INTEGER PRIMARY KEY,
+        status TEXT NOT NULL,
+        type TEXT NOT NULL,
+        UNIQUE (status, type)
+    ) STRICT
+    """,
+    """
     CREATE TABLE listings (
         audience INTEGER NOT NULL,
+        deleted INTEGER NOT NULL,  -- 1: in the list of tombstones
         created INTEGER NOT NULL,  -- times are seconds since 1970
         rank INTEGER NOT NULL,
         updated INTEGER NOT NULL,
+        kind INTEGER NOT NULL,
         name TEXT,
-        status TEXT NOT NULL,
         server TEXT,
-        image_type TEXT,
-        origin TEXT NOT NULL,
-        PRIMARY KEY (audience, created, rank)
+        PRIMARY KEY (audience, deleted, created, rank)
     ) STRICT, WITHOUT ROWID
     """,
     """
     CREATE VIEW visible AS
-    SELECT images.id, audiences.id AS audience, unixepoch(created) AS created, -position AS rank,
-           unixepoch(updated) AS updated, name, status, server, image_type, origin
-    FROM images CROSS JOIN json_each(listed_for) AS each CROSS JOIN audiences ON tenant = each.value
+    SELECT
+        images.id, audiences.id AS audience, status = 'DELETED' AS deleted, unixepoch(created) AS created,
+        -position AS rank, unixepoch(updated) AS updated, kinds.id AS kind, name, server
+    FROM images
+    CROSS JOIN kinds USING (status, type)
+    CROSS JOIN json_each(tenants) AS each
+    CROSS JOIN audiences ON tenant = each.value
     """,
-    "CREATE INDEX listings_by_status ON listings (audience, status, created, rank)",
-    "CREATE INDEX listings_by_origin ON listings (audience, origin, created, rank)",
-    "CREATE INDEX listings_by_type ON listings (audience, image_type, created, rank) WHERE image_type NOT NULL",
-    "CREATE INDEX listings_by_name ON listings (audience, name, created, rank)",
-    "CREATE INDEX listings_by_server ON listings (audience, server, created, rank) WHERE server IS NOT NULL",
-    "CREATE INDEX listings_by_change ON listings (audience, updated)",
+    "CREATE INDEX listings_by_kind ON listings (audience, kind, created, rank)",
+    "CREATE INDEX listings_by_name ON listings (audience, deleted, name, created, rank, kind)",
+    "CREATE INDEX listings_by_server ON listings (audience, deleted, server, created, rank) WHERE server IS NOT NULL",
+    "CREATE INDEX listings_by_change ON listings (audience, deleted, updated)",
+    # Images that are there already, in a catalog of an earlier version.
+    """
+    INSERT INTO audiences (tenant)
+    SELECT DISTINCT each.value FROM images CROSS JOIN json_each(tenants) AS each WHERE each.value NOT NULL
+    ON CONFLICT DO NOTHING
+    """,
+    "INSERT INTO kinds (status, type) SELECT DISTINCT status, type FROM images",
+    """
+    INSERT INTO listings
+    SELECT audience, deleted, created, rank, updated, kind, name, server FROM visible WHERE true
+    ON CONFLICT DO NOTHING
+    """,
 )
+
+# How version 1 listed them.
+_LISTINGS_OF_1 = (
+    "DROP VIEW IF EXISTS visible",
+    "DROP TABLE IF EXISTS listings",
+    "DROP TABLE IF EXISTS audiences",
+)
+_COLUMNS_OF_1 = ("listed_for", "origin", "image_type")
 
 _migrations = Migrations("compute-images")
 
 
 @_migrations(name="1: images")
-def _create_tables(db: Database) -> None:
-    for statement in _TABLES:
+def _create_images(db: Database) -> None:
+    db.execute(_IMAGES)
+
+
+@_migrations(name="2: listings")
+def _create_listings(db: Database) -> None:
+    columns = {row[1] for row in db.execute("PRAGMA table_xinfo(images)")}
+    dropped = [f"ALTER TABLE images DROP COLUMN {column}" for column in _COLUMNS_OF_1 if column in columns]
+    for statement in (*_LISTINGS_OF_1, *dropped, *_LISTINGS):
         db.execute(statement)
 
 
@@ -147,7 +192,6 @@ def writing(path: Path) -> Iterator[Database]:
     with _as_unavailable(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         with closing(Database(sqlite3.connect(path.absolute(), timeout=_WRITER_WAITS), execute_plugins=False)) as db:
-            db.execute(f"PRAGMA page_size = {_PAGE}")  # of a new file
             db.execute(f"PRAGMA cache_size = -{_WRITER_KEEPS}")
             with _alone_in(path.parent):
                 db.enable_wal()

@@ -1,9 +1,12 @@
 """However images come into the catalog and change there, each is listed for those who have it in their list."""
 
+from collections.abc import Iterator
 from contextlib import closing
+from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,7 +15,7 @@ from app.catalog.schema import reading
 from tests.images import Fields, image, records_of
 
 TENANTS = ("openstack", "776a290892b747c4af8cec5d0e9b3a71", "0b5e2c7d94f14c1e8a6f3d2b1c0e9f88")
-COLUMNS = "audience, created, rank, updated, name, status, server, image_type, origin"
+COLUMNS = "audience, deleted, created, rank, updated, kind, name, server"
 
 an_image = st.builds(
     lambda number, fields: image(number, **fields),
@@ -32,6 +35,14 @@ an_image = st.builds(
 an_import = st.tuples(
     st.lists(an_image, max_size=4, unique_by=lambda each: each["id"]), st.sampled_from([None, *TENANTS]), st.booleans()
 )
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_at_once() -> Iterator[None]:
+    """Let a load of a handful take more than one turn."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(import_module("app.catalog.load"), "_AT_ONCE", 2)
+        yield
 
 
 @given(imports=st.lists(an_import, min_size=1, max_size=4))

@@ -1,0 +1,167 @@
+"""Searching: which lists make up a page, and along which index each of them is searched."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+from urllib.parse import unquote
+
+from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
+
+from app.catalog.schema import EVERYONE
+from app.faults import BadParameter, quote
+from app.tenants import comparable
+from app.timestamps import utc
+
+
+@dataclass(frozen=True)
+class Query:
+    """What is asked for: the query parameters of the contract, under the names that Connexion gives them."""
+
+    changes_since: str | None = None
+    server: str | None = None
+    name: str | None = None
+    status: str | None = None
+    type_: str | None = None
+    limit: int = 0
+    marker: str | None = None
+
+
+class List(NamedTuple):
+    """The images of an audience, or its tombstones."""
+
+    audience: str  # as SQL has it
+    deleted: bool
+
+
+@dataclass(frozen=True)
+class Filter:
+    """A condition on listings, and the index that finds those which meet it.
+
+    The index has the order of the answer, within each of the parts where the condition has some; or it has not.
+    """
+
+    condition: str
+    index: str = ""
+    parts: Sequence[str] | None = None
+    ordered: bool = True
+
+
+_NONE = Filter("")
+_FEW = 10_000  # listings: to gather and sort more takes longer than most walks in the order of the answer
+
+# The + of a LIMIT keeps SQLite from planning anew for each number that it is given.
+_COUNT = "SELECT count(*) FROM (SELECT 1 FROM {listings} AND {condition} LIMIT +:most)"
+_AUDIENCE = "SELECT id FROM audiences WHERE tenant = :tenant"
+_KINDS = """
+SELECT id FROM kinds
+WHERE (status = 'DELETED') = :deleted
+  AND (:status IS NULL OR status = :status)
+  AND CASE :type WHEN 'ALL' THEN true WHEN 'SERVER' THEN type <> 'BASE' ELSE type = :type END
+"""
+_PLACE = """
+SELECT unixepoch(created), -position FROM images
+WHERE id = :marker
+  AND (
+    visibility IN ('public', 'community')
+    OR owner = :tenant
+    OR visibility = 'shared' AND :tenant IN (SELECT value FROM json_each(members))
+  )
+"""
+
+# The path of a URI reference, as RFC 3986 (appendix B) finds it. Python's urlsplit fails on some that the RFC allows.
+_URI_PATH = re.compile(r"(?:[^:/?#]+:)?(?://[^/?#]*)?([^?#]*)")
+
+
+class Search:
+    """The search for what a tenant asked for, in one state of the catalog."""
+
+    def __init__(self, connection: sqlite3.Connection, tenant: str, query: Query) -> None:
+        """Find out whose lists there are, and where the page begins.
+
+        Raises BadParameter for a marker that names nothing which the tenant can see.
+        """
+        self._connection = connection
+        self._query = query
+        self.values: dict[str, Any] = {
+            "tenant": comparable(tenant),
+            "since": query.changes_since and utc(query.changes_since),
+            "server": query.server and _last_segment(query.server),
+            "name": query.name,
+            "status": query.status,
+            "type": query.type_ or "ALL",
+            "marker": query.marker,
+        }
+        self.values["audience"] = next((id_ for (id_,) in self._rows(_AUDIENCE)), None)
+        if query.marker is not None:
+            self.values |= self._place(query.marker, tenant)
+        self._after = [] if query.marker is None else ["(created, rank) < (:created, :rank)"]
+
+    def walks(self) -> Iterator[str]:
+        """Give what is to be merged: SELECTs of the key of listings, each in the order of the answer."""
+        for each in self._lists():
+            filters = list(self._filters(each))
+            lead = self._lead(each, filters)
+            # A + keeps their indexes out of it: even where the table's own order is wanted, no INDEXED BY can say so.
+            rest = [f"+{other.condition}" for other in filters if other is not lead] + self._after
+            for part in [lead.condition] if lead.parts is None else lead.parts:
+                conditions = "".join(f" AND {condition}" for condition in [part, *rest] if condition)
+                yield f"SELECT created, rank FROM {_listings(each, lead)}{conditions}"  # noqa: S608 all ours
+
+    def _lists(self) -> Iterator[List]:
+        query = self._query
+        for audience in [str(EVERYONE)] if self.values["audience"] is None else [str(EVERYONE), ":audience"]:
+            if query.status != "DELETED":
+                yield List(audience, deleted=False)
+            if query.status == "DELETED" or (query.status is None and query.changes_since is not None):
+                yield List(audience, deleted=True)
+
+    def _filters(self, each: List) -> Iterator[Filter]:
+        query = self._query
+        if query.server is not None:
+            yield Filter("server = :server", "listings_by_server")
+        if query.name is not None:
+            yield Filter("name = :name", "listings_by_name")
+        if query.status is not None or query.type_ not in {None, "ALL"}:
+            kinds = [str(kind) for (kind,) in self._rows(_KINDS, deleted=each.deleted)]
+            parts = [f"kind = {kind}" for kind in kinds]
+            yield Filter(f"kind IN ({', '.join(kinds)})", "listings_by_kind", parts)
+        if query.changes_since is not None:
+            yield Filter("updated >= unixepoch(:since)", "listings_by_change", ordered=False)
+
+    def _lead(self, each: List, filters: Sequence[Filter]) -> Filter:
+        """Choose the filter whose index is taken: the one that finds the fewest listings.
+
+        SQLite would have to guess, as it knows no numbers of the catalog. Where all find many, they are met soon enough
+        on a walk in the order of the answer.
+        """
+        indexed = [one for one in filters if one.index]
+        ways = [*(one for one in indexed if one.ordered), _NONE, *(one for one in indexed if not one.ordered)]
+        lead, least = ways[0], _FEW
+        for way in indexed if ways[1:] != [_NONE] else []:
+            count = self._count(each, way, least)
+            if count < least:
+                lead, least = way, count
+        return lead
+
+    def _count(self, each: List, way: Filter, most: int) -> int:
+        statement = _COUNT.format(listings=_listings(each, way), condition=way.condition)
+        return int(self._rows(statement, most=most)[0][0])
+
+    def _place(self, marker: str, tenant: str) -> dict[str, int]:
+        for created, rank in self._rows(_PLACE):
+            return {"created": created, "rank": rank}
+        raise BadParameter("marker", f": {quote(marker)} is not the id of an image that {tenant} can see")
+
+    def _rows(self, statement: str, **values: Any) -> list[Any]:
+        return self._connection.execute(statement, self.values | values).fetchall()
+
+
+def _listings(each: List, way: Filter) -> str:
+    index = f"INDEXED BY {way.index} " if way.index else ""
+    return f"listings {index}WHERE audience = {each.audience} AND deleted = {int(each.deleted)}"
+
+
+def _last_segment(uri: str) -> str:
+    path = _URI_PATH.match(uri)
+    return unquote(path[1].rpartition("/")[2]) if path else ""
