@@ -48,20 +48,20 @@ class Bench:
     def _throughput(self) -> Iterator[Section]:
         for size in (SAMPLE, PAGE):
             folder = self._folder / str(size)
-            rates = throughput.measure(size, self._catalogs, folder, self._effort)
+            section, rates = throughput.section(size, self._catalogs, folder, self._effort)
             title = f"Answers of {size} images: requests a second, one worker (logarithmic)"
             self.panels[title] = {bar: rates[name] for name, bar in _BARS.items() if name in rates}
-            yield throughput.section(size, rates)
+            yield section
 
     def _growth(self) -> Iterator[Section]:
         rates = growth.measure(self._sizes, self._catalogs, self._folder / "growth", self._effort)
         yield growth.section(self._sizes, rates)
 
     def _import(self) -> Iterator[Section]:
-        yield costs.imports(self._imported, self._sizes[-1], self._catalogs, self._folder)
+        yield costs.imports(self._imported, self._sizes[-1], self._effort.rounds, self._catalogs, self._folder)
 
     def _memory(self) -> Iterator[Section]:
-        yield costs.memory(self._catalogs, self._folder)
+        yield costs.memory(self._sizes[-1], self._catalogs, self._folder)
 
     def _start(self) -> Iterator[Section]:
         yield costs.start(self._effort.rounds, self._catalogs, self._folder)

@@ -21,6 +21,7 @@ _BASE, _MOST = 10_000, Target(1.5, most=True)
 _TENANT = TENANTS[0]
 _PATH = f"/v2/{_TENANT}/images/detail"
 _NAMES = ("ubuntu-14.04", "debian-14.10", "windows-16.04", "fj_sa_20180427_007")
+_TYPES = ("BASE", "SERVER", "snapshot")
 _MIDDLE = "2018-07-01"  # of the years in which the generator's images were created
 
 _MARKERS = """
@@ -38,7 +39,7 @@ def measure(sizes: Sequence[int], catalogs: Catalogs, folder: Path, effort: Effo
             catalog = catalogs.holding(size)
             spec = service(catalog, f"{_PATH}?limit=1", IMAGES_ANSWERS_MB="0")
             server = stack.enter_context(running(spec, folder / str(size)))
-            for name, targets in _pages(catalog).items():
+            for name, targets in pages(catalog).items():
                 runs[_key(name, size)] = partial(drive, server, effort, targets)
         return interleaved(runs, effort.rounds)
 
@@ -59,7 +60,7 @@ def _row(name: str, sizes: Sequence[int], rates: Rates) -> Row:
     return Row(name, measured, f"{largest:,} against {base:,}", times[largest] / times[base], target)
 
 
-def _pages(catalog: Path) -> Mapping[str, Sequence[str]]:
+def pages(catalog: Path) -> Mapping[str, Sequence[str]]:
     """Give the requests for each page. Pages are full in all sizes, from ten thousand images on."""
     database = Database(catalog)
     markers = [row[0] for row in database.execute(_MARKERS, [_MIDDLE, _TENANT])]
@@ -67,6 +68,7 @@ def _pages(catalog: Path) -> Mapping[str, Sequence[str]]:
     return {
         "first page": [f"{_PATH}?limit=100"],
         "filtered page (name)": [f"{_PATH}?limit=20&name={name}" for name in _NAMES],
+        "filtered page (status and type)": [f"{_PATH}?limit=20&status=ERROR&type={each}" for each in _TYPES],
         "page from the middle": [f"{_PATH}?limit=100&marker={marker}" for marker in markers],
         "empty changes-since poll": [_PATH + "?changes-since=2100-01-01T00:00:00.{n}Z"],
     }

@@ -1,11 +1,12 @@
 """How each server is started: the service, its ceiling, and its peers."""
 
-import importlib.util
 import json
 import sys
 import sysconfig
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
+from typing import NamedTuple
 
 from tests.bench.catalogs import SAMPLE
 from tests.bench.peers.prism import prism
@@ -18,6 +19,8 @@ VARIED = LIST + "?changes-since=2001-01-01T00:00:00.{n}Z"  # the contract cuts t
 _VARIED_ROWS = "/catalog/images.json?_shape=array&_sort_desc=created&updated__gte=2001-01-01T00:00:00.{n}Z&_size="
 
 _WORKER = "uvicorn_worker.UvicornWorker"
+
+_NOT_INSTALLED = "the extra `bench` is not installed"
 
 SERVICE, CEILING = "compute-images", "ceiling"
 CONNEXION, FASTAPI, DATASETTE, PRISM = "Connexion + Flask", "FastAPI", "Datasette", "Prism"
@@ -38,19 +41,22 @@ def ceiling(answer: Answer, folder: Path) -> Spec:
     return _gunicorn(CEILING, "ceiling", KEPT, worker="app.server.Worker", BENCH_ANSWER=str(folder))
 
 
-def peers(catalog: Path, size: int, cache: Path) -> Iterator[Spec]:
-    """Start the peers that can answer so many images from a catalog; say which cannot be had."""
+class LeftOut(NamedTuple):
+    """A peer that cannot be had here."""
+
+    name: str
+    reason: str
+
+
+def peers(catalog: Path, size: int, cache: Path) -> Iterator[Spec | LeftOut]:
+    """Start the peers that can answer so many images from a catalog."""
     yield _gunicorn(CONNEXION, "connexion_app", VARIED, BENCH_CATALOG=str(catalog))
-    if _has("fastapi"):
-        yield _gunicorn(FASTAPI, "fastapi_app", VARIED, BENCH_CATALOG=str(catalog))
-    if _has("datasette"):
-        yield _datasette(catalog, size)
+    fastapi = _gunicorn(FASTAPI, "fastapi_app", VARIED, BENCH_CATALOG=str(catalog))
+    yield fastapi if find_spec("fastapi") else LeftOut(FASTAPI, _NOT_INSTALLED)
+    yield _datasette(catalog, size) if find_spec("datasette") else LeftOut(DATASETTE, _NOT_INSTALLED)
     if size == SAMPLE:
         command, reason = prism(cache)
-        if command:
-            yield _prism(command)
-        else:
-            _leave_out(PRISM, reason)
+        yield _prism(command) if command else LeftOut(PRISM, reason)
 
 
 def _gunicorn(name: str, module: str, target: str, *, worker: str = _WORKER, **variables: str) -> Spec:
@@ -68,14 +74,3 @@ def _prism(command: str) -> Spec:
     # It answers with the contract's example. The others write no log of requests either, but for Datasette.
     contract = str(ROOT / "openapi" / "compute-images.yaml")
     return Spec(PRISM, (command, "mock", "--verboseLevel", "silent", "--port", "{port}", contract), VARIED, {})
-
-
-def _has(module: str) -> bool:
-    if importlib.util.find_spec(module):
-        return True
-    _leave_out(module, "the extra `bench` is not installed")
-    return False
-
-
-def _leave_out(name: str, reason: str) -> None:
-    print(f"{name} is left out: {reason}.", file=sys.stderr)  # noqa: T201 the command's own words

@@ -3,21 +3,22 @@
 import json
 import statistics
 from collections import defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 from tests.bench import BenchError
 from tests.bench.catalogs import PAGE, SAMPLE, Catalogs
 from tests.bench.report import Row, Section, Target
-from tests.bench.servers import Server, running
-from tests.bench.specs import CEILING, CONNEXION, DATASETTE, FASTAPI, KEPT, PRISM, SERVICE, ceiling, peers, service
+from tests.bench.servers import Server, Spec, running
+from tests.bench.specs import CEILING, CONNEXION, FASTAPI, KEPT, SERVICE, LeftOut, ceiling, peers, service
 from tests.bench.wrk import Effort, drive
 
 KEPT_ANSWER, NOT_MODIFIED = "kept answer", "304"
 
 Rates = dict[str, float]
 Run = Callable[[], float]
+Peers = Sequence[Spec | LeftOut]
 
 _TARGETS = {
     (KEPT_ANSWER, SAMPLE): Target(0.65),
@@ -30,14 +31,20 @@ _TARGETS = {
 }
 
 
-def measure(size: int, catalogs: Catalogs, folder: Path, effort: Effort) -> Rates:
-    """Measure answers of so many images. Give requests a second by name; the service's own name is for not kept."""
+def section(size: int, catalogs: Catalogs, folder: Path, effort: Effort) -> tuple[Section, Rates]:
+    """Measure answers of so many images. Give requests a second by name too; the service's own is for not kept."""
     catalog = catalogs.answering(size)
+    found = list(peers(catalog, size, catalogs.folder))
+    rates = _measure(size, catalog, folder, effort, [each for each in found if isinstance(each, Spec)])
+    return Section(f"Answers of {size} images, requests a second", list(_rows(size, rates, found))), rates
+
+
+def _measure(size: int, catalog: Path, folder: Path, effort: Effort, specs: Sequence[Spec]) -> Rates:
     with ExitStack() as stack:
         ours = stack.enter_context(running(service(catalog), folder))
         answer = ours.get(KEPT)
         constant = stack.enter_context(running(ceiling(answer, folder / "answer"), folder))
-        others = [stack.enter_context(running(spec, folder)) for spec in peers(catalog, size, catalogs.folder)]
+        others = [stack.enter_context(running(spec, folder)) for spec in specs]
         _check([ours, *others], size)
         if constant.get().body != answer.body:
             raise BenchError("the ceiling does not send the answer of the service")
@@ -62,19 +69,17 @@ def interleaved(runs: Mapping[str, Run], rounds: int) -> Rates:
     return {name: statistics.median(values) for name, values in measured.items()}
 
 
-def section(size: int, rates: Rates) -> Section:
-    """Describe what was measured."""
-    rows = [Row(f"{CEILING}: the same bytes, nothing else", _rate(rates[CEILING]))]
-    rows.append(_row(KEPT_ANSWER, size, rates, rates[KEPT_ANSWER] / rates[CEILING], "of the ceiling"))
+def _rows(size: int, rates: Rates, found: Peers) -> Iterator[Row]:
+    yield Row(f"{CEILING}: the same bytes, nothing else", _rate(rates[CEILING]))
+    yield _row(KEPT_ANSWER, size, rates, rates[KEPT_ANSWER] / rates[CEILING], "of the ceiling")
     if NOT_MODIFIED in rates:
-        rows.append(_row(NOT_MODIFIED, size, rates, rates[NOT_MODIFIED] / rates[KEPT_ANSWER], "of a kept 200"))
-    rows.append(Row("not kept: every query different", _rate(rates[SERVICE])))
-    rows += [
-        _row(name, size, rates, rates[SERVICE] / rates[name], "not kept, against it")
-        for name in (CONNEXION, FASTAPI, DATASETTE, PRISM)
-        if name in rates
-    ]
-    return Section(f"Answers of {size} images, requests a second", rows)
+        yield _row(NOT_MODIFIED, size, rates, rates[NOT_MODIFIED] / rates[KEPT_ANSWER], "of a kept 200")
+    yield Row("not kept: every query different", _rate(rates[SERVICE]))
+    for each in found:
+        if isinstance(each, LeftOut):
+            yield Row(each.name, "left out", each.reason)
+        else:
+            yield _row(each.name, size, rates, rates[SERVICE] / rates[each.name], "not kept, against it")
 
 
 def _row(name: str, size: int, rates: Rates, ratio: float, against: str) -> Row:
