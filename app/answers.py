@@ -34,14 +34,8 @@ _FASTEST = 1  # of gzip's levels: on these answers it saves nearly as much as th
 _FRESHNESS = [(b"cache-control", b"private, no-cache"), (b"vary", b"accept-encoding")]
 
 
-class Asked(NamedTuple):
-    """What an answer depends on in its request."""
-
-    path: bytes
-    query: bytes
-    scheme: str
-    host: bytes
-    compressed: bool
+# What an answer depends on in its request: path, query, scheme, host, and whether it may be compressed.
+Asked = tuple[bytes, bytes, str, bytes, bool]
 
 
 class Answer(NamedTuple):
@@ -52,6 +46,12 @@ class Answer(NamedTuple):
     body: bytes
     etag: str
     until: float
+
+    def is_known(self, if_none_match: bytes) -> bool:
+        """Tell whether a client that sends this has the answer: most send back the one ETag that they were given."""
+        if if_none_match == self.unchanged[0][1]:
+            return True
+        return parse_etags(if_none_match.decode("latin-1")).contains_weak(self.etag)
 
 
 class Statistics(NamedTuple):
@@ -150,7 +150,7 @@ class Answers:
         if not held:
             return None
         start, body = held
-        return _answer(start["headers"], body["body"], compressed=asked.compressed, until=math.inf)
+        return _answer(start["headers"], body["body"], compressed=asked[-1], until=math.inf)
 
     def _keep(self, asked: Asked, answer: Answer) -> None:
         size = _size(asked, answer)
@@ -168,7 +168,8 @@ class Answers:
 
 
 def _size(asked: Asked, answer: Answer) -> int:
-    return len(answer.body) + len(asked.path) + len(asked.query) + len(asked.host) + _OVERHEAD
+    path, query, _, host, _ = asked
+    return len(answer.body) + len(path) + len(query) + len(host) + _OVERHEAD
 
 
 def _read(scope: Scope) -> tuple[Asked, bytes]:
@@ -178,7 +179,7 @@ def _read(scope: Scope) -> tuple[Asked, bytes]:
         if name in _MATTERING:
             found[name] = found[name] + b"," + value if name in found else value
     host, compressed = found.get(b"host", b""), _takes_gzip(found.get(b"accept-encoding", b""))
-    asked = Asked(scope["raw_path"], scope["query_string"], scope["scheme"], host, compressed)
+    asked = (scope["raw_path"], scope["query_string"], scope["scheme"], host, compressed)
     return asked, found.get(b"if-none-match", b"")
 
 
@@ -200,7 +201,7 @@ def _answer(headers: list[Header], body: bytes, *, compressed: bool, until: floa
 
 
 async def _send(answer: Answer, if_none_match: bytes, method: str, send: Send) -> None:
-    if if_none_match and parse_etags(if_none_match.decode("latin-1")).contains_weak(answer.etag):
+    if if_none_match and answer.is_known(if_none_match):
         await send({"type": "http.response.start", "status": 304, "headers": answer.unchanged})
         await send({"type": "http.response.body", "body": b""})
     else:

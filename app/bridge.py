@@ -1,10 +1,17 @@
 """The way from Connexion to Flask: on the event loop, and with the document beside its bytes."""
 
+from collections.abc import Callable
+from functools import cache
 from io import BytesIO
 from typing import Any
 
 import orjson
 from a2wsgi.wsgi import build_environ
+from connexion.apps.flask import FlaskApi
+from connexion.decorators import FlaskDecorator
+from connexion.decorators.parameter import SyncParameterDecorator
+from connexion.middleware.abstract import SpecMiddleware
+from connexion.operations import AbstractOperation
 from flask import Flask, Response
 from starlette.types import Receive, Scope, Send
 
@@ -17,7 +24,37 @@ class JSON(Response):
         self.document = document
 
 
-class OnTheLoop:
+View = Callable[..., Response]
+
+
+class _Parameters(SyncParameterDecorator):
+    """Passes parameters to an operation as Connexion does, and looks up only once how each is called in Python."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.sanitize_fn: Callable[[str], str] = cache(self.sanitize_fn)
+
+
+class _Decorator(FlaskDecorator):
+    """Decorates an operation as Connexion does, but at the start, and not anew for each request."""
+
+    _parameter_decorator_cls = _Parameters
+
+    def __call__(self, function: View) -> View:
+        decorated = self.decorate(function)
+
+        def operation(**_path: str) -> Response:
+            return decorated(self.framework.get_request(uri_parser=self.uri_parser))  # type: ignore[no-any-return]
+
+        return operation
+
+
+class _Api(FlaskApi):
+    def make_operation(self, operation: AbstractOperation) -> View:
+        return _Decorator(pythonic_params=self.pythonic_params, jsonifier=self.jsonifier)(operation.function)
+
+
+class OnTheLoop(SpecMiddleware):
     """Calls Flask where Connexion calls it: on the event loop.
 
     The bridge that comes with Connexion hands each request to a thread and each part of the answer back: three hops,
@@ -27,6 +64,10 @@ class OnTheLoop:
 
     def __init__(self, flask: Flask) -> None:
         self._flask = flask
+
+    def add_api(self, specification: Any, **options: Any) -> None:
+        """Give Flask the operations of the contract."""
+        self._flask.register_blueprint(_Api(specification, **options).blueprint)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
         """Answer a request, whose body no operation reads; the document goes beside the bytes of the answer."""

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 
 from connexion import FlaskApp
 from connexion.exceptions import ProblemException
@@ -37,10 +38,13 @@ async def _nothing(_app: object) -> AsyncIterator[None]:
 def create_app(settings: Settings, contract: Contract | None = None, lifespan: Lifespan = _nothing) -> FlaskApp:
     """Build the service. Raises CatalogUnavailable where there is no catalog."""
     contract = contract or Contract.load()
+    catalog = Catalog(settings.catalog)
     app = FlaskApp(
         __name__,
         middlewares=[
-            StrictRouting if each is RoutingMiddleware else each for each in ConnexionMiddleware.default_middlewares
+            RequestId,
+            partial(Answers, catalog=catalog, bound=settings.answers_mb * 1_000_000),
+            *(StrictRouting if each is RoutingMiddleware else each for each in ConnexionMiddleware.default_middlewares),
         ],
         resolver=Resolver(lambda operation_id: getattr(images, underscore(operation_id))),
         pythonic_params=True,
@@ -53,14 +57,9 @@ def create_app(settings: Settings, contract: Contract | None = None, lifespan: L
     app.add_api(contract.document)
     for error in (HTTPException, ProblemException, Exception):
         app.add_error_handler(error, Faults(contract).answer)
-    catalog = Catalog(settings.catalog)
-    app.add_middleware(RequestId, position=MiddlewarePosition.BEFORE_EXCEPTION)
-    app.add_middleware(
-        Answers, position=MiddlewarePosition.BEFORE_EXCEPTION, catalog=catalog, bound=settings.answers_mb * 1_000_000
-    )
     app.add_middleware(Bodyless, position=MiddlewarePosition.BEFORE_SWAGGER)
     app.add_middleware(ServedContract, position=MiddlewarePosition.BEFORE_SWAGGER, contract=contract)
     app.add_middleware(RoutedOnly, position=MiddlewarePosition.BEFORE_SECURITY)
-    app._middleware_app.asgi_app = OnTheLoop(app.app)  # noqa: SLF001 Connexion has no other place for it
+    app.middleware.app = OnTheLoop(app.app)
     app.app.extensions |= {"catalog": catalog, "settings": settings}
     return app

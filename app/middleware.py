@@ -3,7 +3,8 @@
 import logging
 import re
 from http import HTTPStatus
-from random import getrandbits
+from itertools import count
+from uuid import uuid4
 
 from connexion.lifecycle import ConnexionRequest, ConnexionResponse
 from connexion.middleware.abstract import ROUTING_CONTEXT
@@ -19,20 +20,26 @@ from app.faults import DomainError, fault_of, quote
 REQUEST_ID_HEADER = "x-compute-request-id"
 _REQUEST_ID = REQUEST_ID_HEADER.encode()
 
-# RFC 9562, section 5.4: what is random in a UUID of version 4, and what says that it is one.
-_RANDOM_BITS = 0xFFFFFFFF_FFFF_0FFF_3FFF_FFFFFFFFFFFF
-_VERSION_4 = 0x00000000_0000_4000_8000_000000000000
-
 _log = logging.getLogger(__name__)
 
 
-def new_request_id() -> str:
-    """Make an id for a request, in the form that OpenStack's services give theirs: that of a random UUID.
+class RequestIds:
+    """Makes ids for requests, in the form that OpenStack's services give theirs: that of a random UUID.
 
-    It need not be hard to guess, and uuid4 would take longer than all else that a kept answer needs.
+    They need not be hard to guess: what is random is drawn once, and its last part counts on. A uuid4 for each would
+    take longer than all else that a kept answer needs.
     """
-    digits = f"{getrandbits(128) & _RANDOM_BITS | _VERSION_4:032x}"
-    return f"req-{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+
+    _LAST_PART = 0x1_0000_0000_0000
+
+    def __init__(self) -> None:
+        random = str(uuid4())
+        self._begin, _, last = random.rpartition("-")
+        self._numbers = count(int(last, 16))
+
+    def __call__(self) -> str:
+        """Make an id."""
+        return f"req-{self._begin}-{next(self._numbers) % self._LAST_PART:012x}"
 
 
 class RequestId:
@@ -40,13 +47,14 @@ class RequestId:
 
     def __init__(self, next_app: ASGIApp) -> None:
         self._next_app = next_app
+        self._new_id = RequestIds()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, and the answer back with its id."""
         if scope["type"] != "http":
             await self._next_app(scope, receive, send)
             return
-        request_id = scope.setdefault("state", {})["request_id"] = new_request_id()
+        request_id = scope.setdefault("state", {})["request_id"] = self._new_id()
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":

@@ -13,7 +13,7 @@ from uvicorn_worker import UvicornWorker
 
 from app.contract import Contract
 from app.factory import create_app
-from app.middleware import REQUEST_ID_HEADER, new_request_id
+from app.middleware import REQUEST_ID_HEADER, RequestIds
 from app.settings import Settings
 
 if TYPE_CHECKING:
@@ -31,7 +31,8 @@ class Protocol(HttpToolsProtocol):
     that it is answering, only the newest, that the client has gone.
     """
 
-    fault = b""  # the body, set when the application is loaded
+    fault = b""  # the body, and the ids: set when the application is loaded
+    new_id = RequestIds()
     _malformed = False
     _answering: RequestResponseCycle | None = None
 
@@ -70,7 +71,7 @@ class Protocol(HttpToolsProtocol):
         body = self.fault
         head = (
             "HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\nconnection: close\r\n"
-            f"content-length: {len(body)}\r\n{REQUEST_ID_HEADER}: {new_request_id()}\r\n\r\n"
+            f"content-length: {len(body)}\r\n{REQUEST_ID_HEADER}: {self.new_id()}\r\n\r\n"
         )
         self.transport.write(head.encode("ascii") + body)
         self.transport.close()
@@ -120,6 +121,7 @@ class Server(BaseApplication):
         """Build the application, in each worker."""
         contract = Contract.load()
         Protocol.fault = contract.fault(400, _MALFORMED)
+        Protocol.new_id = RequestIds()
         return create_app(self._settings, contract, lifespan=settled)
 
 

@@ -74,8 +74,10 @@ class Catalog:
 
     def version(self) -> Version:
         """Tell which state of the catalog this thread sees: equal versions are one state. Raises CatalogUnavailable."""
-        with self._as_unavailable():
+        try:  # and no context manager, as every kept answer waits for this
             return int(self._connection().execute("PRAGMA data_version").fetchone()[0])
+        except sqlite3.Error as error:
+            raise CatalogUnavailable(f"{self._path}: {error}") from error
 
     @contextmanager
     def _reading(self) -> Iterator[sqlite3.Connection]:
