@@ -137,11 +137,12 @@ class Answers:
     async def _ask(self, asked: Asked, scope: Scope, receive: Receive, send: Send) -> Answer | None:
         """Have the application answer. Give what passed the contract; anything else is sent on as it comes."""
         state = scope.setdefault("state", {})
+        state["answers"] = self
         held: list[Message] = []
 
         async def hold(message: Message) -> None:
             held.append(message)
-            to_keep = "checked" in state and held[0].get("status") == HTTPStatus.OK
+            to_keep = "checked" in state and held[0].get("status") == HTTPStatus.OK and not _forbids(held[0]["headers"])
             if message["type"] == "http.response.body" and not to_keep:
                 while held:
                     await send(held.pop(0))
@@ -165,6 +166,11 @@ class Answers:
     def _forget(self, asked: Asked) -> None:
         if asked in self._kept:
             self._bytes -= _size(asked, self._kept.pop(asked))
+
+
+def _forbids(headers: list[Header]) -> bool:
+    """Tell whether an answer says itself how long it holds."""
+    return any(name == b"cache-control" for name, _ in headers)
 
 
 def _size(asked: Asked, answer: Answer) -> int:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import cache
+from http import HTTPStatus
 from io import BytesIO
 from typing import Any
 
@@ -13,7 +14,10 @@ from connexion.decorators.parameter import SyncParameterDecorator
 from connexion.middleware.abstract import SpecMiddleware
 from connexion.operations import AbstractOperation
 from flask import Flask, Response
+from starlette.concurrency import run_in_threadpool
 from starlette.types import Receive, Scope, Send
+
+from app.bodies import read
 
 
 class JSON(Response):
@@ -54,12 +58,22 @@ class _Api(FlaskApi):
         return _Decorator(pythonic_params=self.pythonic_params, jsonifier=self.jsonifier)(operation.function)
 
 
+class Nothing(Response):
+    """An answer without a body."""
+
+    default_mimetype = None
+
+    def __init__(self) -> None:
+        super().__init__(status=HTTPStatus.NO_CONTENT)
+
+
 class OnTheLoop(SpecMiddleware):
-    """Calls Flask where Connexion calls it: on the event loop.
+    """Calls Flask where Connexion calls it: on the event loop, unless something is to be changed.
 
     The bridge that comes with Connexion hands each request to a thread and each part of the answer back: three hops,
-    which cost more than all that lies between them. It is safe to do without them, because all that an operation waits
-    for is a read of a SQLite file: that takes less than a hop, and no reader waits for a writer.
+    which cost more than all that lies between them. It is safe to do without them, because all that a GET waits for is
+    a read of a SQLite file: that takes less than a hop, and no reader waits for a writer. A writer waits for others,
+    so what may write goes to a thread.
     """
 
     def __init__(self, flask: Flask) -> None:
@@ -69,13 +83,20 @@ class OnTheLoop(SpecMiddleware):
         """Give Flask the operations of the contract."""
         self._flask.register_blueprint(_Api(specification, **options).blueprint)
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
-        """Answer a request, whose body no operation reads; the document goes beside the bytes of the answer."""
-        environ: dict[str, Any] = build_environ(scope, BytesIO())  # type: ignore[arg-type, assignment]
-        environ["HTTP_HOST"] = "localhost"  # Flask refuses some that links may begin with, even where none does
-        with self._flask.request_context(environ):
-            response = self._flask.full_dispatch_request()
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request; the document goes beside the bytes of the answer."""
+        if scope["method"] == "GET":
+            response = self._dispatch(scope, b"")
+        else:
+            response = await run_in_threadpool(self._dispatch, scope, await read(receive))
         headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in response.headers]
         await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
         document = response.document if isinstance(response, JSON) else None
         await send({"type": "http.response.body", "body": response.get_data(), "document": document})
+
+    def _dispatch(self, scope: Scope, body: bytes) -> Response:
+        environ: dict[str, Any] = build_environ(scope, BytesIO(body))  # type: ignore[arg-type, assignment]
+        environ["HTTP_HOST"] = "localhost"  # Flask refuses some that links may begin with, even where none does
+        environ["CONTENT_LENGTH"] = str(len(body))  # of what came in chunks, too
+        with self._flask.request_context(environ):
+            return self._flask.full_dispatch_request()

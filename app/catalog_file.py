@@ -7,7 +7,7 @@ import jsonschema_rs
 import orjson
 import yaml
 
-from app.catalog import Record
+from app.catalog import Record, as_json
 from app.faults import DomainError, quote
 from app.resources import resource
 from app.schemas import Schema, compile_schema, complaint, in_words
@@ -110,10 +110,10 @@ def _record(image: Document) -> Record:
         min_disk=image["minDisk"],
         min_ram=image["minRam"],
         size=image.get("OS-EXT-IMG-SIZE:size"),
-        metadata=_json(metadata),
+        metadata=as_json(metadata),
         owner=comparable(image["owner"]) if "owner" in image else None,
         visibility=image["visibility"],
-        members=_json(sorted({comparable(tenant) for tenant in image.get("members", [])})),
+        members=as_json(sorted({comparable(tenant) for tenant in image.get("members", [])})),
     )
 
 
@@ -129,8 +129,3 @@ def _problems(validator: jsonschema_rs.Validator, document: object) -> Iterator[
         yield from map(complaint, validator.iter_errors(document))
     except ValueError:  # so jsonschema-rs says that its limit of recursion is reached
         yield "it is nested too deeply"
-
-
-def _json(value: object) -> str:
-    """Write JSON in one form, so that what is equal is the same text."""
-    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()

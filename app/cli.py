@@ -14,7 +14,7 @@ import click
 
 from app.catalog import Record, export, load, prepare
 from app.catalog_file import BadFile, CatalogFiles, check_field, sample, written
-from app.faults import DomainError, quote
+from app.faults import DomainError, printable, quote
 from app.settings import BadSetting, Settings
 from app.tenants import comparable
 
@@ -61,7 +61,7 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except (DomainError, BadSetting) as error:
-            raise click.ClickException(_printable(str(error))) from error
+            raise click.ClickException(printable(str(error))) from error
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
@@ -119,7 +119,9 @@ def import_(settings: Settings, files: Sequence[str], tenant: str | None, visibi
     owner = None if tenant is None else comparable(tenant)
     with _nothing_collected():
         records = [record for file in files for record in reader.read(*_content(file))]
-        loaded = load(settings.catalog, records, owner=owner, prune=prune, watch=_watched)
+        loaded = load(
+            settings.catalog, records, owner=owner, prune=prune, tombstone_days=settings.tombstone_days, watch=_watched
+        )
     click.echo(
         f"Imported {len(records)} images into {settings.catalog}: {loaded.new} new, {loaded.changed} changed, "
         f"{loaded.unchanged} unchanged, {loaded.pruned} pruned.",
@@ -184,11 +186,6 @@ def _watched(records: Sequence[Record]) -> Iterable[Record]:
 
 def _at_a_terminal() -> bool:
     return sys.stderr.isatty()
-
-
-def _printable(text: str) -> str:
-    """Escape what would break the line, or tell a terminal to do something."""
-    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 if __name__ == "__main__":

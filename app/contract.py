@@ -12,11 +12,12 @@ import jsonschema_rs
 import orjson
 import yaml
 
-from app.faults import BadAnswer, BadParameter, quote
+from app.faults import BadAnswer, BadBody, BadParameter, quote
 from app.resources import resource
 from app.schemas import Schema, compile_schema, complaint, in_words
 from app.timestamps import is_date_time
 
+_NOTHING = {"type": "string", "nullable": True, "enum": []}  # no document
 _INTEGER = re.compile("[0-9]{1,1000}")
 
 
@@ -58,16 +59,18 @@ class Operation:
 
     path: Mapping[str, Parameter]
     query: Mapping[str, Parameter]
+    body: jsonschema_rs.Validator | None
     answers: Mapping[int, jsonschema_rs.Validator]
 
     @classmethod
     def of(cls, definition: Schema) -> "Operation":
         """Compile an operation of the document, all references resolved."""
         parameters: dict[str, dict[str, Parameter]] = {"path": {}, "query": {}}
-        for parameter in definition["parameters"]:
+        body = definition.get("requestBody")
+        for parameter in definition.get("parameters", []):
             parameters[parameter["in"]][parameter["name"]] = Parameter.of(parameter)
         answers = {status: compile_schema(schema) for status, schema in _answers(definition)}
-        return cls(parameters["path"], parameters["query"], answers)
+        return cls(parameters["path"], parameters["query"], body and compile_schema(_schema(body)), answers)
 
     def check_path(self, values: Mapping[str, str]) -> None:
         """Raise BadParameter unless the decoded parts of the path are what the contract says."""
@@ -89,6 +92,15 @@ class Operation:
             if parameter.required and name not in seen:
                 raise BadParameter(name, f" is missing; it takes {parameter.expected}")
 
+    def check_body(self, body: bytes) -> None:
+        """Raise BadBody unless a body is JSON of the shape that the contract says."""
+        try:
+            document = orjson.loads(body)
+        except orjson.JSONDecodeError as reason:
+            raise BadBody(f"it is not JSON: {reason}") from None
+        for error in self.body.iter_errors(document) if self.body else []:
+            raise BadBody(complaint(error))
+
     def check_answer(self, status: int, document: Any) -> None:
         """Raise BadAnswer unless a document is what the contract says of answers with this status."""
         if status not in self.answers:
@@ -104,6 +116,7 @@ class Contract:
         self.yaml = text
         self.document: Schema = yaml.safe_load(text)
         self.json = orjson.dumps(self.document)
+        self._methods = [(_path_pattern(path), _methods_of(item)) for path, item in self.document["paths"].items()]
         definitions = list(_definitions(self.document))
         self.operations = {each["operationId"]: Operation.of(each) for each in definitions}
         # The one key of the answers that have an error's status.
@@ -113,11 +126,21 @@ class Contract:
             for status, schema in _answers(each)
             if status >= HTTPStatus.BAD_REQUEST
         }
+        # Those of the tenant's own paths, whose first part that varies is the tenant.
+        self._tenants = [pattern for pattern, _ in self._methods if "tenant_id" in pattern.groupindex]
 
     @classmethod
     def load(cls) -> "Contract":
         """Read the document that travels with the service."""
         return cls(resource("openapi/compute-images.yaml").read_bytes())
+
+    def methods(self, path: str) -> list[str]:
+        """Give the methods that operations have at a path."""
+        return sorted({method for pattern, methods in self._methods if pattern.fullmatch(path) for method in methods})
+
+    def tenant(self, path: str) -> str | None:
+        """Give the tenant that a path names."""
+        return next((found["tenant_id"] for each in self._tenants if (found := each.fullmatch(path))), None)
 
     def fault(self, status: int, message: str) -> bytes:
         """Write a fault as Compute does: under the name that it has for the status."""
@@ -133,10 +156,24 @@ def _definitions(document: Schema) -> Iterator[Schema]:
                 yield operation | {"parameters": [*shared, *operation.get("parameters", [])]}
 
 
+def _path_pattern(path: str) -> re.Pattern[str]:
+    return re.compile(re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", re.escape(path)))
+
+
+def _methods_of(item: Schema) -> list[str]:
+    """Give the methods of a path: whatever takes GET takes HEAD."""
+    methods = [method.upper() for method in item if method in {"get", "put", "post", "delete"}]
+    return [*methods, *(["HEAD"] if "GET" in methods else [])]
+
+
 def _answers(definition: Schema) -> Iterator[tuple[int, Schema]]:
     for status, answer in definition["responses"].items():
-        if "content" in answer:
-            yield int(status), answer["content"]["application/json"]["schema"]
+        yield int(status), _schema(answer) if "content" in answer else _NOTHING
+
+
+def _schema(described: Schema) -> Schema:
+    """Give the schema of a request's body or an answer's."""
+    return described["content"]["application/json"]["schema"]  # type: ignore[no-any-return]
 
 
 def _decoded(query_string: bytes) -> Iterator[tuple[str, str]]:

@@ -11,15 +11,19 @@ from connexion.middleware import ConnexionMiddleware, MiddlewarePosition
 from connexion.middleware.routing import RoutingMiddleware
 from connexion.options import SwaggerUIOptions
 from connexion.resolver import Resolver
+from flask import Response
 from inflection import underscore
 from starlette.exceptions import HTTPException
+from starlette.types import ASGIApp
 
-from app import images
+from app import images, metadata, service
+from app.access_log import FORMATS, AccessLog
 from app.answers import Answers
+from app.bodies import Bodies
 from app.bridge import OnTheLoop
-from app.catalog import Catalog
+from app.catalog import Catalog, Changes
 from app.contract import Contract
-from app.middleware import Bodyless, Faults, RequestId, RoutedOnly, ServedContract, StrictRouting
+from app.middleware import Faults, RequestId, RoutedOnly, ServedContract, StrictRouting
 from app.settings import Settings
 from app.validation import validator_map
 
@@ -42,11 +46,12 @@ def create_app(settings: Settings, contract: Contract | None = None, lifespan: L
     app = FlaskApp(
         __name__,
         middlewares=[
+            *_access_log(settings, contract),
             RequestId,
             partial(Answers, catalog=catalog, bound=settings.answers_mb * 1_000_000),
             *(StrictRouting if each is RoutingMiddleware else each for each in ConnexionMiddleware.default_middlewares),
         ],
-        resolver=Resolver(lambda operation_id: getattr(images, underscore(operation_id))),
+        resolver=Resolver(function_of),
         pythonic_params=True,
         strict_validation=settings.unknown_parameters == "reject",
         validate_responses=True,
@@ -57,9 +62,22 @@ def create_app(settings: Settings, contract: Contract | None = None, lifespan: L
     app.add_api(contract.document)
     for error in (HTTPException, ProblemException, Exception):
         app.add_error_handler(error, Faults(contract).answer)
-    app.add_middleware(Bodyless, position=MiddlewarePosition.BEFORE_SWAGGER)
+    app.add_middleware(Bodies, position=MiddlewarePosition.BEFORE_SWAGGER)
     app.add_middleware(ServedContract, position=MiddlewarePosition.BEFORE_SWAGGER, contract=contract)
     app.add_middleware(RoutedOnly, position=MiddlewarePosition.BEFORE_SECURITY)
     app.middleware.app = OnTheLoop(app.app)
-    app.app.extensions |= {"catalog": catalog, "settings": settings}
+    changes = Changes(settings.catalog, tombstone_days=settings.tombstone_days)
+    app.app.extensions |= {"catalog": catalog, "changes": changes, "settings": settings}
     return app
+
+
+def function_of(operation_id: str) -> Callable[..., Response]:
+    """Find the function of an operation, by its name in Python's spelling."""
+    name = underscore(operation_id)
+    module = next((each for each in (images, metadata, service) if hasattr(each, name)), service)
+    return getattr(module, name)  # type: ignore[no-any-return]
+
+
+def _access_log(settings: Settings, contract: Contract) -> list[Callable[[ASGIApp], ASGIApp]]:
+    form = settings.access_log
+    return [partial(AccessLog, contract=contract, form=form)] if form in FORMATS else []

@@ -4,7 +4,7 @@ Errors carry what happened, faults what the caller is told of it. By what name C
 stands in the contract.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
 from starlette.exceptions import HTTPException
@@ -15,6 +15,11 @@ _LONGEST_QUOTE = 100
 def quote(value: str) -> str:
     """Quote what came so that it fits into one line: escaped, and cut where it is long."""
     return repr(value if len(value) <= _LONGEST_QUOTE else value[:_LONGEST_QUOTE] + "…")
+
+
+def printable(text: str) -> str:
+    """Escape what would break a line, or tell a terminal to do something."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 class DomainError(Exception):
@@ -35,6 +40,48 @@ class BadHost(DomainError):
         super().__init__(f"Header 'Host': {quote(host)} is not a host, with or without a port.")
 
 
+class BadBody(DomainError):
+    """The body of a request is not what the contract says."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(f"The body is wrong: {problem}.")
+
+
+class BodyTooLarge(DomainError):
+    """The body of a request is longer than any that could be taken."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"The body is longer than {most} bytes.")
+
+
+class ImageNotFound(DomainError):
+    """The tenant can see no image of this id: there is none, or it is not for the tenant."""
+
+    def __init__(self) -> None:
+        super().__init__("Image not found.")
+
+
+class ItemNotFound(DomainError):
+    """An image's metadata have no item of this key."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"The image's metadata have no item {quote(key)}.")
+
+
+class NotAllowed(DomainError):
+    """The tenant can see an image, but may not change it."""
+
+    def __init__(self, image_id: str) -> None:
+        super().__init__(f"Image {quote(image_id)} belongs to another project.")
+
+
+class TooManyItems(DomainError):
+    """An image would have more metadata than it may have."""
+
+    def __init__(self, count: int, most: int) -> None:
+        super().__init__(f"The image would have {count} items of metadata; it may have {most}.")
+
+
 class CatalogUnavailable(DomainError):
     """The catalog cannot be read. What it says is for the log."""
 
@@ -43,9 +90,18 @@ class BadAnswer(DomainError):
     """An answer of our own is not what the contract says. What it says is for the log."""
 
 
+_FOR_THE_LOG = (CatalogUnavailable, BadAnswer)
+
+
 _STATUS: dict[type[Exception], int] = {
     BadParameter: 400,
     BadHost: 400,
+    BadBody: 400,
+    NotAllowed: 403,
+    TooManyItems: 403,
+    ImageNotFound: 404,
+    ItemNotFound: 404,
+    BodyTooLarge: 413,
     CatalogUnavailable: 503,
     BadAnswer: 500,
 }
@@ -55,7 +111,7 @@ _MESSAGES = {
     404: "There is nothing at {path}.",
     405: "{path} does not take {method}; it takes {allow}.",
     500: "The service failed to answer; its log tells why under this request's id.",
-    503: "The catalog of images cannot be read at the moment; try again later.",
+    503: "The catalog of images cannot be reached at the moment; try again later.",
 }
 
 
@@ -68,15 +124,19 @@ class Fault:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-def fault_of(error: Exception, *, method: str, path: str) -> Fault:
-    """Make a fault of whatever ended the request: an error of the domain, of the libraries below, or a mistake."""
+def fault_of(error: Exception, *, method: str, path: str, allowed: Iterable[str] = ()) -> Fault:
+    """Make a fault of whatever ended the request: an error of the domain, of the libraries below, or a mistake.
+
+    `allowed` are the methods that the contract has at the path, for whoever asked with another one.
+    """
     if isinstance(error, HTTPException):
         status, headers = error.status_code, dict(error.headers or {})
     else:
         status, headers = _STATUS.get(type(error), 500), {}
-    if "Allow" in headers:
-        headers["Allow"] = ", ".join(sorted(headers["Allow"].split(", ")))  # Starlette's come from a set
-    if status in _MESSAGES:
+    if allowed:
+        headers["Allow"] = ", ".join(allowed)
+    told = isinstance(error, DomainError) and not isinstance(error, _FOR_THE_LOG)
+    if status in _MESSAGES and not told:
         message = _MESSAGES[status].format(path=quote(path), method=method, allow=headers.get("Allow"))
     else:
         message = str(getattr(error, "detail", error))

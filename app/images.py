@@ -1,38 +1,39 @@
-"""The operations: one function for each operationId of the contract, the same name in Python's spelling."""
+"""The operations on images: one function for each operationId of the contract, the same name in Python's spelling."""
 
-import re
 from typing import Any
 
-from flask import Response, current_app, request
-from starlette.datastructures import Headers
-from werkzeug.local import LocalProxy
+from flask import Response, request
 
 from app import views
-from app.bridge import JSON
-from app.catalog import Catalog, Query
-from app.faults import BadHost
-from app.settings import Settings
+from app.bridge import JSON, Nothing
+from app.catalog import Query
+from app.current import catalog, changes, links_of, settings
 
-catalog: Catalog = LocalProxy(lambda: current_app.extensions["catalog"])  # type: ignore[assignment]
-settings: Settings = LocalProxy(lambda: current_app.extensions["settings"])  # type: ignore[assignment]
 
-_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._~-]+)(:(?P<port>[0-9]{1,5}))?")
-_LAST_PORT = 65535
+def list_images(tenant_id: str, **query: Any) -> Response:
+    """Answer with a page of the images that the tenant can see, in brief."""
+    return _page(views.image_summary, tenant_id, query)
 
 
 def list_images_details(tenant_id: str, **query: Any) -> Response:
     """Answer with a page of the images that the tenant can see, in detail."""
+    return _page(views.image_details, tenant_id, query)
+
+
+def show_image(tenant_id: str, image_id: str) -> Response:
+    """Answer with an image that the tenant can see, in detail."""
+    return JSON({"image": views.image_details(catalog.get(tenant_id, image_id), links_of(tenant_id))})
+
+
+show_bookmarked_image = show_image
+
+
+def delete_image(tenant_id: str, image_id: str) -> Response:
+    """Delete an image of the tenant."""
+    changes.delete(tenant_id, image_id)
+    return Nothing()
+
+
+def _page(view: views.ImageView, tenant_id: str, query: dict[str, Any]) -> Response:
     page = catalog.find(tenant_id, Query(**query), at_most=settings.max_limit)
-    return JSON(views.image_list(page, _links(tenant_id), request.path, request.query_string))
-
-
-def _links(tenant_id: str) -> views.Links:
-    return views.Links(settings.compute_url or _origin(), settings.glance_url or _origin(), tenant_id)
-
-
-def _origin() -> str:
-    host = ",".join(Headers(scope=request.environ["asgi.scope"]).getlist("host"))
-    match = _HOST.fullmatch(host)
-    if not match or int(match["port"] or 0) > _LAST_PORT:
-        raise BadHost(host)
-    return f"{request.scheme}://{host}"
+    return JSON(views.image_list(page, view, links_of(tenant_id), request.path, request.query_string))

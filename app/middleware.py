@@ -17,8 +17,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.contract import Contract
 from app.faults import DomainError, fault_of, quote
 
-REQUEST_ID_HEADER = "x-compute-request-id"
-_REQUEST_ID = REQUEST_ID_HEADER.encode()
+REQUEST_ID_HEADERS = ("x-compute-request-id", "x-openstack-request-id")  # Nova's own, and the one of all services
+_COMPUTE, _OPENSTACK = (name.encode() for name in REQUEST_ID_HEADERS)
+
+_NOT_ALLOWED = HTTPStatus.METHOD_NOT_ALLOWED
 
 _log = logging.getLogger(__name__)
 
@@ -58,45 +60,11 @@ class RequestId:
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [*message["headers"], (_REQUEST_ID, request_id.encode())]
+                shown = request_id.encode()
+                message["headers"] = [*message["headers"], (_COMPUTE, shown), (_OPENSTACK, shown)]
             await send(message)
 
         await self._next_app(scope, receive, send_with_id)
-
-
-class Bodyless:
-    """Takes from a request without a body whatever speaks of one, or of another protocol: it means nothing there.
-
-    Else Connexion would fail on a malformed Content-Type, Flask would refuse an Upgrade, and both would wait for a body
-    that was announced and never comes.
-    """
-
-    _MEANINGLESS = frozenset({b"content-type", b"content-length", b"transfer-encoding", b"upgrade"})
-
-    def __init__(self, next_app: ASGIApp) -> None:
-        self._next_app = next_app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on."""
-        if scope["type"] == "http" and scope["method"] == "GET":
-            headers = [header for header in scope["headers"] if header[0] not in self._MEANINGLESS]
-            await self._next_app({**scope, "headers": headers}, _without_body(receive), send)
-        else:
-            await self._next_app(scope, receive, send)
-
-
-def _without_body(receive: Receive) -> Receive:
-    """Give an empty body, and then nothing until the client goes."""
-    empty: list[Message] = [{"type": "http.request", "body": b"", "more_body": False}]
-
-    async def receive_nothing() -> Message:
-        if empty:
-            return empty.pop()
-        while (message := await receive())["type"] != "http.disconnect":
-            pass
-        return message
-
-    return receive_nothing
 
 
 class ServedContract:
@@ -165,14 +133,17 @@ class Faults:
 
     async def answer(self, request: ConnexionRequest, error: Exception) -> ConnexionResponse:
         """Make the answer. It is a coroutine so that Connexion calls it without a thread."""
-        fault = fault_of(error, method=request.method, path=request.scope["path"])
+        path = request.scope["path"]
+        # Starlette knows only the methods of the first operation that it finds at a path.
+        allowed = self._contract.methods(path) if getattr(error, "status_code", None) == _NOT_ALLOWED else []
+        fault = fault_of(error, method=request.method, path=path, allowed=allowed)
         if fault.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             request_id = request.scope["state"]["request_id"]
             _log.error(
                 "%s %s %s: %s",
                 request_id,
                 request.method,
-                quote(request.scope["path"]),
+                quote(path),
                 str(error) or type(error).__name__,
                 exc_info=None if isinstance(error, DomainError) else error,
             )

@@ -6,6 +6,7 @@ import jsonschema_rs
 
 Schema = dict[str, Any]
 
+_KEYWORDS = {"x-propertyNames": "propertyNames"}  # OpenAPI 3.0 lacks it
 _LONGEST = 300  # characters of a complaint, which quotes what it complains of
 
 
@@ -14,7 +15,7 @@ def compile_schema(schema: Schema, **options: Any) -> jsonschema_rs.Validator:
 
     2020-12 is the draft that really checks the formats of OpenAPI, uuid and uri-reference among them.
     """
-    return jsonschema_rs.Draft202012Validator(_without_nullable(schema), validate_formats=True, **options)
+    return jsonschema_rs.Draft202012Validator(_as_json_schema(schema), validate_formats=True, **options)
 
 
 def in_words(schema: Schema) -> str:
@@ -35,13 +36,13 @@ def complaint(error: jsonschema_rs.ValidationError) -> str:
     return f"{where.lstrip('.')}: {message}" if where else message
 
 
-def _without_nullable(schema: Any) -> Any:
-    """Say `nullable`, which only OpenAPI 3.0 knows, as JSON Schema does."""
+def _as_json_schema(schema: Any) -> Any:
+    """Say as JSON Schema does what OpenAPI 3.0 says in its own way: `nullable`, and what has no other way (`x-`)."""
     if isinstance(schema, list):
-        return [_without_nullable(each) for each in schema]
+        return [_as_json_schema(each) for each in schema]
     if not isinstance(schema, dict):
         return schema
-    plain = {key: _without_nullable(value) for key, value in schema.items() if key != "nullable"}
+    plain = {_KEYWORDS.get(key, key): _as_json_schema(value) for key, value in schema.items() if key != "nullable"}
     if schema.get("nullable") is True:
         plain["type"] = [schema["type"], "null"]
         if "enum" in schema:

@@ -13,7 +13,7 @@ from uvicorn_worker import UvicornWorker
 
 from app.contract import Contract
 from app.factory import create_app
-from app.middleware import REQUEST_ID_HEADER, RequestIds
+from app.middleware import REQUEST_ID_HEADERS, RequestIds
 from app.settings import Settings
 
 if TYPE_CHECKING:
@@ -69,11 +69,13 @@ class Protocol(HttpToolsProtocol):
 
     def _answer_malformed(self) -> None:
         body = self.fault
+        request_id = self.new_id()
         head = (
             "HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\nconnection: close\r\n"
-            f"content-length: {len(body)}\r\n{REQUEST_ID_HEADER}: {self.new_id()}\r\n\r\n"
+            f"content-length: {len(body)}\r\n"
         )
-        self.transport.write(head.encode("ascii") + body)
+        ids = "".join(f"{name}: {request_id}\r\n" for name in REQUEST_ID_HEADERS)
+        self.transport.write(f"{head}{ids}\r\n".encode("ascii") + body)
         self.transport.close()
 
 

@@ -61,6 +61,8 @@ class Settings:
     unknown_parameters: str = _setting(
         "IMAGES_UNKNOWN_PARAMETERS", "reject", _choice("reject", "ignore"), "reject or ignore"
     )
+    tombstone_days: int = _setting("IMAGES_TOMBSTONE_DAYS", 30, _number(0, 36_500), "a whole number from 0 to 36500")
+    access_log: str = _setting("IMAGES_ACCESS_LOG", "off", _choice("off", "plain", "json"), "off, plain or json")
     answers_mb: int = _setting("IMAGES_ANSWERS_MB", 64, _number(0, 1_000_000), "a whole number from 0 to 1000000")
     port: int = _setting("PORT", 8774, _number(1, 65535), "a whole number from 1 to 65535")
     workers: int = _setting("WEB_CONCURRENCY", 2, _number(1, 1024), "a whole number from 1 to 1024")

@@ -1,7 +1,7 @@
 """What a time is here: RFC 3339 on the way in; UTC, to the second, everywhere else."""
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 _DATE_TIME = re.compile(
     r"(?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2})[Tt]"
@@ -37,6 +37,11 @@ def is_date_time(text: str) -> bool:
 def now() -> str:
     """Give the time of the call in UTC, to the second."""
     return format_utc(datetime.now(UTC))
+
+
+def days_ago(days: int) -> str:
+    """Give the time that was so many days before the call."""
+    return format_utc(datetime.now(UTC) - timedelta(days=days))
 
 
 def format_utc(time: datetime) -> str:

@@ -9,14 +9,16 @@ from functools import partial
 from typing import Any
 
 from connexion.middleware.abstract import ROUTING_CONTEXT
-from starlette.types import Message, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
+from app.bodies import read, replay
 from app.contract import Contract, Operation
 
 
 def validator_map(contract: Contract) -> dict[str, Any]:
     """Build what Connexion takes for its `validator_map`."""
     return {
+        "body": {"application/json": partial(BodyValidator, contract)},
         "parameter": partial(ParameterValidator, contract),
         "response": {"application/json": partial(ResponseValidator, contract)},
     }
@@ -36,6 +38,19 @@ class ParameterValidator:
         operation = _operation(self._contract, scope)
         operation.check_path(scope["path_params"])
         operation.check_query(scope["query_string"], ignore_unknown=not self._strict)
+
+
+class BodyValidator:
+    """Checks the body of a request before any of it is used."""
+
+    def __init__(self, contract: Contract, **_: Any) -> None:
+        self._contract = contract
+
+    async def wrap_receive(self, receive: Receive, *, scope: Scope) -> tuple[Receive, Scope]:
+        """Read the body and give it again. Raises BadBody unless it is what the contract says."""
+        body = await read(receive)
+        _operation(self._contract, scope).check_body(body)
+        return replay(body, receive), scope
 
 
 class ResponseValidator:

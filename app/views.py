@@ -1,12 +1,13 @@
 """What is answered: rows of the catalog become documents of the API. Pure functions; nothing is read or looked up."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlencode
 
 import orjson
 
-from app.catalog import Image, Page, Record
+from app.catalog import Image, Metadata, Page, Record
 
 Document = dict[str, Any]
 
@@ -47,6 +48,23 @@ class Links:
         ]
 
 
+ImageView = Callable[[Image, Links], Document]
+
+_SINCE = "2011-01-21T11:33:21Z"  # when version 2 of the API became what it is, as Nova says it
+
+
+def version(compute: str) -> Document:
+    """Give what is said of the one version of the API, which has no microversions."""
+    return {
+        "id": "v2.0",
+        "status": "CURRENT",
+        "version": "",
+        "min_version": "",
+        "updated": _SINCE,
+        "links": [{"rel": "self", "href": f"{compute}/v2/"}],
+    }
+
+
 def image_fields(image: Image | Record) -> Document:
     """Give what the API says of an image by itself; a size that is not known is left out."""
     fields = {
@@ -58,11 +76,21 @@ def image_fields(image: Image | Record) -> Document:
         "updated": image.updated,
         "minDisk": image.min_disk,
         "minRam": image.min_ram,
-        "metadata": orjson.loads(image.metadata),
+        "metadata": image_metadata(image),
     }
     if image.size is not None:
         fields["OS-EXT-IMG-SIZE:size"] = image.size
     return fields
+
+
+def image_metadata(image: Image | Record) -> Metadata:
+    """Give the items of an image."""
+    return orjson.loads(image.metadata)  # type: ignore[no-any-return]
+
+
+def image_summary(image: Image, links: Links) -> Document:
+    """Give what the short list has of an image."""
+    return {"id": image.id, "name": image.name, "links": links.image(image.id)}
 
 
 def image_details(image: Image, links: Links) -> Document:
@@ -74,9 +102,9 @@ def image_details(image: Image, links: Links) -> Document:
     return details
 
 
-def image_list(page: Page, links: Links, path: str, query_string: bytes) -> Document:
+def image_list(page: Page, view: ImageView, links: Links, path: str, query_string: bytes) -> Document:
     """Give a page of images, with the link to the next one where there is one."""
-    document: Document = {"images": [image_details(image, links) for image in page.images]}
+    document: Document = {"images": [view(image, links) for image in page.images]}
     if page.more:
         document["images_links"] = links.next_page(path, query_string, page.images[-1].id)
     return document

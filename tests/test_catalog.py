@@ -13,7 +13,7 @@ from sqlite_utils.migrations import Migrations
 from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
 
 from app.catalog import Catalog, Loaded, Query, Record, export, load, prepare
-from app.catalog.schema import State, reading, state, writing
+from app.catalog.file import State, reading, state, writing
 from app.faults import BadParameter, CatalogUnavailable
 from app.timestamps import now
 from tests.images import Fields, catalog_of, image, image_id, records_of

@@ -15,9 +15,9 @@ from inflection import underscore
 from openapi_spec_validator import validate
 from starlette.testclient import TestClient
 
-from app import images
 from app.catalog import Query
 from app.contract import Contract
+from app.factory import function_of
 from app.faults import BadAnswer
 from app.resources import resource
 from app.schemas import Schema, compile_schema
@@ -74,9 +74,11 @@ def test_swagger_ui_is_found_without_its_slash(client: TestClient) -> None:
 
 
 def test_every_operation_has_its_function() -> None:
-    for operation in operations():
-        function = getattr(images, underscore(operation["operationId"]))
-        assert "tenant_id" in inspect.signature(function).parameters
+    for path, item in CONTRACT.document["paths"].items():
+        for operation in item.values():
+            taken = set(inspect.signature(function_of(operation["operationId"])).parameters)
+            assert set(re.findall(r"{(\w+)}", path)) == taken - {"body", "query"}
+            assert ("requestBody" in operation) == ("body" in taken)
 
 
 def test_every_operation_says_who_may_call_it() -> None:
@@ -91,9 +93,12 @@ def test_every_parameter_of_the_list_reaches_the_catalog() -> None:
 
 def test_every_parameter_is_described_with_an_example_that_it_takes() -> None:
     for definition in CONTRACT.document["components"]["parameters"].values():
-        group = "path" if definition["in"] == "path" else "query"
-        parameter = getattr(CONTRACT.operations["listImagesDetails"], group)[definition["name"]]
-        parameter.check(str(definition["example"]))
+        operations = CONTRACT.operations.values()
+        everywhere = [parameters for each in operations for parameters in (each.path, each.query)]
+        of_the_name = [parameters[definition["name"]] for parameters in everywhere if definition["name"] in parameters]
+        assert of_the_name
+        for parameter in of_the_name:
+            parameter.check(str(definition["example"]))
         assert definition["description"]
 
 

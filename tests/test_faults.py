@@ -10,13 +10,28 @@ from starlette.testclient import TestClient
 
 from app import images
 from app.contract import Contract
-from app.faults import BadAnswer, BadHost, BadParameter, CatalogUnavailable, Fault, fault_of, quote
+from app.faults import (
+    BadAnswer,
+    BadBody,
+    BadHost,
+    BadParameter,
+    BodyTooLarge,
+    CatalogUnavailable,
+    Fault,
+    ImageNotFound,
+    ItemNotFound,
+    NotAllowed,
+    TooManyItems,
+    fault_of,
+    quote,
+)
 from tests.conftest import Serve
 
 LIST = "/v2/openstack/images/detail"
+SHOW = "/v2/openstack/images/nothing"
 
 OURS = "The service failed to answer; its log tells why under this request's id."
-CATALOG = "The catalog of images cannot be read at the moment; try again later."
+CATALOG = "The catalog of images cannot be reached at the moment; try again later."
 
 
 @pytest.mark.parametrize(
@@ -24,6 +39,12 @@ CATALOG = "The catalog of images cannot be read at the moment; try again later."
     [
         (BadParameter("limit", ": 'x' is wrong"), Fault(400, "Parameter 'limit': 'x' is wrong.")),
         (BadHost("a b"), Fault(400, "Header 'Host': 'a b' is not a host, with or without a port.")),
+        (BadBody("metadata: it is wrong"), Fault(400, "The body is wrong: metadata: it is wrong.")),
+        (NotAllowed("x"), Fault(403, "Image 'x' belongs to another project.")),
+        (TooManyItems(129, 128), Fault(403, "The image would have 129 items of metadata; it may have 128.")),
+        (ImageNotFound(), Fault(404, "Image not found.")),
+        (ItemNotFound("k"), Fault(404, "The image's metadata have no item 'k'.")),
+        (BodyTooLarge(9), Fault(413, "The body is longer than 9 bytes.")),
         (CatalogUnavailable("/secret/path: disk on fire"), Fault(503, CATALOG)),
         (BadAnswer("'secret' is no status"), Fault(500, OURS)),
         (ZeroDivisionError("secret"), Fault(500, OURS)),
@@ -31,13 +52,14 @@ CATALOG = "The catalog of images cannot be read at the moment; try again later."
         (HTTPException(404, "secret"), Fault(404, "There is nothing at '/a\\nb'.")),
         (HTTPException(415, "Only JSON is taken."), Fault(415, "Only JSON is taken.")),
         (
-            HTTPException(405, headers={"Allow": "POST, GET"}),
+            HTTPException(405, headers={"Allow": "GET"}),
             Fault(405, "'/a\\nb' does not take PUT; it takes GET, POST.", {"Allow": "GET, POST"}),
         ),
     ],
 )
 def test_each_error_has_its_fault(error: Exception, fault: Fault) -> None:
-    assert fault_of(error, method="PUT", path="/a\nb") == fault
+    allowed = ["GET", "POST"] if fault.status == 405 else []
+    assert fault_of(error, method="PUT", path="/a\nb", allowed=allowed) == fault
 
 
 def test_what_came_is_quoted_in_one_line_and_cut() -> None:
@@ -48,13 +70,13 @@ def test_what_came_is_quoted_in_one_line_and_cut() -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        "/",
         "/nowhere",
         "//v2/openstack/images/detail",
         "///v2/openstack/images/detail",
         "/v2//openstack/images/detail",
         "/v2/openstack//images/detail",
         "/v2/openstack/images/detail/",
+        "/healthcheck/",
         "/v2/openstack/images/detail//",
         "/v2/openstack/images/detail/x",
         "/V2/openstack/images/detail",
@@ -77,7 +99,7 @@ def test_an_encoded_slash_is_a_slash(client: TestClient) -> None:
     assert client.get(LIST.replace("/images", "%2Fimages")).json() == client.get(LIST).json()
 
 
-@pytest.mark.parametrize("path", [LIST, "/v2/not-a-tenant/images/detail", "/openapi.yaml", "/openapi.json", "/ui/"])
+@pytest.mark.parametrize("path", ["/v2/openstack/images", "/v2/no-tenant/images", "/", "/openapi.yaml", "/ui/"])
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "MADEUP"])
 def test_a_method_that_a_path_does_not_take_is_named_with_those_that_it_takes(
     client: TestClient, path: str, method: str
@@ -92,14 +114,16 @@ def test_a_method_that_a_path_does_not_take_is_named_with_those_that_it_takes(
 def test_head_is_get_without_a_body(client: TestClient, path: str, status: int) -> None:
     got, head = client.get(path), client.head(path)
     assert (got.status_code, head.status_code) == (status, status)
-    got.headers.pop("x-compute-request-id")
-    head.headers.pop("x-compute-request-id")
+    for name in ("x-compute-request-id", "x-openstack-request-id"):
+        assert got.headers.pop(name) != head.headers.pop(name)
     assert head.headers == got.headers
 
 
 @pytest.mark.parametrize("path", [LIST, f"{LIST}?limit=x", "/nowhere", "/openapi.json", "/ui/", "//v2"])
 def test_every_answer_has_a_request_id_of_its_own(client: TestClient, path: str) -> None:
-    first, second = (client.get(f"http://compute.test{path}").headers["x-compute-request-id"] for _ in range(2))
+    answers = [client.get(f"http://compute.test{path}").headers for _ in range(2)]
+    first, second = (headers["x-compute-request-id"] for headers in answers)
+    assert [headers["x-openstack-request-id"] for headers in answers] == [first, second]
     assert re.fullmatch("req-[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", first)
     assert first != second
 
@@ -166,18 +190,32 @@ def test_a_client_error_is_not_logged(client: TestClient, caplog: pytest.LogCapt
 
 @pytest.mark.parametrize(
     ("method", "url", "status"),
-    [("GET", f"{LIST}?limit=x", 400), ("GET", "/nowhere", 404), ("PUT", LIST, 405)],
+    [("GET", f"{SHOW}?limit=x", 400), ("GET", SHOW, 404), ("PUT", SHOW, 405)],
 )
 def test_a_fault_is_what_the_contract_says(client: TestClient, method: str, url: str, status: int) -> None:
     answer = client.request(method, url)
-    operation = Contract.load().operations["listImagesDetails"]
+    operation = Contract.load().operations["showImage"]
     operation.check_answer(status, answer.json())
     assert answer.status_code == status
     assert answer.headers["content-type"] == "application/json"
 
 
 def test_every_status_that_the_contract_declares_has_a_name() -> None:
-    names = {400: "badRequest", 404: "itemNotFound", 405: "badMethod", 500: "computeFault", 503: "serviceUnavailable"}
+    names = {
+        400: "badRequest",
+        403: "forbidden",
+        404: "itemNotFound",
+        405: "badMethod",
+        413: "overLimit",
+        415: "badMediaType",
+        500: "computeFault",
+        503: "serviceUnavailable",
+    }
     for status, name in names.items():
         assert Contract.load().fault(status, "why") == f'{{"{name}":{{"code":{status},"message":"why"}}}}'.encode()
     assert Contract.load().fault(418, "why") == b'{"computeFault":{"code":418,"message":"why"}}'
+
+
+def test_all_methods_of_a_path_are_named(client: TestClient) -> None:
+    answer = client.patch("/v2/openstack/images/x/metadata")
+    assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD, POST, PUT")

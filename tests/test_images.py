@@ -21,7 +21,7 @@ LAST = "76fa36fc-c930-4bf3-8c8a-ea2a2420deb6"
 
 TYPES = "BASE, SERVER, ALL, snapshot, backup"
 STATUSES = "ACTIVE, SAVING, DELETED, ERROR, UNKNOWN"
-KNOWN = "changes-since, limit, marker, name, server, status, type"
+KNOWN = "changes-since, limit, marker, minDisk, minRam, name, server, status, type"
 A_NUMBER = "a whole number from 0 to 2147483647"
 A_TIME = "a date and time with its offset (RFC 3339), such as 2011-01-24T17:08:00Z"
 A_TENANT = "a UUID, with or without dashes, or the word openstack"

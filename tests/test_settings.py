@@ -28,12 +28,14 @@ def test_each_is_read_from_its_variable() -> None:
         "IMAGES_GLANCE_URL": "https://[::1]:9292",
         "IMAGES_MAX_LIMIT": "20",
         "IMAGES_UNKNOWN_PARAMETERS": "ignore",
+        "IMAGES_TOMBSTONE_DAYS": "7",
+        "IMAGES_ACCESS_LOG": "json",
         "IMAGES_ANSWERS_MB": "0",
         "PORT": "80",
         "WEB_CONCURRENCY": "4",
     }
     assert Settings.from_env(environ) == Settings(
-        Path("/var/lib/images.db"), "http://compute.test/api", "https://[::1]:9292", 20, "ignore", 0, 80, 4
+        Path("/var/lib/images.db"), "http://compute.test/api", "https://[::1]:9292", 20, "ignore", 7, "json", 0, 80, 4
     )
     assert {each.metadata["variable"] for each in fields(Settings)} == set(environ)
 

@@ -8,9 +8,11 @@ from typing import NamedTuple
 
 from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
 
-from app.catalog.schema import reading
+from app.catalog.file import reading
+from app.catalog.schema import VISIBLE
 from app.catalog.search import Query, Search
-from app.faults import CatalogUnavailable
+from app.faults import CatalogUnavailable, ImageNotFound
+from app.tenants import comparable
 
 
 class Image(NamedTuple):
@@ -31,6 +33,9 @@ class Image(NamedTuple):
 
 Version = int
 
+_COLUMNS = ", ".join(f"images.{field}" for field in Image._fields)
+_IMAGE = f"SELECT {_COLUMNS} FROM images WHERE id = :id AND status <> 'DELETED' AND {VISIBLE}"  # noqa: S608 ours
+
 
 class Page(NamedTuple):
     """Some images in the order of the answer, and whether more follow."""
@@ -42,7 +47,7 @@ class Page(NamedTuple):
 # The walks are merged as they go, and no further than the page takes: one walk with an OR for its lists would sort all
 # that they hold. Only what made it onto the page is read whole.
 _PAGE = f"""
-SELECT {", ".join(f"images.{field}" for field in Image._fields)} FROM (
+SELECT {_COLUMNS} FROM (
     {{walks}}
     ORDER BY created DESC, rank DESC
     LIMIT +:count
@@ -71,6 +76,19 @@ class Catalog:
             values = search.values | {"count": size + 1}
             rows = connection.execute(_PAGE.format(walks=walks), values).fetchall() if walks else []
         return Page([Image._make(row) for row in rows[:size]], more=len(rows) > size)
+
+    def get(self, tenant: str, image_id: str) -> Image:
+        """Give an image that a tenant can see, if only by its id. Raises ImageNotFound and CatalogUnavailable."""
+        with self._reading() as connection:
+            row = connection.execute(_IMAGE, {"id": image_id, "tenant": comparable(tenant)}).fetchone()
+        if row is None:
+            raise ImageNotFound
+        return Image._make(row)
+
+    def check(self) -> None:
+        """Raise CatalogUnavailable unless images can be read."""
+        with self._reading() as connection:
+            connection.execute("SELECT 1 FROM images LIMIT 1").fetchone()
 
     def version(self) -> Version:
         """Tell which state of the catalog this thread sees: equal versions are one state. Raises CatalogUnavailable."""

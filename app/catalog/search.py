@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
 
-from app.catalog.schema import EVERYONE
+from app.catalog.schema import EVERYONE, VISIBLE
 from app.faults import BadParameter, quote
 from app.tenants import comparable
 from app.timestamps import utc
@@ -23,6 +23,8 @@ class Query:
     name: str | None = None
     status: str | None = None
     type_: str | None = None
+    min_ram: int | None = None
+    min_disk: int | None = None
     limit: int = 0
     marker: str | None = None
 
@@ -59,15 +61,7 @@ WHERE (status = 'DELETED') = :deleted
   AND (:status IS NULL OR status = :status)
   AND CASE :type WHEN 'ALL' THEN true WHEN 'SERVER' THEN type <> 'BASE' ELSE type = :type END
 """
-_PLACE = """
-SELECT unixepoch(created), -position FROM images
-WHERE id = :marker
-  AND (
-    visibility IN ('public', 'community')
-    OR owner = :tenant
-    OR visibility = 'shared' AND :tenant IN (SELECT value FROM json_each(members))
-  )
-"""
+_PLACE = f"SELECT unixepoch(created), -position FROM images WHERE id = :marker AND {VISIBLE}"  # noqa: S608 ours
 
 # The path of a URI reference, as RFC 3986 (appendix B) finds it. Python's urlsplit fails on some that the RFC allows.
 _URI_PATH = re.compile(r"(?:[^:/?#]+:)?(?://[^/?#]*)?([^?#]*)")
@@ -90,6 +84,8 @@ class Search:
             "name": query.name,
             "status": query.status,
             "type": query.type_ or "ALL",
+            "min_ram": query.min_ram,
+            "min_disk": query.min_disk,
             "marker": query.marker,
         }
         self.values["audience"] = next((id_ for (id_,) in self._rows(_AUDIENCE)), None)
@@ -126,6 +122,13 @@ class Search:
             kinds = [str(kind) for (kind,) in self._rows(_KINDS, deleted=each.deleted)]
             parts = [f"kind = {kind}" for kind in kinds]
             yield Filter(f"kind IN ({', '.join(kinds)})", "listings_by_kind", parts)
+        for name, least in (("min_ram", query.min_ram), ("min_disk", query.min_disk)):
+            if least is not None:  # most images have 0, which is found soon enough
+                yield (
+                    Filter(f"{name} = :{name} AND {name} <> 0", f"listings_by_{name}")
+                    if least
+                    else Filter(f"{name} = 0")
+                )
         if query.changes_since is not None:
             yield Filter("updated >= unixepoch(:since)", "listings_by_change", ordered=False)
 

@@ -29,7 +29,7 @@ OWNERS = (*TENANTS[:2], None)
 SCHEMES = ("http", "https")
 HOSTS = ("one.test", "two.test:8774")
 TENANTS_ASKING = (*TENANTS[:2], "openstack")
-CHANGES_EACH_TIME = {"date", "x-compute-request-id"}
+CHANGES_EACH_TIME = {"date", "x-compute-request-id", "x-openstack-request-id"}
 SOME = 4  # images that are ever written
 
 

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from app.catalog import load
-from app.catalog.schema import reading
+from app.catalog.file import reading
 from tests.images import Fields, image, records_of
 
 TENANTS = ("openstack", "776a290892b747c4af8cec5d0e9b3a71", "0b5e2c7d94f14c1e8a6f3d2b1c0e9f88")
-COLUMNS = "audience, deleted, created, rank, updated, kind, name, server"
+COLUMNS = "audience, deleted, created, rank, updated, kind, min_disk, min_ram, name, server"
 
 an_image = st.builds(
     lambda number, fields: image(number, **fields),
@@ -41,7 +41,7 @@ an_import = st.tuples(
 def _few_at_once() -> Iterator[None]:
     """Let a load of a handful take more than one turn."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(import_module("app.catalog.load"), "_AT_ONCE", 2)
+        patch.setattr(import_module("app.catalog.write"), "_AT_ONCE", 2)
         yield
 
 

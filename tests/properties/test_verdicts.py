@@ -33,7 +33,7 @@ from app.validation import validator_map
 PATH = "/v2/{tenant_id}/images/detail"
 OPERATION = "listImagesDetails"
 CONTRACT = Contract.load()
-STATUSES = (200, 400, 404, 405, 500, 503)
+STATUSES = (200, 400, 405, 500, 503)
 
 Json = Any
 
@@ -333,7 +333,7 @@ ANSWERS = (
         "1.0 is a whole number since draft 6 of JSON Schema; in draft 4, which Connexion uses, it is none",
         stricter=False,
         applies=some(lambda _, value: isinstance(value, float) and value.is_integer()),
-        examples=(sample(progress=100.0), sample(minDisk=0.0), ("404", {"itemNotFound": {"code": 4e2, "message": ""}})),
+        examples=(sample(progress=100.0), sample(minDisk=0.0), ("405", {"badMethod": {"code": 4e2, "message": ""}})),
     ),
 )
 

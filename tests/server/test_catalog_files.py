@@ -11,7 +11,7 @@ from tests.server.conftest import LIST
 from tests.server.service import COMMAND, Service, run, serving
 from tests.server.wire import Connection, request
 
-UNAVAILABLE = b"The catalog of images cannot be read at the moment; try again later."
+UNAVAILABLE = b"The catalog of images cannot be reached at the moment; try again later."
 
 
 @pytest.fixture

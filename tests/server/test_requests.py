@@ -29,7 +29,7 @@ PIPELINED = [
     request(f"{LIST}?name=fakeimage6"),
     request(f"/{LIST}"),
     request(f"{LIST}?limit=1&marker=70a599e0-31e7-49b7-b260-868f441e862b"),
-    request(LIST, method="DELETE"),
+    request("/v2/openstack/images", method="DELETE"),
     request("/v2/nonsense/images/detail"),
     request(f"{LIST}?limit=2"),
 ]
@@ -51,9 +51,12 @@ NO_HTTP = {
 REQUEST_ID = re.compile("req-[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 
 
+CHANGES_EACH_TIME = {"date", "x-compute-request-id", "x-openstack-request-id"}
+
+
 def lasting(answer: Answer) -> tuple[int, dict[str, str], bytes]:
     """Give what is the same whenever the same is asked."""
-    headers = {name: value for name, value in answer.headers.items() if name not in {"date", "x-compute-request-id"}}
+    headers = {name: value for name, value in answer.headers.items() if name not in CHANGES_EACH_TIME}
     return answer.status, headers, answer.body
 
 
@@ -71,6 +74,7 @@ def test_an_answer_has_these_headers_and_no_others(connection: Connection) -> No
         "etag",
         "vary",
         "x-compute-request-id",
+        "x-openstack-request-id",
     ]
     assert answer.headers["content-type"] == "application/json"
 
@@ -117,7 +121,7 @@ def test_nor_is_it_right_after_a_good_request_on_the_connection(connection: Conn
         assert lasting(first) == lasting(last)
 
 
-@pytest.mark.parametrize("target", [f"{LIST}/", f"{LIST}//", "/v2//openstack/images/detail", f"{LIST}/?limit=1", "/"])
+@pytest.mark.parametrize("target", [f"{LIST}/", f"{LIST}//", "/v2//openstack/images/detail", f"{LIST}/?limit=1"])
 def test_a_slash_too_many_is_not_found_and_never_a_redirect(connection: Connection, target: str) -> None:
     answer = connection.ask(request(target))
     assert answer.fault == (404, "itemNotFound")
@@ -141,7 +145,7 @@ def test_head_can_be_pipelined(connection: Connection) -> None:
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"])
 def test_a_wrong_method_is_told_the_right_ones(connection: Connection, method: str) -> None:
-    answer = connection.ask(request(LIST, "Content-Length: 2", method=method) + b"{}")
+    answer = connection.ask(request("/v2/openstack/images", "Content-Length: 2", method=method) + b"{}")
     assert (answer.fault, answer.headers["allow"]) == ((405, "badMethod"), "GET, HEAD")
     assert connection.ask(request(f"{LIST}?limit=1")).status == 200
 

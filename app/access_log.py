@@ -1,0 +1,74 @@
+"""The access log: a line on standard output for each request."""
+
+import logging
+import sys
+import time
+from collections.abc import Callable, Mapping
+
+import orjson
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.contract import Contract
+from app.faults import printable
+from app.timestamps import now
+
+_log = logging.getLogger(__name__)
+
+Entry = Mapping[str, str | int | float | None]
+
+
+def _plain(entry: Entry) -> str:
+    return " ".join("-" if value is None else printable(str(value)) for value in entry.values())
+
+
+def _json(entry: Entry) -> str:
+    return orjson.dumps(entry).decode()
+
+
+FORMATS: Mapping[str, Callable[[Entry], str]] = {"plain": _plain, "json": _json}
+
+
+class AccessLog:
+    """Writes what was asked, what came of it, and how long it took, when the answer is out."""
+
+    def __init__(self, next_app: ASGIApp, contract: Contract, form: str) -> None:
+        """Take one of the formats."""
+        self._next_app = next_app
+        self._contract = contract
+        self._format = FORMATS[form]
+        _log.handlers = [logging.StreamHandler(sys.stdout)]
+        _log.setLevel(logging.INFO)
+        _log.propagate = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, and write its line."""
+        if scope["type"] != "http":
+            await self._next_app(scope, receive, send)
+            return
+        begin = time.perf_counter()
+        status, size = 500, 0  # where nothing is sent, the server says that
+
+        async def send_counted(message: Message) -> None:
+            nonlocal status, size
+            status = message.get("status", status)
+            size += len(message.get("body", b""))
+            await send(message)
+
+        try:
+            await self._next_app(scope, receive, send_counted)
+        finally:
+            entry = self._entry(scope, status, size, time.perf_counter() - begin)
+            _log.info("%s", self._format(entry))
+
+    def _entry(self, scope: Scope, status: int, size: int, seconds: float) -> Entry:
+        query = b"?" + scope["query_string"] if scope["query_string"] else b""
+        return {
+            "time": now(),
+            "method": scope["method"],
+            "path": (scope["raw_path"] + query).decode("latin-1"),
+            "status": status,
+            "bytes": size,
+            "milliseconds": round(seconds * 1000, 3),
+            "tenant": self._contract.tenant(scope["path"]),
+            "request_id": scope["state"]["request_id"],
+        }

@@ -1,0 +1,83 @@
+"""The bodies of requests: where they mean something, how long they may be, and that they are JSON."""
+
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.faults import BodyTooLarge
+
+MOST = 1_000_000  # bytes: more than the largest metadata take, every character of them escaped
+
+_WITH_BODY = frozenset({"POST", "PUT"})
+_ABOUT_BODIES = frozenset({b"content-type", b"content-length", b"transfer-encoding", b"upgrade"})
+_JSON = b"application/json"
+
+
+class Bodies:
+    """Takes what a body is in the way of the rest.
+
+    From a request whose body means nothing it takes whatever speaks of one, or of another protocol: else Connexion
+    would fail on a malformed Content-Type, Flask would refuse an Upgrade, and both would wait for a body that was
+    announced and never comes. Any other body is bounded, and JSON is called so in one way, or Connexion would let one
+    pass unchecked that says Application/Json.
+    """
+
+    def __init__(self, next_app: ASGIApp) -> None:
+        self._next_app = next_app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on."""
+        if scope["type"] != "http":
+            await self._next_app(scope, receive, send)
+        elif scope["method"] in _WITH_BODY:
+            await self._next_app(_with_one_type(scope), _bounded(scope, receive), send)
+        else:
+            headers = [header for header in scope["headers"] if header[0] not in _ABOUT_BODIES]
+            await self._next_app({**scope, "headers": headers}, replay(b"", receive), send)
+
+
+async def read(receive: Receive) -> bytes:
+    """Read a body to its end, or as far as it comes before the client goes."""
+    parts = []
+    while (message := await receive())["type"] == "http.request":
+        parts.append(message.get("body", b""))
+        if not message.get("more_body", False):
+            break
+    return b"".join(parts)
+
+
+def replay(body: bytes, receive: Receive) -> Receive:
+    """Give a body that was read, and then nothing until the client goes."""
+    waiting: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receive_again() -> Message:
+        if waiting:
+            return waiting.pop()
+        while (message := await receive())["type"] != "http.disconnect":
+            pass
+        return message
+
+    return receive_again
+
+
+def _with_one_type(scope: Scope) -> Scope:
+    headers = dict(scope["headers"])
+    kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
+    others = [header for header in scope["headers"] if header[0] not in {b"content-type", b"upgrade"}]
+    return {**scope, "headers": [*others, (b"content-type", kind or _JSON)]}
+
+
+def _bounded(scope: Scope, receive: Receive) -> Receive:
+    """Raise BodyTooLarge from where the body is read, as soon as it is known to be."""
+    announced = int(dict(scope["headers"]).get(b"content-length", b"0"))
+    length = 0
+
+    async def receive_some() -> Message:
+        nonlocal length
+        if announced > MOST:
+            raise BodyTooLarge(MOST)
+        message = await receive()
+        length += len(message.get("body", b""))
+        if length > MOST:
+            raise BodyTooLarge(MOST)
+        return message
+
+    return receive_some

@@ -1,0 +1,109 @@
+"""The file of the catalog, and how it is opened: to read, or to write."""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from enum import Enum
+from pathlib import Path
+
+from sqlite_utils import Database
+from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
+
+from app.catalog.schema import MIGRATIONS
+from app.faults import CatalogUnavailable
+
+_OLDEST_SQLITE = (3, 38, 0)  # ->> is from there
+# KiB of the file: for a reader some pages of a thousand images, for a writer what a long import goes back to.
+_READER_KEEPS, _WRITER_KEEPS = 16_000, 64_000
+_READER_WAITS, _WRITER_WAITS = 5.0, 60.0  # seconds, for another process that holds the file
+
+
+class State(Enum):
+    """What a file holds, as seen by this version of the service."""
+
+    NOTHING = "no catalog yet"
+    OLDER = "a catalog of an earlier version"
+    CURRENT = "a catalog of this version"
+
+
+def state(path: Path) -> State:
+    """Tell what the file holds, without changing it.
+
+    Raises CatalogUnavailable where it is something else than a catalog, or one of a later version.
+    """
+    with _as_unavailable(path):
+        if not path.exists():
+            return State.NOTHING
+        with closing(_open(path)) as db, db.atomic():  # one look, though others may be writing
+            applied = {migration.name for migration in MIGRATIONS.applied(db)}
+            pending = {migration.name for migration in MIGRATIONS.pending(db)}
+            if not applied and db.table_names():
+                raise CatalogUnavailable(f"{path} is a database of something else")
+    if applied - _known():
+        raise CatalogUnavailable(f"{path} was made by a later version of compute-images")
+    return State.NOTHING if not applied else State.OLDER if pending else State.CURRENT
+
+
+def _known() -> set[str]:
+    """Give the names of all migrations: those that are to be applied to nothing."""
+    with closing(Database(memory=True, execute_plugins=False)) as nothing:
+        return {migration.name for migration in MIGRATIONS.pending(nothing)}
+
+
+def reading(path: Path) -> Database:
+    """Open the catalog for reading alone; it is never made. Raises CatalogUnavailable."""
+    with _as_unavailable(path):
+        return _open(path)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[Database]:
+    """Open the catalog for one transaction: all that is done in it comes to be, or nothing.
+
+    File, folder and tables are made where they are missing. Readers go on reading. Raises CatalogUnavailable.
+    """
+    state(path)
+    with _as_unavailable(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with closing(Database(sqlite3.connect(path.absolute(), timeout=_WRITER_WAITS), execute_plugins=False)) as db:
+            db.execute(f"PRAGMA cache_size = -{_WRITER_KEEPS}")
+            with _alone_in(path.parent):
+                db.enable_wal()
+            db.conn.execute("BEGIN IMMEDIATE")  # a plain BEGIN may find, at its first write, that another came first
+            try:
+                MIGRATIONS.apply(db)
+                yield db
+            except BaseException:
+                db.rollback()
+                raise
+            db.commit()
+
+
+def _open(path: Path) -> Database:
+    if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
+        oldest = ".".join(map(str, _OLDEST_SQLITE))
+        raise CatalogUnavailable(f"SQLite {sqlite3.sqlite_version} is too old; it takes {oldest} or later")
+    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=_READER_WAITS)
+    connection.execute("PRAGMA query_only = 1")
+    connection.execute(f"PRAGMA cache_size = -{_READER_KEEPS}")
+    return Database(connection, execute_plugins=False)
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Wait for others that are here too: of two that turn a file to WAL at once, SQLite lets one fail."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _as_unavailable(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (sqlite3.Error, OSError) as error:
+        raise CatalogUnavailable(f"{path}: {error}") from error

@@ -1,0 +1,37 @@
+"""What operations work with: the catalog, the settings, and what links of the request at hand begin with."""
+
+import re
+
+from flask import current_app, request
+from starlette.datastructures import Headers
+from werkzeug.local import LocalProxy
+
+from app.catalog import Catalog, Changes
+from app.faults import BadHost
+from app.settings import Settings
+from app.views import Links
+
+catalog: Catalog = LocalProxy(lambda: current_app.extensions["catalog"])  # type: ignore[assignment]
+changes: Changes = LocalProxy(lambda: current_app.extensions["changes"])  # type: ignore[assignment]
+settings: Settings = LocalProxy(lambda: current_app.extensions["settings"])  # type: ignore[assignment]
+
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._~-]+)(:(?P<port>[0-9]{1,5}))?")
+_LAST_PORT = 65535
+
+
+def links_of(tenant_id: str) -> Links:
+    """Give what the links of a tenant's answers begin with. Raises BadHost."""
+    return Links(compute_url(), settings.glance_url or _origin(), tenant_id)
+
+
+def compute_url() -> str:
+    """Give what links to this service begin with. Raises BadHost."""
+    return settings.compute_url or _origin()
+
+
+def _origin() -> str:
+    host = ",".join(Headers(scope=request.environ["asgi.scope"]).getlist("host"))
+    match = _HOST.fullmatch(host)
+    if not match or int(match["port"] or 0) > _LAST_PORT:
+        raise BadHost(host)
+    return f"{request.scheme}://{host}"

@@ -1,0 +1,58 @@
+"""The operations on the metadata of an image."""
+
+from flask import Response
+
+from app.bridge import JSON, Nothing
+from app.catalog import Metadata
+from app.current import catalog, changes
+from app.faults import BadBody, ItemNotFound, quote
+from app.views import Document, image_metadata
+
+
+def list_metadata(tenant_id: str, image_id: str) -> Response:
+    """Answer with all items of an image."""
+    return JSON({"metadata": image_metadata(catalog.get(tenant_id, image_id))})
+
+
+def update_metadata(tenant_id: str, image_id: str, body: Document) -> Response:
+    """Add items to an image or change them, and answer with all that it has then."""
+    items: Metadata = body["metadata"]
+    return JSON({"metadata": changes.edit_metadata(tenant_id, image_id, lambda before: before | items)})
+
+
+def replace_metadata(tenant_id: str, image_id: str, body: Document) -> Response:
+    """Give an image these items and no others."""
+    items: Metadata = body["metadata"]
+    return JSON({"metadata": changes.edit_metadata(tenant_id, image_id, lambda _: items)})
+
+
+def show_metadata_item(tenant_id: str, image_id: str, key: str) -> Response:
+    """Answer with one item of an image."""
+    return JSON({"meta": _only(key, image_metadata(catalog.get(tenant_id, image_id)))})
+
+
+def set_metadata_item(tenant_id: str, image_id: str, key: str, body: Document) -> Response:
+    """Add an item to an image or change it."""
+    item: Metadata = body["meta"]
+    if key not in item:
+        raise BadBody(f"the path names the item {quote(key)}, the body another")
+    changes.edit_metadata(tenant_id, image_id, lambda before: before | item)
+    return JSON({"meta": item})
+
+
+def delete_metadata_item(tenant_id: str, image_id: str, key: str) -> Response:
+    """Take an item from an image."""
+
+    def without(before: Metadata) -> Metadata:
+        gone = _only(key, before)
+        return {name: value for name, value in before.items() if name not in gone}
+
+    changes.edit_metadata(tenant_id, image_id, without)
+    return Nothing()
+
+
+def _only(key: str, metadata: Metadata) -> Metadata:
+    """Give the one item of the key. Raises ItemNotFound."""
+    if key not in metadata:
+        raise ItemNotFound(key)
+    return {key: metadata[key]}
