@@ -1,7 +1,7 @@
 """The way from Connexion to Flask: on the event loop, and with the document beside its bytes."""
 
 from collections.abc import Callable
-from functools import cache
+from functools import lru_cache
 from http import HTTPStatus
 from io import BytesIO
 from typing import Any
@@ -36,7 +36,7 @@ class _Parameters(SyncParameterDecorator):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.sanitize_fn: Callable[[str], str] = cache(self.sanitize_fn)
+        self.sanitize_fn: Callable[[str], str] = lru_cache(maxsize=64)(self.sanitize_fn)
 
 
 class _Decorator(FlaskDecorator):
@@ -72,8 +72,8 @@ class OnTheLoop(SpecMiddleware):
 
     The bridge that comes with Connexion hands each request to a thread and each part of the answer back: three hops,
     which cost more than all that lies between them. It is safe to do without them, because all that a GET waits for is
-    a read of a SQLite file: that takes less than a hop, and no reader waits for a writer. A writer waits for others,
-    so what may write goes to a thread.
+    a read of a SQLite file along an index: nearly always that takes less than a hop, and no reader waits for a writer.
+    A writer waits for others, so what may write goes to a thread.
     """
 
     def __init__(self, flask: Flask) -> None:
@@ -97,6 +97,7 @@ class OnTheLoop(SpecMiddleware):
     def _dispatch(self, scope: Scope, body: bytes) -> Response:
         environ: dict[str, Any] = build_environ(scope, BytesIO(body))  # type: ignore[arg-type, assignment]
         environ["HTTP_HOST"] = "localhost"  # Flask refuses some that links may begin with, even where none does
-        environ["CONTENT_LENGTH"] = str(len(body))  # of what came in chunks, too
+        environ["CONTENT_LENGTH"] = str(len(body))  # of what came in chunks, too, which Flask would not read as such
+        environ.pop("HTTP_TRANSFER_ENCODING", None)
         with self._flask.request_context(environ):
             return self._flask.full_dispatch_request()

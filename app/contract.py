@@ -126,8 +126,8 @@ class Contract:
             for status, schema in _answers(each)
             if status >= HTTPStatus.BAD_REQUEST
         }
-        # Those of the tenant's own paths, whose first part that varies is the tenant.
         self._tenants = [pattern for pattern, _ in self._methods if "tenant_id" in pattern.groupindex]
+        self._tenant = compile_schema(self.document["components"]["schemas"]["TenantId"])
 
     @classmethod
     def load(cls) -> "Contract":
@@ -139,8 +139,9 @@ class Contract:
         return sorted({method for pattern, methods in self._methods if pattern.fullmatch(path) for method in methods})
 
     def tenant(self, path: str) -> str | None:
-        """Give the tenant that a path names."""
-        return next((found["tenant_id"] for each in self._tenants if (found := each.fullmatch(path))), None)
+        """Give the tenant that a path names, where it is one."""
+        found = next((match["tenant_id"] for each in self._tenants if (match := each.fullmatch(path))), None)
+        return found if self._tenant.is_valid(found) else None
 
     def fault(self, status: int, message: str) -> bytes:
         """Write a fault as Compute does: under the name that it has for the status."""

@@ -9,6 +9,7 @@ import orjson
 from sqlite_utils import Database
 
 from app.catalog.file import writing
+from app.catalog.find import Catalog
 from app.catalog.schema import VISIBLE
 from app.catalog.write import COLUMNS, Record, as_json, bury, purge, write
 from app.faults import ImageNotFound, NotAllowed, TooManyItems
@@ -38,6 +39,7 @@ class Changes:
     """
 
     def __init__(self, path: Path, *, tombstone_days: int = Settings.tombstone_days) -> None:
+        self._catalog = Catalog(path)
         self._path = path
         self._tombstone_days = tombstone_days
 
@@ -62,6 +64,7 @@ class Changes:
     @contextmanager
     def _change(self, tenant: str, image_id: str) -> Iterator[_Change]:
         caller = comparable(tenant)
+        self._catalog.check()  # or a file that is gone would be made anew
         with writing(self._path) as db:
             row = db.execute(_IMAGE, {"id": image_id, "tenant": caller}).fetchone()
             if row is None:

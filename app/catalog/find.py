@@ -71,10 +71,9 @@ class Catalog:
         """
         size = min(query.limit or at_most, at_most)
         with self._reading() as connection:
-            search = Search(connection, tenant, query)
+            search = Search(connection, tenant, query, size + 1)
             walks = " UNION ALL ".join(search.walks())
-            values = search.values | {"count": size + 1}
-            rows = connection.execute(_PAGE.format(walks=walks), values).fetchall() if walks else []
+            rows = connection.execute(_PAGE.format(walks=walks), search.values).fetchall() if walks else []
         return Page([Image._make(row) for row in rows[:size]], more=len(rows) > size)
 
     def get(self, tenant: str, image_id: str) -> Image:
@@ -102,8 +101,8 @@ class Catalog:
         """Read one state of the catalog, whatever is written meanwhile."""
         with self._as_unavailable():
             connection = self._connection()
-            connection.execute("BEGIN")
             try:
+                connection.execute("BEGIN")
                 yield connection
             finally:
                 connection.rollback()

@@ -97,6 +97,7 @@ _LISTINGS = (
     CROSS JOIN audiences ON tenant = each.value
     """,
     "CREATE INDEX listings_by_kind ON listings (audience, kind, created, rank)",
+    # By its kind, too, so that a kind of a name is told from the index alone.
     "CREATE INDEX listings_by_name ON listings (audience, deleted, name, created, rank, kind)",
     "CREATE INDEX listings_by_server ON listings (audience, deleted, server, created, rank) WHERE server IS NOT NULL",
     "CREATE INDEX listings_by_min_disk ON listings (audience, deleted, min_disk, created, rank) WHERE min_disk <> 0",
@@ -116,13 +117,22 @@ _LISTINGS = (
     """,
 )
 
-# How version 1 listed them.
-_LISTINGS_OF_1 = (
-    "DROP VIEW IF EXISTS visible",
-    "DROP TABLE IF EXISTS listings",
-    "DROP TABLE IF EXISTS audiences",
+_COLUMNS = """
+    position, id, name, status, progress, created, updated, min_disk, min_ram, size,
+    metadata, owner, visibility, members
+"""
+# Whatever an earlier version had beside the images, and in their table beside what is known of them.
+_OTHERS = """
+SELECT type, name FROM sqlite_schema
+WHERE type IN ('view', 'trigger', 'table') AND name NOT IN ('images', '_sqlite_migrations') AND name NOT LIKE 'sqlite_%'
+ORDER BY type = 'table'
+"""
+_BY_THEMSELVES = (
+    "ALTER TABLE images RENAME TO earlier",
+    _IMAGES,
+    f"INSERT INTO images ({_COLUMNS}) SELECT {_COLUMNS} FROM earlier ORDER BY position",  # noqa: S608 ours
+    "DROP TABLE earlier",
 )
-_COLUMNS_OF_1 = ("listed_for", "origin", "image_type")
 
 MIGRATIONS = Migrations("compute-images")
 
@@ -134,9 +144,8 @@ def _create_images(db: Database) -> None:
 
 @MIGRATIONS(name="2: listings")
 def _create_listings(db: Database) -> None:
-    columns = {row[1] for row in db.execute("PRAGMA table_xinfo(images)")}
-    dropped = [f"ALTER TABLE images DROP COLUMN {column}" for column in _COLUMNS_OF_1 if column in columns]
-    for statement in (*_LISTINGS_OF_1, *dropped, *_LISTINGS):
+    others = [f"DROP {kind} {name}" for kind, name in db.execute(_OTHERS).fetchall()]
+    for statement in (*others, *_BY_THEMSELVES, *_LISTINGS):
         db.execute(statement)
 
 

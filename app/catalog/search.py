@@ -50,7 +50,8 @@ class Filter:
 
 
 _NONE = Filter("")
-_FEW = 10_000  # listings: to gather and sort more takes longer than most walks in the order of the answer
+# Listings: to gather and sort more takes longer than most walks in the order of the answer, which end with the page.
+_FEW, _FEW_PAGES = 1_000, 10
 
 # The + of a LIMIT keeps SQLite from planning anew for each number that it is given.
 _COUNT = "SELECT count(*) FROM (SELECT 1 FROM {listings} AND {condition} LIMIT +:most)"
@@ -70,13 +71,14 @@ _URI_PATH = re.compile(r"(?:[^:/?#]+:)?(?://[^/?#]*)?([^?#]*)")
 class Search:
     """The search for what a tenant asked for, in one state of the catalog."""
 
-    def __init__(self, connection: sqlite3.Connection, tenant: str, query: Query) -> None:
-        """Find out whose lists there are, and where the page begins.
+    def __init__(self, connection: sqlite3.Connection, tenant: str, query: Query, count: int) -> None:
+        """Find out whose lists there are, and where the page of so many images begins.
 
         Raises BadParameter for a marker that names nothing which the tenant can see.
         """
         self._connection = connection
         self._query = query
+        self._few = max(_FEW, _FEW_PAGES * count)
         self.values: dict[str, Any] = {
             "tenant": comparable(tenant),
             "since": query.changes_since and utc(query.changes_since),
@@ -87,6 +89,7 @@ class Search:
             "min_ram": query.min_ram,
             "min_disk": query.min_disk,
             "marker": query.marker,
+            "count": count,
         }
         self.values["audience"] = next((id_ for (id_,) in self._rows(_AUDIENCE)), None)
         if query.marker is not None:
@@ -97,6 +100,8 @@ class Search:
         """Give what is to be merged: SELECTs of the key of listings, each in the order of the answer."""
         for each in self._lists():
             filters = list(self._filters(each))
+            if any(one.parts == [] for one in filters):  # there is nothing of the kind
+                continue
             lead = self._lead(each, filters)
             # A + keeps their indexes out of it: even where the table's own order is wanted, no INDEXED BY can say so.
             rest = [f"+{other.condition}" for other in filters if other is not lead] + self._after
@@ -135,16 +140,17 @@ class Search:
     def _lead(self, each: List, filters: Sequence[Filter]) -> Filter:
         """Choose the filter whose index is taken: the one that finds the fewest listings.
 
-        SQLite would have to guess, as it knows no numbers of the catalog. Where all find many, they are met soon enough
-        on a walk in the order of the answer.
+        SQLite would have to guess, as it knows no numbers of the catalog. Where all find many, these are likely to be
+        met soon on a walk in the order of the answer.
         """
-        indexed = [one for one in filters if one.index]
-        ways = [*(one for one in indexed if one.ordered), _NONE, *(one for one in indexed if not one.ordered)]
-        lead, least = ways[0], _FEW
-        for way in indexed if ways[1:] != [_NONE] else []:
-            count = self._count(each, way, least)
-            if count < least:
-                lead, least = way, count
+        ordered = [one for one in filters if one.index and one.ordered]
+        unordered = [one for one in filters if one.index and not one.ordered]
+        lead, least = [*ordered, _NONE][0], self._few
+        if unordered or len(ordered) > 1:
+            for way in [*unordered, *ordered]:
+                count = self._count(each, way, least) if least else 0
+                if count < least:
+                    lead, least = way, count
         return lead
 
     def _count(self, each: List, way: Filter, most: int) -> int:

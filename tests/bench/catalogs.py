@@ -47,7 +47,7 @@ class Catalogs:
         if not path.exists():
             with TemporaryDirectory(dir=self.folder) as folder:
                 make(Path(folder) / path.name)
-                path.parent.mkdir()
+                path.parent.mkdir(exist_ok=True)
                 (Path(folder) / path.name).rename(path)  # whoever finds it, finds all of it
         return path
 

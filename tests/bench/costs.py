@@ -72,8 +72,8 @@ def start(times: int, catalogs: Catalogs, folder: Path) -> Section:
 
 def _memory(catalog: Path, targets: Sequence[str], folder: Path, bound: int) -> tuple[float, float]:
     with running(service(catalog, IMAGES_ANSWERS_MB=str(bound)), folder) as server:
-        for number, target in zip(range(_QUERIES), cycle(targets), strict=False):
-            server.get(target.replace("{n}", str(number)))
+        for number, target in zip(range(1, _QUERIES + 1), cycle(targets), strict=False):
+            server.get(re.sub("limit=[0-9]+", f"limit={number}", target.replace("{n}", str(number))))  # no two the same
         rollup = Path(f"/proc/{server.worker}/smaps_rollup").read_text()
     resident, proportional = (
         int(kilobytes) / _MEBI for kilobytes in re.findall(r"^(?:Rss|Pss): +(\d+) kB", rollup, re.MULTILINE)

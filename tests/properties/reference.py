@@ -97,6 +97,8 @@ _MEETS: Mapping[str, Callable[[Document, str], bool]] = {
     "name": lambda image, name: bool(image["name"] == name),
     "status": lambda image, status: bool(image["status"] == status),
     "type": is_of_type,
+    "minRam": lambda image, least: bool(image["minRam"] == int(least)),
+    "minDisk": lambda image, least: bool(image["minDisk"] == int(least)),
 }
 
 

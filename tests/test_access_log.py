@@ -1,0 +1,66 @@
+"""The access log: one line a request, whatever comes of it."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Serve
+
+LIST = "/v2/openstack/images/detail"
+LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ [A-Z]+ [!-~]+ \d+ \d+ \d+\.\d+ [!-~]+ req-[0-9a-f-]+")
+IDENTITY = {"Accept-Encoding": "identity"}  # the bytes that are counted are those that come
+REQUESTS = [
+    ("GET", LIST, 200, "openstack"),
+    ("GET", LIST, 200, "openstack"),  # kept
+    ("HEAD", LIST, 200, "openstack"),
+    ("GET", f"{LIST}?name=a%20b", 200, "openstack"),
+    ("GET", "/openstack/images/x", 404, "openstack"),
+    ("POST", "/v2/776A2908-92b7-47c4-af8c-ec5d0e9b3a71/images", 405, "776A2908-92b7-47c4-af8c-ec5d0e9b3a71"),
+    ("GET", "/v2/no%20tenant/images", 400, None),
+    ("GET", "/v2", 200, None),
+    ("GET", "/nowhere", 404, None),
+]
+
+
+@pytest.mark.parametrize("form", ["plain", "json"])
+def test_each_request_has_its_line(
+    serve: Serve, sample_catalog: Path, capsys: pytest.CaptureFixture[str], form: str
+) -> None:
+    client = serve(sample_catalog, access_log=form)
+    answers = [client.request(method, url, headers=IDENTITY) for method, url, *_ in REQUESTS]
+    lines = capsys.readouterr().out.splitlines()
+    for line, answer, (method, url, status, tenant) in zip(lines, answers, REQUESTS, strict=True):
+        size, request_id = len(answer.content), answer.headers["x-compute-request-id"]
+        if form == "json":
+            entry = json.loads(line)
+            assert entry.pop("milliseconds") >= 0
+            assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", entry.pop("time"))
+            assert entry == {
+                "method": method,
+                "path": url,
+                "status": status,
+                "bytes": size,
+                "tenant": tenant,
+                "request_id": request_id,
+            }
+        else:
+            said = f"{method} {url} {status} {size} {tenant or '-'} {request_id}"
+            assert re.sub(r"^\S+ | \d+\.\d+(?= \S+ req-)", "", line) == said
+
+
+def test_nothing_that_comes_breaks_a_line(
+    serve: Serve, sample_catalog: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    client = serve(sample_catalog, access_log="plain")
+    client.get("/v2/a%0Ab%1B%E2%80%A8%20c/images?name=%0a%00")
+    (line,) = capsys.readouterr().out.splitlines()
+    assert LINE.fullmatch(line)
+
+
+def test_there_is_none_unless_it_is_asked_for(
+    serve: Serve, sample_catalog: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    serve(sample_catalog).get(LIST)
+    assert capsys.readouterr().out == ""

@@ -1,0 +1,89 @@
+"""Changes of the catalog: tombstones and their end, and who may change what at the same time."""
+
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from datetime import datetime, timedelta, tzinfo
+from pathlib import Path
+
+import pytest
+
+from app import timestamps
+from app.catalog import Changes, export, load
+from app.catalog.file import reading
+from tests.images import catalog_of, image, image_id, records_of
+
+ME = "11111111111111111111111111111111"
+
+
+@pytest.fixture
+def days(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Give a list to which days are added that have gone by."""
+    gone: list[int] = []
+
+    class Clock:
+        """Stands in for the class that tells the time."""
+
+        def now(self, zone: tzinfo) -> datetime:
+            return datetime.now(zone) + timedelta(days=sum(gone))
+
+    monkeypatch.setattr(timestamps, "datetime", Clock())
+    return gone
+
+
+def ids(path: Path) -> list[int]:
+    return [int(record.id[-12:]) for record in export(path, deleted=True)]
+
+
+def touch(path: Path) -> None:
+    Changes(path, tombstone_days=30).edit_metadata(ME, image_id(9), lambda items: items)
+
+
+def test_a_tombstone_is_purged_by_the_first_change_after_its_days(tmp_path: Path, days: list[int]) -> None:
+    path = catalog_of(tmp_path, image(1), image(2), image(9))
+    Changes(path).delete(ME, image_id(1))
+    days.append(29)
+    touch(path)
+    assert ids(path) == [1, 2, 9]
+    days.append(2)
+    assert ids(path) == [1, 2, 9]
+    touch(path)
+    assert ids(path) == [2, 9]
+    with closing(reading(path)) as db:
+        assert db.execute("SELECT count(*) FROM listings").fetchone() == (2,)
+
+
+def test_an_import_purges_too_and_what_it_prunes_is_purged_in_its_time(tmp_path: Path, days: list[int]) -> None:
+    path = catalog_of(tmp_path, image(1), image(2))
+    load(path, records_of(image(2)), prune=True)
+    days.append(8)
+    load(path, records_of(image(3)), tombstone_days=7)
+    assert ids(path) == [2, 3]
+
+
+def test_a_tombstone_that_a_file_brought_is_data_and_stays(tmp_path: Path, days: list[int]) -> None:
+    path = catalog_of(tmp_path, image(1, status="DELETED"), image(9))
+    days.append(1000)
+    touch(path)
+    assert ids(path) == [1, 9]
+
+
+def test_an_image_that_comes_back_is_not_purged(tmp_path: Path, days: list[int]) -> None:
+    path = catalog_of(tmp_path, image(1), image(9))
+    Changes(path).delete(ME, image_id(1))
+    load(path, records_of(image(1)))
+    days.append(1000)
+    touch(path)
+    assert ids(path) == [1, 9]
+
+
+def test_changes_at_the_same_time_are_all_made(tmp_path: Path) -> None:
+    path = catalog_of(tmp_path, image(9))
+    changes = Changes(path)
+
+    def add(number: int) -> None:
+        changes.edit_metadata(ME, image_id(9), lambda items: items | {str(number): ""})
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(add, range(40)))
+    (record,) = export(path)
+    assert record.metadata.count('""') == 40
