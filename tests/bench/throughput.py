@@ -14,7 +14,7 @@ from tests.bench.servers import Server, Spec, running
 from tests.bench.specs import CEILING, CONNEXION, FASTAPI, KEPT, SERVICE, LeftOut, ceiling, peers, service
 from tests.bench.wrk import Effort, drive
 
-KEPT_ANSWER, NOT_MODIFIED = "kept answer", "304"
+KEPT_ANSWER, LOGGED, NOT_MODIFIED = "kept answer", "kept answer, access log on", "304"
 
 Rates = dict[str, float]
 Run = Callable[[], float]
@@ -43,6 +43,7 @@ def _measure(size: int, catalog: Path, folder: Path, effort: Effort, specs: Sequ
     with ExitStack() as stack:
         ours = stack.enter_context(running(service(catalog), folder))
         answer = ours.get(KEPT)
+        logged = stack.enter_context(running(service(catalog, IMAGES_ACCESS_LOG="json"), folder / "logged"))
         constant = stack.enter_context(running(ceiling(answer, folder / "answer"), folder))
         others = [stack.enter_context(running(spec, folder)) for spec in specs]
         _check([ours, *others], size)
@@ -51,6 +52,7 @@ def _measure(size: int, catalog: Path, folder: Path, effort: Effort, specs: Sequ
         runs: dict[str, Run] = {
             CEILING: lambda: drive(constant, effort),
             KEPT_ANSWER: lambda: drive(ours, effort, [KEPT]),
+            LOGGED: lambda: drive(logged, effort, [KEPT]),
             SERVICE: lambda: drive(ours, effort),
             **{each.spec.name: (lambda each=each: drive(each, effort)) for each in others},  # type: ignore[misc]
         }
@@ -72,6 +74,7 @@ def interleaved(runs: Mapping[str, Run], rounds: int) -> Rates:
 def _rows(size: int, rates: Rates, found: Peers) -> Iterator[Row]:
     yield Row(f"{CEILING}: the same bytes, nothing else", _rate(rates[CEILING]))
     yield _row(KEPT_ANSWER, size, rates, rates[KEPT_ANSWER] / rates[CEILING], "of the ceiling")
+    yield _row(LOGGED, size, rates, rates[LOGGED] / rates[CEILING], "of the ceiling")
     if NOT_MODIFIED in rates:
         yield _row(NOT_MODIFIED, size, rates, rates[NOT_MODIFIED] / rates[KEPT_ANSWER], "of a kept 200")
     yield Row("not kept: every query different", _rate(rates[SERVICE]))

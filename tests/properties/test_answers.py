@@ -3,6 +3,7 @@
 import gzip
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing
+from functools import wraps
 from itertools import product
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
@@ -41,11 +42,20 @@ class Write(NamedTuple):
     prune: bool = False
 
 
+class Change(NamedTuple):
+    """Something that a request does to an image."""
+
+    tenant: str
+    number: int
+    method: str
+    items: dict[str, str]
+
+
 class Ask(NamedTuple):
     """A request."""
 
     tenant: str
-    query: str
+    target: str
     scheme: str
     host: str
     encoding: str
@@ -87,7 +97,7 @@ class Race(NamedTuple):
     before: bool
 
 
-Step = Write | Ask | ByEveryone | Again
+Step = Write | Change | Ask | ByEveryone | Again
 
 
 def work(pipe: Connection, catalog: Path) -> None:
@@ -131,6 +141,8 @@ class Rig:
         match step:
             case Write():
                 self.write(step)
+            case Change():
+                self.change(step)
             case Ask():
                 self.ask(step)
             case ByEveryone():
@@ -139,6 +151,14 @@ class Rig:
             case Again():
                 for ask, etag in list(self.asked.items()):
                     self.ask(ask, etag if step.knowing else None)
+
+    def change(self, change: Change) -> None:
+        """Have one of the applications do it, in a thread of its own."""
+        url = f"/v2/{change.tenant}/images/{image_id(change.number)}"
+        if change.method == "DELETE":
+            self.keepers[0].delete(url)
+        else:
+            self.keepers[0].request(change.method, f"{url}/metadata", json={"metadata": change.items})
 
     def ask(self, ask: Ask, etag: str | None = None) -> None:
         """Check that all say the same, and the same when they are asked twice."""
@@ -175,7 +195,7 @@ def tell(client: TestClient, ask: Ask, etag: str | None) -> Told:
     headers = {"Host": ask.host, "Accept-Encoding": ask.encoding}
     if etag is not None:
         headers["If-None-Match"] = etag
-    url = f"{ask.scheme}://compute.test/v2/{ask.tenant}/images/detail{ask.query}"
+    url = f"{ask.scheme}://compute.test/v2/{ask.tenant}/images{ask.target}"
     with client.stream(ask.method, url, headers=headers) as answer:
         body = b"".join(answer.iter_raw())
     told = [(name, value) for name, value in answer.headers.multi_items() if name not in CHANGES_EACH_TIME]
@@ -190,7 +210,8 @@ def rig(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
     with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
         write = stack.enter_context(closing(Writer(catalog)))
         rig = Rig(write, stack.enter_context(client_of(catalog, answers_mb=0)))
-        patch.setattr(images, "list_images_details", interrupted(rig))
+        for operation in ("list_images", "list_images_details", "show_image"):
+            patch.setattr(images, operation, interrupted(rig, getattr(images, operation)))
         for bound in (1_000_000, 6_000):
             patch.setattr(factory, "Answers", building(rig.answers, bound))
             rig.keepers.append(stack.enter_context(client_of(catalog, CONTRACT)))
@@ -227,12 +248,11 @@ def building(built: list[Answers], bound: int) -> Callable[..., Answers]:
     return build
 
 
-def interrupted(rig: Rig) -> Callable[..., Response]:
-    operation = images.list_images_details
-
-    def interrupted(tenant_id: str, **query: Any) -> Response:
+def interrupted(rig: Rig, operation: Callable[..., Response]) -> Callable[..., Response]:
+    @wraps(operation)
+    def interrupted(**parameters: Any) -> Response:
         rig.interrupt(before=True)
-        answer = operation(tenant_id, **query)
+        answer = operation(**parameters)
         rig.interrupt(before=False)
         return answer
 
@@ -258,11 +278,21 @@ writes = st.builds(
     owner=st.sampled_from(OWNERS),
     prune=st.booleans(),
 )
-queries = ("", "?limit=1", "?name=a", "?changes-since=2020-01-01T00:00:00Z", f"?marker={image_id(1)}", "?limit=x")
+changes = st.builds(
+    Change,
+    tenant=st.sampled_from(TENANTS_ASKING),
+    number=st.integers(1, SOME),
+    method=st.sampled_from(["DELETE", "POST", "PUT"]),
+    items=st.sampled_from([{}, {"a": "1"}, {"a": "2"}, {"image_type": "snapshot"}]),
+)
+targets = (
+    *("/detail", "/detail?limit=1", "/detail?name=a", f"/detail?marker={image_id(1)}", "/detail?limit=x"),
+    *("", "?changes-since=2020-01-01T00:00:00Z", f"/{image_id(1)}", f"/{image_id(1)}/metadata"),
+)
 asks = st.builds(
     Ask,
     tenant=st.sampled_from(TENANTS_ASKING),
-    query=st.sampled_from(queries),
+    target=st.sampled_from(targets),
     scheme=st.sampled_from(SCHEMES),
     host=st.sampled_from(HOSTS),
     encoding=st.sampled_from(["identity", "gzip", "br", "gzip;q=0, *"]),
@@ -270,7 +300,7 @@ asks = st.builds(
 )
 again = st.builds(Again, st.booleans())
 by_everyone = st.builds(ByEveryone, asks)
-steps = st.lists(writes | asks | asks | again, min_size=4, max_size=14)
+steps = st.lists(writes | changes | asks | asks | again, min_size=4, max_size=14)
 
 
 races = st.builds(Race, writes, st.lists(asks, max_size=2), asks, writes, st.booleans())

@@ -1,6 +1,7 @@
 """HTTP/1.1 as it is on the wire: bytes out, answers in. It sends what no client library would."""
 
 import socket
+from http import HTTPStatus
 from types import TracebackType
 from typing import Any, NamedTuple, Self
 
@@ -71,7 +72,9 @@ class Connection:
         if not start:
             return None
         headers = self._headers()
-        return Answer(int(start.split()[1]), headers, b"" if head else self._body(int(headers["content-length"])))
+        status = int(start.split()[1])
+        bare = head or status == HTTPStatus.NO_CONTENT
+        return Answer(status, headers, b"" if bare else self._body(int(headers["content-length"])))
 
     def ask(self, request: bytes) -> Answer:
         """Send a request and read its answer."""
