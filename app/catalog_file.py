@@ -5,11 +5,10 @@ from functools import cache
 
 import jsonschema_rs
 import orjson
-import yaml
 
 from app.catalog import Record, as_json
 from app.faults import DomainError, quote
-from app.resources import resource
+from app.resources import parsed, resource
 from app.schemas import Schema, compile_schema, complaint, in_words
 from app.tenants import comparable
 from app.views import Document, image_fields
@@ -93,7 +92,7 @@ def _schemas() -> Schema:
 
 
 def _yaml(name: str) -> Schema:
-    return yaml.safe_load(resource(name).read_bytes())  # type: ignore[no-any-return]
+    return parsed(resource(name).read_bytes())  # type: ignore[no-any-return]
 
 
 def _record(image: Document) -> Record:

@@ -10,10 +10,9 @@ from urllib.parse import quote as percent_encoded
 
 import jsonschema_rs
 import orjson
-import yaml
 
 from app.faults import BadAnswer, BadBody, BadParameter, quote
-from app.resources import resource
+from app.resources import parsed, resource
 from app.schemas import Schema, compile_schema, complaint, in_words
 from app.timestamps import is_date_time
 
@@ -114,7 +113,7 @@ class Contract:
 
     def __init__(self, text: bytes) -> None:
         self.yaml = text
-        self.document: Schema = yaml.safe_load(text)
+        self.document: Schema = parsed(text)
         self.json = orjson.dumps(self.document)
         self._methods = [(_path_pattern(path), _methods_of(item)) for path, item in self.document["paths"].items()]
         definitions = list(_definitions(self.document))

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -46,9 +47,15 @@ def sample_catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@cache
+def loaded() -> Contract:
+    """Load the contract once for all applications."""
+    return Contract.load()
+
+
 def client_of(catalog: Path, contract: Contract | None = None, **settings: Any) -> TestClient:
     """Build the application with a client that follows no redirect; within its context, the application runs."""
-    app = create_app(Settings(catalog=catalog, **settings), contract)
+    app = create_app(Settings(catalog=catalog, **settings), contract or loaded())
     client = app.test_client(base_url="http://compute.test", raise_server_exceptions=False, follow_redirects=False)
     return cast("TestClient", client)
 

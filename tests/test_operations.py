@@ -11,11 +11,10 @@ from starlette.testclient import TestClient
 
 from app import factory
 from app.bodies import MOST
-from app.contract import Contract
-from tests.conftest import Serve
+from tests.conftest import Serve, loaded
 from tests.images import catalog_of, image, image_id
 
-CONTRACT = Contract.load()
+CONTRACT = loaded()
 ME = "11111111111111111111111111111111"
 YOU = "22222222222222222222222222222222"
 IMAGES = f"/v2/{ME}/images"
@@ -188,7 +187,9 @@ def test_an_image_that_can_be_seen_is_shown_a_community_image_too(client: TestCl
     assert client.get(f"{IMAGES}/{image_id(number)}").json()["image"]["id"] == image_id(number)
 
 
-@pytest.mark.parametrize("missing", [image_id(4), image_id(7), image_id(99), "nothing", "-1", "%2E%2E", "x" * 300])
+@pytest.mark.parametrize(
+    "missing", [image_id(4), image_id(7), image_id(99), "nothing", "-1", "%00", "%FF", "%2E%2E", "x" * 300]
+)
 @pytest.mark.parametrize("name", [each.name for each in OPERATIONS.values() if "{image_id}" in each.path])
 def test_an_image_that_cannot_be_seen_is_as_one_that_is_not_there(client: TestClient, name: str, missing: str) -> None:
     operation = OPERATIONS[name]
