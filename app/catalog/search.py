@@ -127,13 +127,11 @@ class Search:
             kinds = [str(kind) for (kind,) in self._rows(_KINDS, deleted=each.deleted)]
             parts = [f"kind = {kind}" for kind in kinds]
             yield Filter(f"kind IN ({', '.join(kinds)})", "listings_by_kind", parts)
-        for name, least in (("min_ram", query.min_ram), ("min_disk", query.min_disk)):
-            if least is not None:  # most images have 0, which is found soon enough
-                yield (
-                    Filter(f"{name} = :{name} AND {name} <> 0", f"listings_by_{name}")
-                    if least
-                    else Filter(f"{name} = 0")
-                )
+        for name, amount in (("min_ram", query.min_ram), ("min_disk", query.min_disk)):
+            if amount:
+                yield Filter(f"{name} = :{name} AND {name} <> 0", f"listings_by_{name}")
+            elif amount == 0:  # as most images have it: these are met soon enough
+                yield Filter(f"{name} = 0")
         if query.changes_since is not None:
             yield Filter("updated >= unixepoch(:since)", "listings_by_change", ordered=False)
 
