@@ -7,9 +7,9 @@ from functools import partial
 
 from connexion import FlaskApp
 from connexion.exceptions import ProblemException
-from connexion.middleware import ConnexionMiddleware, MiddlewarePosition
+from connexion.middleware import ConnexionMiddleware
 from connexion.middleware.routing import RoutingMiddleware
-from connexion.options import SwaggerUIOptions
+from connexion.middleware.swagger_ui import SwaggerUIMiddleware
 from connexion.resolver import Resolver
 from flask import Response
 from inflection import underscore
@@ -43,13 +43,18 @@ def create_app(settings: Settings, contract: Contract | None = None, lifespan: L
     """Build the service. Raises CatalogUnavailable where there is no catalog."""
     contract = contract or Contract.load()
     catalog = Catalog(settings.catalog)
+    # What stands here where Connexion has its own.
+    ours: dict[object, list[object]] = {
+        SwaggerUIMiddleware: [Bodies, partial(ServedContract, contract=contract)],
+        RoutingMiddleware: [StrictRouting, RoutedOnly],
+    }
     app = FlaskApp(
         __name__,
         middlewares=[
             *_access_log(settings, contract),
             RequestId,
             partial(Answers, catalog=catalog, bound=settings.answers_mb * 1_000_000),
-            *(StrictRouting if each is RoutingMiddleware else each for each in ConnexionMiddleware.default_middlewares),
+            *(one for each in ConnexionMiddleware.default_middlewares for one in ours.get(each, [each])),
         ],
         resolver=Resolver(function_of),
         pythonic_params=True,
@@ -57,14 +62,10 @@ def create_app(settings: Settings, contract: Contract | None = None, lifespan: L
         validate_responses=True,
         lifespan=lifespan,
         validator_map=validator_map(contract),
-        swagger_ui_options=SwaggerUIOptions(serve_spec=False),
     )
     app.add_api(contract.document)
     for error in (HTTPException, ProblemException, Exception):
         app.add_error_handler(error, Faults(contract).answer)
-    app.add_middleware(Bodies, position=MiddlewarePosition.BEFORE_SWAGGER)
-    app.add_middleware(ServedContract, position=MiddlewarePosition.BEFORE_SWAGGER, contract=contract)
-    app.add_middleware(RoutedOnly, position=MiddlewarePosition.BEFORE_SECURITY)
     app.middleware.app = OnTheLoop(app.app)
     changes = Changes(settings.catalog, tombstone_days=settings.tombstone_days)
     app.app.extensions |= {"catalog": catalog, "changes": changes, "settings": settings}

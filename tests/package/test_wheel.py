@@ -76,8 +76,8 @@ def printed(installed: Installed, folder: Path, *command: str) -> str:
     return ended.stdout
 
 
-def test_a_wheel_holds_the_code_the_contract_and_the_sample_and_nothing_else(installed: Installed) -> None:
-    code = files("app", "*.py")
+def test_a_wheel_holds_the_code_the_contract_the_page_and_the_sample_and_nothing_else(installed: Installed) -> None:
+    code = files("app", "*.py") | files("app/ui", "*")
     resources = {f"app/{name}" for name in files("openapi", "*.yaml") | files("data", "*.json")}
     assert {name for name in installed.names if ".dist-info/" not in name} == code | resources
     assert {Path(name).suffix for name in resources} == {".json", ".yaml"}
@@ -116,7 +116,8 @@ def test_the_installed_service_answers_the_documented_sample(service: Service) -
 
 def test_the_installed_service_serves_the_contract_and_its_pages(service: Service) -> None:
     assert ask(service.port, request("/openapi.yaml")).body == resource("openapi/compute-images.yaml").read_bytes()
-    assert b"swagger-ui" in ask(service.port, request("/ui/")).body
+    for name in ("", "swagger-initializer.js", "swagger-ui-bundle.js"):
+        assert b"swagger-ui" in ask(service.port, request(f"/ui/{name}")).body
 
 
 def test_the_installed_service_makes_its_catalog_where_it_runs(service: Service) -> None:
