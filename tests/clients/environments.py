@@ -1,0 +1,104 @@
+"""Tools that need an environment of their own: made once, kept between runs, and asked line by line."""
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from tests.server.service import environment
+
+ROOT = Path(__file__).parent.parent.parent
+KEPT = Path(tempfile.gettempdir()) / "compute-images-tests"
+
+# The clients, by the names of their scripts. What they need beside is pip's to choose, but for what is said here.
+PINS = {
+    "libcloud": ("apache-libcloud==3.9.1",),
+    "novaclient": ("python-novaclient==7.1.2", "setuptools==80.9.0"),  # it imports pkg_resources, which 82 lacks
+    "openstacksdk": ("openstacksdk==4.22.0",),
+    "tempest": ("tempest==47.0.0",),
+}
+
+
+class Unavailable(Exception):
+    """A tool that cannot be had here, and why."""
+
+
+class Refused(Exception):
+    """A client's own error for an answer: its class, the status, and what it tells."""
+
+    def __init__(self, name: str, status: int, message: str) -> None:
+        super().__init__(name, status, message)
+
+
+class Client:
+    """A client in a process of its own."""
+
+    def __init__(self, name: str, process: subprocess.Popen[str], log: Path) -> None:
+        self.name = name
+        self._process = process
+        self._log = log
+
+    def __call__(self, url: str, operation: str, *args: Any, **kwargs: Any) -> Any:
+        """Call an operation at an endpoint, and give what it tells. Raises Refused."""
+        assert self._process.stdin
+        assert self._process.stdout
+        print(json.dumps([url, operation, args, kwargs]), file=self._process.stdin, flush=True)
+        line = self._process.stdout.readline()
+        assert line, f"{self.name} ended: {self._log.read_text()}"
+        answer = json.loads(line)
+        if "refused" in answer:
+            raise Refused(*answer["refused"])
+        return answer["told"]
+
+
+@contextmanager
+def running(name: str, folder: Path) -> Iterator[Client]:
+    """Run a client until the end of the block, in a folder that is its home as well. Raises Unavailable."""
+    python = kept("+".join(pin.replace("==", "-") for pin in PINS[name]), lambda place: _install(place, PINS[name]))
+    log = folder / f"{name}.log"
+    with (
+        log.open("wb") as errors,
+        subprocess.Popen(
+            [python / "bin" / "python", "-m", f"tests.clients.scripts.{name}"],
+            cwd=folder,
+            env=environment(HOME=str(folder), PYTHONPATH=str(ROOT), NO_PROXY="127.0.0.1"),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        ) as process,
+    ):
+        yield Client(name, process, log)  # it ends with its input
+
+
+def kept(name: str, make: Callable[[Path], None]) -> Path:
+    """Give a folder that is kept between runs; where it is missing, it is made aside, so that what is there is whole.
+
+    Raises Unavailable where a command that makes it fails.
+    """
+    place = KEPT / name
+    if not place.exists():
+        KEPT.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=KEPT) as aside:
+            made = Path(aside) / name
+            try:
+                make(made)
+            except subprocess.CalledProcessError as failed:
+                raise Unavailable(f"{name} cannot be had here: {failed.stderr.strip().splitlines()[-1:]}") from failed
+            if not place.exists():  # another run may have been faster
+                made.rename(place)
+    return place
+
+
+def _install(place: Path, pins: tuple[str, ...]) -> None:
+    """Make a virtual environment that some packages are installed in."""
+    pip = ("pip", "--python", str(place / "bin" / "python"), "--disable-pip-version-check", "--quiet")
+    for command in (("venv", "--without-pip", str(place)), (*pip, "install", *pins)):
+        # Apart from the checkout, which pip would take for a package that is installed.
+        subprocess.run(
+            [sys.executable, "-m", *command], cwd=place.parent, check=True, stderr=subprocess.PIPE, text=True
+        )
