@@ -88,7 +88,8 @@ def kept(name: str, make: Callable[[Path], None]) -> Path:
             try:
                 make(made)
             except subprocess.CalledProcessError as failed:
-                raise Unavailable(f"{name} cannot be had here: {failed.stderr.strip().splitlines()[-1:]}") from failed
+                reason = failed.stderr.strip().rpartition("\n")[2]
+                raise Unavailable(f"{name} cannot be had here: {reason}") from failed
             if not place.exists():  # another run may have been faster
                 made.rename(place)
     return place
