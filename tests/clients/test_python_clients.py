@@ -123,19 +123,24 @@ def own_error(client: Client, status: int, message: str) -> tuple[str, int, str]
     return phrase.replace(" ", ""), status, message
 
 
+def listed(client: Client, operation: str, images: list[Fields]) -> list[Fields]:
+    """Give what a client tells of images that it lists."""
+    if operation == "list":
+        return [{name: image[name] for name in ("id", "name", "links")} for image in images]
+    return [seen(client, image) for image in images]
+
+
 def ids(images: Iterable[Fields]) -> list[str]:
     return [image["id"] for image in images]
 
 
-@pytest.mark.parametrize("client", ALL, indirect=True)
-def test_the_details_of_images_are_read(client: Client, listing: Listing) -> None:
-    assert client(listing.url, "details") == [seen(client, image) for image in listing.images]
-
-
-@pytest.mark.parametrize("client", CHANGING, indirect=True)
-def test_the_short_list_is_read(client: Client, listing: Listing) -> None:
-    short = [{name: image[name] for name in ("id", "name", "links")} for image in listing.images]
-    assert client(listing.url, "list") == short
+@pytest.mark.parametrize(
+    ("client", "operation"),
+    [*product(ALL, ["details"]), *product(CHANGING, ["list"])],
+    indirect=["client"],
+)
+def test_images_are_listed(client: Client, listing: Listing, operation: str) -> None:
+    assert client(listing.url, operation) == listed(client, operation, listing.images)
 
 
 @pytest.mark.parametrize("client", ALL, indirect=True)
@@ -185,7 +190,8 @@ def test_images_are_filtered(
 def test_pages_are_read_until_the_last(
     client: Client, small_pages: Listing, operation: str, query: Fields, last: int
 ) -> None:
-    assert ids(client(small_pages.url, operation, **query)) == ids(small_pages.images)[:last]
+    images = listed(client, operation, small_pages.images[:last])
+    assert client(small_pages.url, operation, **query) == images
 
 
 @pytest.mark.parametrize(
@@ -194,8 +200,8 @@ def test_pages_are_read_until_the_last(
 def test_pages_keep_their_filters(client: Client, small_pages: Listing, operation: str) -> None:
     name = "fakeimage123456"
     named = [image for image in small_pages.images if image["name"] == name]
-    assert ids(client(small_pages.url, operation, name=name)) == ids(named)
-    assert len(named) == 5
+    assert small_pages.images.index(named[2]) > 2  # one of another name comes after the first two
+    assert ids(client(small_pages.url, operation, name=name, limit=2)) == ids(named)
 
 
 @pytest.mark.parametrize("client", CHANGING, indirect=True)

@@ -1,5 +1,6 @@
 """Tempest: its images client, which checks every answer by its own schemas."""
 
+from itertools import chain
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
@@ -28,11 +29,11 @@ def connect(url: str) -> Operations:
     """Give what it does with the images of an endpoint."""
     images = ImagesClient(Endpoint(url), "compute", "region")
 
-    def pages(**query: str) -> list[Any]:
-        page = images.list_images(detail=True, **query)
-        links = page.get("images_links", [])
-        following = [image for link in links for image in pages(**dict(parse_qsl(urlsplit(link["href"]).query)))]
-        return [*page["images"], *following]
+    def pages(*, detail: bool = True, **query: str) -> list[Any]:
+        page = images.list_images(detail, **query)
+        following = [urlsplit(link["href"]) for link in page.get("images_links", [])]
+        rest = [pages(detail=link.path.endswith("/detail"), **dict(parse_qsl(link.query))) for link in following]
+        return [*page["images"], *chain(*rest)]
 
     return {
         "list": lambda **query: images.list_images(**query)["images"],
