@@ -78,7 +78,7 @@ class Bench:
     type=click.Path(file_okay=False, path_type=Path),
     default=_CACHE,
     show_default=True,
-    help="Where catalogs, once made, are kept, and what npm installs.",
+    help="Where catalogs, once made, are kept.",
 )
 def main(  # noqa: PLR0913 one for each option
     rounds: int, seconds: int, *, short: bool, only: tuple[str, ...], drawn: Path | None, cache: Path

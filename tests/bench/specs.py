@@ -48,14 +48,14 @@ class LeftOut(NamedTuple):
     reason: str
 
 
-def peers(catalog: Path, size: int, cache: Path) -> Iterator[Spec | LeftOut]:
+def peers(catalog: Path, size: int) -> Iterator[Spec | LeftOut]:
     """Start the peers that can answer so many images from a catalog."""
     yield _gunicorn(CONNEXION, "connexion_app", VARIED, BENCH_CATALOG=str(catalog))
     fastapi = _gunicorn(FASTAPI, "fastapi_app", VARIED, BENCH_CATALOG=str(catalog))
     yield fastapi if find_spec("fastapi") else LeftOut(FASTAPI, _NOT_INSTALLED)
     yield _datasette(catalog, size) if find_spec("datasette") else LeftOut(DATASETTE, _NOT_INSTALLED)
     if size == SAMPLE:
-        command, reason = prism(cache)
+        command, reason = prism()
         yield _prism(command) if command else LeftOut(PRISM, reason)
 
 

@@ -34,7 +34,7 @@ _TARGETS = {
 def section(size: int, catalogs: Catalogs, folder: Path, effort: Effort) -> tuple[Section, Rates]:
     """Measure answers of so many images. Give requests a second by name too; the service's own is for not kept."""
     catalog = catalogs.answering(size)
-    found = list(peers(catalog, size, catalogs.folder))
+    found = list(peers(catalog, size))
     rates = _measure(size, catalog, folder, effort, [each for each in found if isinstance(each, Spec)])
     return Section(f"Answers of {size} images, requests a second", list(_rows(size, rates, found))), rates
 
