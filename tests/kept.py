@@ -41,4 +41,4 @@ def install(*command: str) -> None:
         raise Missing(f"there is no {command[0]}") from error
     except subprocess.CalledProcessError as error:
         said = (error.stderr or error.stdout).strip()
-        raise Missing(f"{command[0]} could not install {command[-1]}: {said[-200:]!r}") from error
+        raise Missing(f"{Path(command[0]).name} could not install {command[-1]}: {said[-200:]!r}") from error
