@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import gettempdir, mkdtemp
@@ -31,6 +32,16 @@ def kept(packages: Sequence[str], make: Callable[[Path], None]) -> Path:
         pointer.symlink_to(folder.name)
         pointer.replace(link)
     return link
+
+
+def environment(*packages: str) -> Path:
+    """Give a virtual environment that has some packages from PyPI. Raises Missing."""
+
+    def make(folder: Path) -> None:
+        install(sys.executable, "-m", "venv", str(folder))
+        install(str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", *packages)
+
+    return kept(packages, make)
 
 
 def install(*command: str) -> None:

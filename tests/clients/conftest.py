@@ -12,8 +12,9 @@ import pytest
 
 from app.catalog import load
 from app.resources import resource
-from tests.clients.environments import Client, Unavailable, running
+from tests.clients.processes import Client, running
 from tests.images import Fields, catalog_of, image, image_id, records_of
+from tests.kept import Missing
 from tests.server.service import Service, serving
 
 OURS, FOREIGN = image_id(1), image_id(2)
@@ -144,25 +145,25 @@ def listing(request: pytest.FixtureRequest) -> Listing:
 
 
 @pytest.fixture(scope="session")
-def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Client | Unavailable]]:
+def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Client | Missing]]:
     """Give a function that runs a client, each of them once."""
     with ExitStack() as clients:
 
         @cache
-        def start(name: str) -> Client | Unavailable:
+        def start(name: str) -> Client | Missing:
             try:
                 return clients.enter_context(running(name, tmp_path_factory.mktemp(name)))
-            except Unavailable as missing:
+            except Missing as missing:
                 return missing
 
         yield start
 
 
 @pytest.fixture
-def client(request: pytest.FixtureRequest, start: Callable[[str], Client | Unavailable]) -> Client:
+def client(request: pytest.FixtureRequest, start: Callable[[str], Client | Missing]) -> Client:
     """Give the client that a test is for."""
     client = start(request.param)
-    if isinstance(client, Unavailable):
+    if isinstance(client, Missing):
         pytest.skip(str(client))
     return client
 

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 import pytest
 
 from tests.clients.conftest import FOREIGN, OURS, SERVER, Listing, Project
-from tests.clients.environments import PINS, Client, Refused
+from tests.clients.processes import PINS, Client, Refused
 from tests.images import Fields
 
 ALL = list(PINS)

@@ -4,7 +4,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +12,7 @@ import orjson
 import pytest
 
 from tests.images import catalog_of, image
-from tests.kept import Missing, install, kept
+from tests.kept import Missing, environment
 from tests.npm import modules
 from tests.server.service import Service, run, serving
 from tests.test_readme import README, SERVICE
@@ -61,13 +60,8 @@ class Language(NamedTuple):
     talk: tuple[str, ...]  # the same program, run
 
 
-def _virtual_environment(folder: Path) -> None:
-    install(sys.executable, "-m", "venv", str(folder))
-    install(str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", *PYPI)
-
-
 def _python_tools(folder: Path) -> dict[str, str]:
-    path = f"{kept(PYPI, _virtual_environment) / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    path = f"{environment(*PYPI) / 'bin'}{os.pathsep}{os.environ['PATH']}"
     generated = dict.fromkeys(("PYTHONPATH", "MYPYPATH"), "compute-images-client")
     return {"PATH": path, "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_QUIET": "1"} | generated
 
