@@ -51,7 +51,7 @@ class AccessLog:
         async def send_counted(message: Message) -> None:
             nonlocal status, size
             status = message.get("status", status)
-            size += len(message.get("body", b""))
+            size += 0 if scope["method"] == "HEAD" else len(message.get("body", b""))
             await send(message)
 
         try:

@@ -1,14 +1,16 @@
 """The bodies of requests: where they mean something, how long they may be, and that they are JSON."""
 
+from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.faults import BodyTooLarge
+from app.faults import BadBody, BadMediaType, BodyTooLarge
 
 MOST = 1_000_000  # bytes: more than the largest metadata take, every character of them escaped
 
 _WITH_BODY = frozenset({"POST", "PUT"})
 _ABOUT_BODIES = frozenset({b"content-type", b"content-length", b"transfer-encoding", b"upgrade"})
 _JSON = b"application/json"
+_ALLOWED = {"Content-Type": "application/json", "Content-Encoding": "identity"}
 
 
 class Bodies:
@@ -16,8 +18,7 @@ class Bodies:
 
     From a request whose body means nothing it takes whatever speaks of one, or of another protocol: else Connexion
     would fail on a malformed Content-Type, Flask would refuse an Upgrade, and both would wait for a body that was
-    announced and never comes. Any other body is bounded, and JSON is called so in one way, or Connexion would let one
-    pass unchecked that says Application/Json.
+    announced and never comes. Any other body is bounded, and JSON.
     """
 
     def __init__(self, next_app: ASGIApp) -> None:
@@ -28,19 +29,22 @@ class Bodies:
         if scope["type"] != "http":
             await self._next_app(scope, receive, send)
         elif scope["method"] in _WITH_BODY:
-            await self._next_app(_with_one_type(scope), _bounded(scope, receive), send)
+            await self._next_app(_as_json(scope), _checked(scope, receive), send)
         else:
             headers = [header for header in scope["headers"] if header[0] not in _ABOUT_BODIES]
             await self._next_app({**scope, "headers": headers}, replay(b"", receive), send)
 
 
 async def read(receive: Receive) -> bytes:
-    """Read a body to its end, or as far as it comes before the client goes."""
+    """Read a body to its end. Raises BadBody where the client goes before that."""
     parts = []
-    while (message := await receive())["type"] == "http.request":
+    more = True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise BadBody("it ended before its end")
         parts.append(message.get("body", b""))
-        if not message.get("more_body", False):
-            break
+        more = message.get("more_body", False)
     return b"".join(parts)
 
 
@@ -58,21 +62,21 @@ def replay(body: bytes, receive: Receive) -> Receive:
     return receive_again
 
 
-def _with_one_type(scope: Scope) -> Scope:
-    headers = dict(scope["headers"])
-    kind = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
+def _as_json(scope: Scope) -> Scope:
+    """Call the body JSON in one way: Connexion would let one pass unchecked that is Application/Json."""
     others = [header for header in scope["headers"] if header[0] not in {b"content-type", b"upgrade"}]
-    return {**scope, "headers": [*others, (b"content-type", kind or _JSON)]}
+    return {**scope, "headers": [*others, (b"content-type", _JSON)]}
 
 
-def _bounded(scope: Scope, receive: Receive) -> Receive:
-    """Raise BodyTooLarge from where the body is read, as soon as it is known to be."""
-    announced = int(dict(scope["headers"]).get(b"content-length", b"0"))
+def _checked(scope: Scope, receive: Receive) -> Receive:
+    """Raise BadMediaType or BodyTooLarge from where a body is read, as soon as it is known."""
+    headers = Headers(scope=scope)
     length = 0
 
-    async def receive_some() -> Message:
+    async def receive_checked() -> Message:
         nonlocal length
-        if announced > MOST:
+        _check_types(headers)
+        if int(headers.get("content-length", "0")) > MOST:
             raise BodyTooLarge(MOST)
         message = await receive()
         length += len(message.get("body", b""))
@@ -80,4 +84,11 @@ def _bounded(scope: Scope, receive: Receive) -> Receive:
             raise BodyTooLarge(MOST)
         return message
 
-    return receive_some
+    return receive_checked
+
+
+def _check_types(headers: Headers) -> None:
+    for name, allowed in _ALLOWED.items():
+        value = ",".join(headers.getlist(name))
+        if value and value.partition(";")[0].strip().lower() != allowed:
+            raise BadMediaType(name, value, allowed)

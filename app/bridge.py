@@ -1,6 +1,8 @@
 """The way from Connexion to Flask: on the event loop, and with the document beside its bytes."""
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from functools import lru_cache
 from http import HTTPStatus
 from io import BytesIO
@@ -18,6 +20,8 @@ from starlette.concurrency import run_in_threadpool
 from starlette.types import Receive, Scope, Send
 
 from app.bodies import read
+from app.catalog.file import WRITER_WAITS
+from app.faults import CatalogBusy
 
 
 class JSON(Response):
@@ -73,11 +77,12 @@ class OnTheLoop(SpecMiddleware):
     The bridge that comes with Connexion hands each request to a thread and each part of the answer back: three hops,
     which cost more than all that lies between them. It is safe to do without them, because all that a GET waits for is
     a read of a SQLite file along an index: nearly always that takes less than a hop, and no reader waits for a writer.
-    A writer waits for others, so what may write goes to a thread.
+    A writer waits for others, so what may write goes to a thread, one at a time as SQLite has it.
     """
 
     def __init__(self, flask: Flask) -> None:
         self._flask = flask
+        self._writer = asyncio.Lock()
 
     def add_api(self, specification: Any, **options: Any) -> None:
         """Give Flask the operations of the contract."""
@@ -88,11 +93,25 @@ class OnTheLoop(SpecMiddleware):
         if scope["method"] == "GET":
             response = self._dispatch(scope, b"")
         else:
-            response = await run_in_threadpool(self._dispatch, scope, await read(receive))
+            body = await read(receive)
+            async with self._turn():
+                response = await run_in_threadpool(self._dispatch, scope, body)
         headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in response.headers]
         await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
         document = response.document if isinstance(response, JSON) else None
         await send({"type": "http.response.body", "body": response.get_data(), "document": document})
+
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        """Wait for other writers of this worker, here and not in threads, which are for others too."""
+        try:
+            await asyncio.wait_for(self._writer.acquire(), WRITER_WAITS)
+        except TimeoutError:
+            raise CatalogBusy from None
+        try:
+            yield
+        finally:
+            self._writer.release()
 
     def _dispatch(self, scope: Scope, body: bytes) -> Response:
         environ: dict[str, Any] = build_environ(scope, BytesIO(body))  # type: ignore[arg-type, assignment]

@@ -9,7 +9,7 @@ import orjson
 from app.catalog import Record, as_json
 from app.faults import DomainError, quote
 from app.resources import parsed, resource
-from app.schemas import Schema, compile_schema, complaint, in_words
+from app.schemas import Schema, compile_schema, in_words, problem
 from app.tenants import comparable
 from app.views import Document, image_fields
 
@@ -38,8 +38,9 @@ class CatalogFiles:
             document = orjson.loads(content)
         except orjson.JSONDecodeError as reason:
             raise BadFile(f"{name} is not JSON: {reason}") from None
-        for problem in _problems(self._file, document):
-            raise BadFile(f"{name}: {problem}")
+        wrong = problem(self._file, document)
+        if wrong:
+            raise BadFile(f"{name}: {wrong}")
         for number, image in enumerate(document["images"], 1):
             wrong = self._problem(name, number, image)
             if wrong:
@@ -47,8 +48,9 @@ class CatalogFiles:
             yield _record(self._defaults | image)
 
     def _problem(self, name: str, number: int, image: Document) -> str | None:
-        for problem in _problems(self._image, image):
-            return problem
+        wrong = problem(self._image, image)
+        if wrong:
+            return wrong
         server = image.get("server", {}).get("id")
         if server not in {None, image["metadata"].get("instance_uuid") or server}:
             return "server.id is not the metadata's instance_uuid"
@@ -121,10 +123,3 @@ def _document(record: Record) -> Document:
     if record.owner is not None:
         image["owner"] = record.owner
     return image | {"visibility": record.visibility, "members": orjson.loads(record.members)}
-
-
-def _problems(validator: jsonschema_rs.Validator, document: object) -> Iterator[str]:
-    try:
-        yield from map(complaint, validator.iter_errors(document))
-    except ValueError:  # so jsonschema-rs says that its limit of recursion is reached
-        yield "it is nested too deeply"

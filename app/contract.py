@@ -13,7 +13,7 @@ import orjson
 
 from app.faults import BadAnswer, BadBody, BadParameter, quote
 from app.resources import parsed, resource
-from app.schemas import Schema, compile_schema, complaint, in_words
+from app.schemas import Schema, compile_schema, in_words, problem
 from app.timestamps import is_date_time
 
 _NOTHING = {"type": "string", "nullable": True, "enum": []}  # no document
@@ -86,7 +86,8 @@ class Operation:
                 seen.add(name)
                 self.query[name].check(text)
             elif not ignore_unknown:
-                raise BadParameter(name, f" is not known; known are {', '.join(sorted(self.query))}")
+                known = f"known are {', '.join(sorted(self.query))}" if self.query else "none is"
+                raise BadParameter(name, f" is not known; {known}")
         for name, parameter in self.query.items():
             if parameter.required and name not in seen:
                 raise BadParameter(name, f" is missing; it takes {parameter.expected}")
@@ -97,15 +98,17 @@ class Operation:
             document = orjson.loads(body)
         except orjson.JSONDecodeError as reason:
             raise BadBody(f"it is not JSON: {reason}") from None
-        for error in self.body.iter_errors(document) if self.body else []:
-            raise BadBody(complaint(error))
+        wrong = self.body and problem(self.body, document)
+        if wrong:
+            raise BadBody(wrong)
 
     def check_answer(self, status: int, document: Any) -> None:
         """Raise BadAnswer unless a document is what the contract says of answers with this status."""
         if status not in self.answers:
             raise BadAnswer(f"the contract has no answer with status {status}")
-        for error in self.answers[status].iter_errors(document):
-            raise BadAnswer(complaint(error))
+        wrong = problem(self.answers[status], document)
+        if wrong:
+            raise BadAnswer(wrong)
 
 
 class Contract:

@@ -67,7 +67,7 @@ def create_app(settings: Settings, contract: Contract | None = None, lifespan: L
     for error in (HTTPException, ProblemException, Exception):
         app.add_error_handler(error, Faults(contract).answer)
     app.middleware.app = OnTheLoop(app.app)
-    changes = Changes(settings.catalog, tombstone_days=settings.tombstone_days)
+    changes = Changes(catalog, tombstone_days=settings.tombstone_days)
     app.app.extensions |= {"catalog": catalog, "changes": changes, "settings": settings}
     return app
 

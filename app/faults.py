@@ -54,6 +54,13 @@ class BodyTooLarge(DomainError):
         super().__init__(f"The body is longer than {most} bytes.")
 
 
+class BadMediaType(DomainError):
+    """The body of a request is something else than JSON."""
+
+    def __init__(self, header: str, value: str, allowed: str) -> None:
+        super().__init__(f"Header {quote(header)}: {quote(value)} is not {allowed}.")
+
+
 class ImageNotFound(DomainError):
     """The tenant can see no image of this id: there is none, or it is not for the tenant."""
 
@@ -82,6 +89,20 @@ class TooManyItems(DomainError):
         super().__init__(f"The image would have {count} items of metadata; it may have {most}.")
 
 
+class CatalogReadOnly(DomainError):
+    """The catalog's file, or its folder, cannot be written to."""
+
+    def __init__(self) -> None:
+        super().__init__("The catalog is served for reading alone: whoever runs the service changes it.")
+
+
+class CatalogBusy(DomainError):
+    """Others are changing the catalog, and are not done in time."""
+
+    def __init__(self) -> None:
+        super().__init__("The catalog is being changed by others; try again later.")
+
+
 class CatalogUnavailable(DomainError):
     """The catalog cannot be read. What it says is for the log."""
 
@@ -99,9 +120,12 @@ _STATUS: dict[type[Exception], int] = {
     BadBody: 400,
     NotAllowed: 403,
     TooManyItems: 403,
+    CatalogReadOnly: 403,
     ImageNotFound: 404,
     ItemNotFound: 404,
     BodyTooLarge: 413,
+    BadMediaType: 415,
+    CatalogBusy: 503,
     CatalogUnavailable: 503,
     BadAnswer: 500,
 }

@@ -11,7 +11,7 @@ from connexion.middleware.abstract import ROUTING_CONTEXT
 from connexion.middleware.routing import RoutingMiddleware
 from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse, Response
-from starlette.routing import Mount, Router
+from starlette.routing import Mount, Route, Router
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -113,6 +113,8 @@ class StrictRouting(RoutingMiddleware):
             if isinstance(route, Mount) and isinstance(route.app, Router):
                 route.app.redirect_slashes = False
                 route.path_regex = re.compile(route.path_regex.pattern, re.DOTALL)  # or a newline would end the path
+                for each in (inner for inner in route.app.routes if isinstance(inner, Route)):
+                    each.path_regex = re.compile(each.path_regex.pattern.replace("$", r"\Z"))  # or might follow it
 
 
 class RoutedOnly:

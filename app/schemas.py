@@ -4,6 +4,8 @@ from typing import Any
 
 import jsonschema_rs
 
+from app.faults import printable
+
 Schema = dict[str, Any]
 
 _KEYWORDS = {"x-propertyNames": "propertyNames"}  # OpenAPI 3.0 lacks it
@@ -29,11 +31,24 @@ def in_words(schema: Schema) -> str:
     return f"of type {schema['type']}"
 
 
-def complaint(error: jsonschema_rs.ValidationError) -> str:
-    """Say in one line where a document is wrong, and how."""
+def problem(validator: jsonschema_rs.Validator, document: object) -> str | None:
+    """Say in one line where a document is wrong first, and how; or None where it is as the schema says.
+
+    It has to come from `validate`: where all errors are asked for, a small document with many takes minutes.
+    """
+    try:
+        validator.validate(document)
+    except jsonschema_rs.ValidationError as error:
+        return _complaint(error)
+    except ValueError:  # so jsonschema-rs says that its limit of recursion is reached
+        return "it is nested too deeply"
+    return None
+
+
+def _complaint(error: jsonschema_rs.ValidationError) -> str:
     where = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in error.instance_path)
     message = error.message if len(error.message) <= _LONGEST else f"{error.message[:_LONGEST]}…"
-    return f"{where.lstrip('.')}: {message}" if where else message
+    return printable(f"{where.lstrip('.')}: {message}" if where else message)
 
 
 def _as_json_schema(schema: Any) -> Any:

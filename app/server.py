@@ -2,12 +2,14 @@
 
 import gc
 import logging
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from connexion import FlaskApp
 from gunicorn.app.base import BaseApplication
+from httptools import HttpRequestParser
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn_worker import UvicornWorker
 
@@ -18,6 +20,8 @@ from app.settings import Settings
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application
+
+_log = logging.getLogger(__name__)
 
 _MALFORMED = "The request could not be read: its method, URL, headers or body are no well-formed HTTP/1.1."
 _OBJECTS = 100_000  # made and not yet gone, before the garbage collector looks; its own default is 700
@@ -34,12 +38,24 @@ class Protocol(HttpToolsProtocol):
     fault = b""  # the body, and the ids: set when the application is loaded
     new_id = RequestIds()
     _malformed = False
+    _read = b""
     _answering: RequestResponseCycle | None = None
 
     def data_received(self, data: bytes) -> None:
         """Read on, unless what came before was no HTTP: then nobody can say where the next request begins."""
         if not self._malformed:
+            self._read = data
             super().data_received(data)
+
+    def on_headers_complete(self) -> None:
+        """Begin a request, unless it is to be read again."""
+        if not self.parser.should_upgrade():
+            super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """End a request, likewise."""
+        if not self.parser.should_upgrade():
+            super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 uvicorn's own words
         """Answer what is no HTTP, as soon as its turn comes, and close the connection."""
@@ -65,11 +81,22 @@ class Protocol(HttpToolsProtocol):
         super()._start_asgi_task(cycle, app)
 
     def _unsupported_upgrade_warning(self) -> None:
-        """Say nothing: HTTP lets a server ignore an Upgrade, and uvicorn's advice is for others."""
+        """Read a request again as if it asked for no Upgrade, which HTTP lets a server ignore.
+
+        httptools takes what follows its headers for another protocol: a body would be the next request.
+        """
+        stopped = sys.exception()  # where uvicorn calls this, httptools has just said how far it read
+        rest = self._read[stopped.args[0] :] if stopped else b""
+        version = self.parser.get_http_version().encode("ascii")
+        lines = [self.parser.get_method() + b" " + self.url + b" HTTP/" + version]
+        lines += [name + b": " + value for name, value in self.headers if name != b"upgrade"]
+        self.parser = HttpRequestParser(self)
+        self.data_received(b"\r\n".join([*lines, b"", rest]))
 
     def _answer_malformed(self) -> None:
         body = self.fault
         request_id = self.new_id()
+        _log.info("%s was no HTTP", request_id)
         head = (
             "HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\nconnection: close\r\n"
             f"content-length: {len(body)}\r\n"

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from app import timestamps
-from app.catalog import Changes, export, load
-from app.catalog.file import reading
+from app.catalog import Catalog, Changes, change, export, load
+from app.catalog.file import reading, writing
+from app.faults import CatalogBusy, ImageNotFound, NotAllowed
 from tests.images import catalog_of, image, image_id, records_of
 
 ME = "11111111111111111111111111111111"
@@ -35,12 +36,12 @@ def ids(path: Path) -> list[int]:
 
 
 def touch(path: Path) -> None:
-    Changes(path, tombstone_days=30).edit_metadata(ME, image_id(9), lambda items: items)
+    Changes(Catalog(path), tombstone_days=30).edit_metadata(ME, image_id(9), lambda items: items)
 
 
 def test_a_tombstone_is_purged_by_the_first_change_after_its_days(tmp_path: Path, days: list[int]) -> None:
     path = catalog_of(tmp_path, image(1), image(2), image(9))
-    Changes(path).delete(ME, image_id(1))
+    Changes(Catalog(path)).delete(ME, image_id(1))
     days.append(29)
     touch(path)
     assert ids(path) == [1, 2, 9]
@@ -69,7 +70,7 @@ def test_a_tombstone_that_a_file_brought_is_data_and_stays(tmp_path: Path, days:
 
 def test_an_image_that_comes_back_is_not_purged(tmp_path: Path, days: list[int]) -> None:
     path = catalog_of(tmp_path, image(1), image(9))
-    Changes(path).delete(ME, image_id(1))
+    Changes(Catalog(path)).delete(ME, image_id(1))
     load(path, records_of(image(1)))
     days.append(1000)
     touch(path)
@@ -78,7 +79,7 @@ def test_an_image_that_comes_back_is_not_purged(tmp_path: Path, days: list[int])
 
 def test_changes_at_the_same_time_are_all_made(tmp_path: Path) -> None:
     path = catalog_of(tmp_path, image(9))
-    changes = Changes(path)
+    changes = Changes(Catalog(path))
 
     def add(number: int) -> None:
         changes.edit_metadata(ME, image_id(9), lambda items: items | {str(number): ""})
@@ -87,3 +88,28 @@ def test_changes_at_the_same_time_are_all_made(tmp_path: Path) -> None:
         list(threads.map(add, range(40)))
     (record,) = export(path)
     assert record.metadata.count('""') == 40
+
+
+def test_what_changed_is_never_dated_back(tmp_path: Path) -> None:
+    path = catalog_of(tmp_path, image(1, updated="2100-01-01T00:00:00Z"), image(9, updated="2100-01-01T00:00:00Z"))
+    Changes(Catalog(path)).delete(ME, image_id(1))
+    touch(path)
+    assert [record.updated for record in export(path, deleted=True)] == ["2100-01-01T00:00:00Z"] * 2
+
+
+def test_what_can_only_be_refused_does_not_wait_for_others(tmp_path: Path) -> None:
+    path = catalog_of(tmp_path, image(1, owner="2" * 32))
+    changes = Changes(Catalog(path))
+    with writing(path):
+        with pytest.raises(ImageNotFound):
+            changes.delete(ME, image_id(99))
+        with pytest.raises(NotAllowed):
+            changes.delete(ME, image_id(1))
+
+
+def test_a_change_waits_for_others_for_some_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(change, "WRITER_WAITS", 0.1)
+    path = catalog_of(tmp_path, image(1))
+    with writing(path), pytest.raises(CatalogBusy):
+        Changes(Catalog(path)).delete(ME, image_id(1))
+    assert ids(path) == [1]

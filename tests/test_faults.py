@@ -14,8 +14,11 @@ from app.faults import (
     BadAnswer,
     BadBody,
     BadHost,
+    BadMediaType,
     BadParameter,
     BodyTooLarge,
+    CatalogBusy,
+    CatalogReadOnly,
     CatalogUnavailable,
     Fault,
     ImageNotFound,
@@ -31,6 +34,7 @@ LIST = "/v2/openstack/images/detail"
 SHOW = "/v2/openstack/images/nothing"
 
 OURS = "The service failed to answer; its log tells why under this request's id."
+READ_ONLY = "The catalog is served for reading alone: whoever runs the service changes it."
 CATALOG = "The catalog of images cannot be reached at the moment; try again later."
 
 
@@ -44,6 +48,12 @@ CATALOG = "The catalog of images cannot be reached at the moment; try again late
         (TooManyItems(129, 128), Fault(403, "The image would have 129 items of metadata; it may have 128.")),
         (ImageNotFound(), Fault(404, "Image not found.")),
         (ItemNotFound("k"), Fault(404, "The image's metadata have no item 'k'.")),
+        (BadMediaType("A", "b", "c"), Fault(415, "Header 'A': 'b' is not c.")),
+        (
+            CatalogReadOnly(),
+            Fault(403, "The catalog is served for reading alone: whoever runs the service changes it."),
+        ),
+        (CatalogBusy(), Fault(503, "The catalog is being changed by others; try again later.")),
         (BodyTooLarge(9), Fault(413, "The body is longer than 9 bytes.")),
         (CatalogUnavailable("/secret/path: disk on fire"), Fault(503, CATALOG)),
         (BadAnswer("'secret' is no status"), Fault(500, OURS)),

@@ -137,7 +137,7 @@ def test_an_operation_ends_as_the_contract_says_that_it_may(
     assert answer.status_code == status, answer.text
     CONTRACT.operations[operation.name].check_answer(status, answer.json() if answer.content else None)
     assert answer.headers["x-compute-request-id"] == answer.headers["x-openstack-request-id"]
-    assert ("etag" in answer.headers) == (operation.method == "GET" and "ETag" in headers_of(operation, status))
+    assert ("etag" in answer.headers) == ("ETag" in headers_of(operation, status))
 
 
 def broken(**_: Any) -> None:
@@ -322,6 +322,8 @@ BAD_BODIES = [
     ("PUT", "/a", b'{"meta": {}}', "meta: {} has less than 1 property"),
     ("PUT", "/a", b'{"meta": {"a": "1", "b": "2"}}', 'meta: {"a":"1","b":"2"} has more than 1 property'),
     ("PUT", "/a", b'{"meta": {"a": "\\ud800"}}', "it is not JSON: "),
+    ("POST", "", b'{"metadata": {"a": ' + b"[" * 500 + b"]" * 500 + b"}}", "it is nested too deeply"),
+    ("POST", "", b'{"metadata": {"a\\nb": "1"}}', f'metadata: "a\\nb" does not match "{KEY}"'),
 ]
 
 
@@ -334,6 +336,11 @@ def test_a_bad_body_changes_nothing_and_is_told_why(
     assert answer.status_code == 400
     assert answer.json()["badRequest"]["message"].startswith(WRONG + complaint)
     assert client.get(ONE).json() == before
+
+
+def test_a_body_of_many_mistakes_is_refused_as_soon_as_one_of_one(client: TestClient) -> None:
+    items = {f"x/{number}": "" for number in range(20_000)}  # to list them all would take days
+    assert client.post(f"{ONE}/metadata", json={"metadata": items}).status_code == 400
 
 
 @pytest.mark.parametrize(("length", "status"), [(255, 200), (256, 400)])
@@ -371,6 +378,24 @@ def test_json_is_taken_under_its_name_however_written(client: TestClient, conten
     headers = {"Content-Type": content_type} if content_type else {}
     answer = client.post(f"{ONE}/metadata", content='{"metadata": {"c": "é"}}'.encode(), headers=headers)
     assert answer.json()["metadata"]["c"] == "é"
+
+
+@pytest.mark.parametrize("header", ["Content-Type: text/plain", "Content-Type: a, b", "Content-Encoding: gzip"])
+def test_what_is_no_json_is_told_so(client: TestClient, header: str) -> None:
+    name, value = header.split(": ")
+    answer = client.post(f"{ONE}/metadata", content=b"{}", headers={"Content-Type": "application/json", name: value})
+    allowed = {"Content-Type": "application/json", "Content-Encoding": "identity"}[name]
+    assert answer.json()["badMediaType"]["message"] == f"Header '{name}': '{value}' is not {allowed}."
+
+
+def test_a_catalog_that_cannot_be_written_to_is_for_reading_alone(client: TestClient, catalog: Path) -> None:
+    with sqlite3.connect(catalog) as database:
+        database.execute("PRAGMA journal_mode = delete")
+    catalog.chmod(0o444)
+    answer = client.delete(ONE)
+    message = "The catalog is served for reading alone: whoever runs the service changes it."
+    assert answer.json() == {"forbidden": {"code": 403, "message": message}}
+    assert client.get(ONE).status_code == 200
 
 
 def test_a_body_in_chunks_is_taken_and_bounded(client: TestClient) -> None:

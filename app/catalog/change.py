@@ -2,15 +2,15 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import NamedTuple
 
 import orjson
 from sqlite_utils import Database
+from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
 
-from app.catalog.file import writing
+from app.catalog.file import WRITER_WAITS, writing
 from app.catalog.find import Catalog
-from app.catalog.schema import VISIBLE
+from app.catalog.schema import SHOWN
 from app.catalog.write import COLUMNS, Record, as_json, bury, purge, write
 from app.faults import ImageNotFound, NotAllowed, TooManyItems
 from app.settings import Settings
@@ -21,7 +21,7 @@ Metadata = dict[str, str | None]
 
 MOST_ITEMS = 128  # of the metadata of an image, as Nova has it
 
-_IMAGE = f"SELECT {COLUMNS} FROM images WHERE id = :id AND status <> 'DELETED' AND {VISIBLE}"  # noqa: S608 ours
+_IMAGE = f"SELECT {COLUMNS} FROM images WHERE {SHOWN}"  # noqa: S608 ours
 
 
 class _Change(NamedTuple):
@@ -34,13 +34,12 @@ class _Change(NamedTuple):
 class Changes:
     """What the API does to a catalog: each change comes to be whole, or not at all, and waits for other writers.
 
-    Each raises ImageNotFound where the tenant sees no such image, NotAllowed where it sees one of somebody else, and
-    CatalogUnavailable.
+    Each raises ImageNotFound where the tenant sees no such image, NotAllowed where it sees one of somebody else,
+    CatalogBusy, CatalogReadOnly and CatalogUnavailable.
     """
 
-    def __init__(self, path: Path, *, tombstone_days: int = Settings.tombstone_days) -> None:
-        self._catalog = Catalog(path)
-        self._path = path
+    def __init__(self, catalog: Catalog, *, tombstone_days: int = Settings.tombstone_days) -> None:
+        self._catalog = catalog
         self._tombstone_days = tombstone_days
 
     def delete(self, tenant: str, image_id: str) -> None:
@@ -58,19 +57,25 @@ class Changes:
             metadata = edit(before)
             if len(metadata) > MOST_ITEMS and metadata.keys() - before.keys():  # a file may have brought more
                 raise TooManyItems(len(metadata), MOST_ITEMS)
-            write(change.db, [change.image._replace(metadata=as_json(metadata), updated=now())])
+            updated = max(now(), change.image.updated)  # which a file may have in the future
+            write(change.db, [change.image._replace(metadata=as_json(metadata), updated=updated)])
         return metadata
 
     @contextmanager
     def _change(self, tenant: str, image_id: str) -> Iterator[_Change]:
-        caller = comparable(tenant)
-        self._catalog.check()  # or a file that is gone would be made anew
-        with writing(self._path) as db:
-            row = db.execute(_IMAGE, {"id": image_id, "tenant": caller}).fetchone()
-            if row is None:
-                raise ImageNotFound
-            image = Record._make(row)
-            if image.owner not in {caller, None}:
-                raise NotAllowed(image_id)
-            yield _Change(db, image)
+        with self._catalog.snapshot() as connection:
+            _owned(connection, tenant, image_id)  # or what can only be refused would wait for others who write
+        with writing(self._catalog.path, patience=WRITER_WAITS) as db:
+            yield _Change(db, _owned(db.conn, tenant, image_id))
             purge(db, self._tombstone_days)
+
+
+def _owned(connection: sqlite3.Connection, tenant: str, image_id: str) -> Record:
+    caller = comparable(tenant)
+    row = connection.execute(_IMAGE, {"id": image_id, "tenant": caller}).fetchone()
+    if row is None:
+        raise ImageNotFound
+    image = Record._make(row)
+    if image.owner not in {caller, None}:
+        raise NotAllowed(image_id)
+    return image

@@ -1,5 +1,6 @@
 """The file of the catalog, and how it is opened: to read, or to write."""
 
+import errno
 import fcntl
 import os
 from collections.abc import Iterator
@@ -11,12 +12,13 @@ from sqlite_utils import Database
 from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
 
 from app.catalog.schema import MIGRATIONS
-from app.faults import CatalogUnavailable
+from app.faults import CatalogBusy, CatalogReadOnly, CatalogUnavailable
 
 _OLDEST_SQLITE = (3, 38, 0)  # ->> is from there
 # KiB of the file: for a reader some pages of a thousand images, for a writer what a long import goes back to.
 _READER_KEEPS, _WRITER_KEEPS = 16_000, 64_000
-_READER_WAITS, _WRITER_WAITS = 5.0, 60.0  # seconds, for another process that holds the file
+# Seconds, for another process that holds the file: a command is more patient than who asks the service.
+_READER_WAITS, WRITER_WAITS, COMMAND_WAITS = 5.0, 10.0, 60.0
 
 
 class State(Enum):
@@ -32,7 +34,7 @@ def state(path: Path) -> State:
 
     Raises CatalogUnavailable where it is something else than a catalog, or one of a later version.
     """
-    with _as_unavailable(path):
+    with as_unavailable(path):
         if not path.exists():
             return State.NOTHING
         with closing(_open(path)) as db, db.atomic():  # one look, though others may be writing
@@ -53,20 +55,21 @@ def _known() -> set[str]:
 
 def reading(path: Path) -> Database:
     """Open the catalog for reading alone; it is never made. Raises CatalogUnavailable."""
-    with _as_unavailable(path):
+    with as_unavailable(path):
         return _open(path)
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[Database]:
+def writing(path: Path, *, patience: float = COMMAND_WAITS) -> Iterator[Database]:
     """Open the catalog for one transaction: all that is done in it comes to be, or nothing.
 
-    File, folder and tables are made where they are missing. Readers go on reading. Raises CatalogUnavailable.
+    File, folder and tables are made where they are missing. Readers go on reading. Raises CatalogBusy when others
+    write for longer than the patience in seconds, CatalogReadOnly, and CatalogUnavailable.
     """
     state(path)
-    with _as_unavailable(path):
+    with as_unavailable(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        with closing(Database(sqlite3.connect(path.absolute(), timeout=_WRITER_WAITS), execute_plugins=False)) as db:
+        with closing(Database(sqlite3.connect(path.absolute(), timeout=patience), execute_plugins=False)) as db:
             db.execute(f"PRAGMA cache_size = -{_WRITER_KEEPS}")
             with _alone_in(path.parent):
                 db.enable_wal()
@@ -102,8 +105,14 @@ def _alone_in(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def _as_unavailable(path: Path) -> Iterator[None]:
+def as_unavailable(path: Path) -> Iterator[None]:
+    """Make errors of SQLite and of the file system those of the domain."""
     try:
         yield
     except (sqlite3.Error, OSError) as error:
+        match getattr(error, "sqlite_errorname", errno.errorcode.get(getattr(error, "errno", None) or 0)):
+            case "SQLITE_BUSY":
+                raise CatalogBusy from error
+            case "SQLITE_READONLY" | "SQLITE_READONLY_DIRECTORY" | "EACCES" | "EROFS":
+                raise CatalogReadOnly from error
         raise CatalogUnavailable(f"{path}: {error}") from error

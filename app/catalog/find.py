@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
 
-from app.catalog.file import reading
-from app.catalog.schema import VISIBLE
+from app.catalog.file import as_unavailable, reading
+from app.catalog.schema import SHOWN
 from app.catalog.search import Query, Search
 from app.faults import CatalogUnavailable, ImageNotFound
 from app.tenants import comparable
@@ -34,7 +34,7 @@ class Image(NamedTuple):
 Version = int
 
 _COLUMNS = ", ".join(f"images.{field}" for field in Image._fields)
-_IMAGE = f"SELECT {_COLUMNS} FROM images WHERE id = :id AND status <> 'DELETED' AND {VISIBLE}"  # noqa: S608 ours
+_IMAGE = f"SELECT {_COLUMNS} FROM images WHERE {SHOWN}"  # noqa: S608 ours
 
 
 class Page(NamedTuple):
@@ -60,7 +60,7 @@ class Catalog:
     """The catalog as its readers see it: a connection for each thread, opened when it first reads, and kept."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
         self._file = _identity(path)
         self._threads = threading.local()
 
@@ -70,7 +70,7 @@ class Catalog:
         Raises BadParameter for a marker that names none of them, and CatalogUnavailable.
         """
         size = min(query.limit or at_most, at_most)
-        with self._reading() as connection:
+        with self.snapshot() as connection:
             search = Search(connection, tenant, query, size + 1)
             walks = " UNION ALL ".join(search.walks())
             rows = connection.execute(_PAGE.format(walks=walks), search.values).fetchall() if walks else []
@@ -78,7 +78,7 @@ class Catalog:
 
     def get(self, tenant: str, image_id: str) -> Image:
         """Give an image that a tenant can see, if only by its id. Raises ImageNotFound and CatalogUnavailable."""
-        with self._reading() as connection:
+        with self.snapshot() as connection:
             row = connection.execute(_IMAGE, {"id": image_id, "tenant": comparable(tenant)}).fetchone()
         if row is None:
             raise ImageNotFound
@@ -86,7 +86,7 @@ class Catalog:
 
     def check(self) -> None:
         """Raise CatalogUnavailable unless images can be read."""
-        with self._reading() as connection:
+        with self.snapshot() as connection:
             connection.execute("SELECT 1 FROM images LIMIT 1").fetchone()
 
     def version(self) -> Version:
@@ -94,12 +94,12 @@ class Catalog:
         try:  # and no context manager, as every kept answer waits for this
             return int(self._connection().execute("PRAGMA data_version").fetchone()[0])
         except sqlite3.Error as error:
-            raise CatalogUnavailable(f"{self._path}: {error}") from error
+            raise CatalogUnavailable(f"{self.path}: {error}") from error
 
     @contextmanager
-    def _reading(self) -> Iterator[sqlite3.Connection]:
-        """Read one state of the catalog, whatever is written meanwhile."""
-        with self._as_unavailable():
+    def snapshot(self) -> Iterator[sqlite3.Connection]:
+        """Read one state of the catalog, whatever is written meanwhile. Raises CatalogUnavailable."""
+        with as_unavailable(self.path):
             connection = self._connection()
             try:
                 connection.execute("BEGIN")
@@ -107,21 +107,14 @@ class Catalog:
             finally:
                 connection.rollback()
 
-    @contextmanager
-    def _as_unavailable(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            raise CatalogUnavailable(f"{self._path}: {error}") from error
-
     def _connection(self) -> sqlite3.Connection:
-        if _identity(self._path) != self._file:
+        if _identity(self.path) != self._file:
             # SQLite would replay the old file's log into the new one.
-            raise CatalogUnavailable(f"another file took the place of {self._path}: restart the service")
+            raise CatalogUnavailable(f"another file took the place of {self.path}: restart the service")
         try:
             return self._threads.connection  # type: ignore[no-any-return]
         except AttributeError:
-            self._threads.connection = reading(self._path).conn
+            self._threads.connection = reading(self.path).conn
             return self._threads.connection  # type: ignore[no-any-return]
 
 

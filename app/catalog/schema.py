@@ -34,6 +34,8 @@ VISIBLE = """(
     OR visibility = 'shared' AND :tenant IN (SELECT value FROM json_each(members))
 )"""
 
+SHOWN = f"id = :id AND status <> 'DELETED' AND {VISIBLE}"
+
 # How it is listed: once for each audience, which is everyone, its owner, or a member that it is shared with. A listing
 # is no more than the view `visible` says of its image: whoever writes images brings it up to date.
 #

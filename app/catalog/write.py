@@ -99,14 +99,16 @@ def write(db: Database, records: Iterable[Record], *, deleted_at: str | None = N
         db.execute(_NAME_KINDS)
         db.execute(_LIST)
         db.execute("DELETE FROM temp.loaded")
-    new = _number(db, _LAST) - last  # no position is ever left out, or given up
+    new = _number(db, _LAST) - last  # none is left out
     return new, written - new
 
 
 def bury(db: Database, records: Iterable[Record]) -> int:
     """Turn images of the catalog into tombstones, from which `purge` can tell when they were made. Give how many."""
     time = now()
-    tombstones = (record._replace(status="DELETED", progress=0, updated=time) for record in records)
+    tombstones = (
+        record._replace(status="DELETED", progress=0, updated=max(time, record.updated)) for record in records
+    )
     return write(db, tombstones, deleted_at=time)[1]
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from app.catalog import load
@@ -45,6 +45,7 @@ def _few_at_once() -> Iterator[None]:
         yield
 
 
+@settings(deadline=None)
 @given(imports=st.lists(an_import, min_size=1, max_size=4))
 def test_listings_are_those_of_the_images_as_they_are(imports: list[tuple[list[Fields], str | None, bool]]) -> None:
     with TemporaryDirectory() as folder:
