@@ -17,6 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.contract import Contract
 from app.faults import DomainError, fault_of, quote
+from app.resources import resource
 
 REQUEST_ID_HEADERS = ("x-compute-request-id", "x-openstack-request-id")  # Nova's own, and the one of all services
 _COMPUTE, _OPENSTACK = (name.encode() for name in REQUEST_ID_HEADERS)
@@ -81,8 +82,9 @@ class ServedContract:
             "/openapi.yaml": Response(contract.yaml, media_type="application/yaml"),
             "/openapi.json": Response(contract.json, media_type="application/json"),
             "/ui": RedirectResponse("/ui/"),
+            "/ui/": Response(resource("ui/index.html").read_bytes(), media_type="text/html"),
         }
-        self._ui: ASGIApp = StaticFiles(packages=[("app", "ui"), ("flask_swagger_ui", "dist")], html=True)
+        self._ui: ASGIApp = StaticFiles(packages=[("app", "ui"), ("flask_swagger_ui", "dist")])
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer for these paths, or pass the request on."""

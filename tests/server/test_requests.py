@@ -121,7 +121,9 @@ def test_nor_is_it_right_after_a_good_request_on_the_connection(connection: Conn
         assert lasting(first) == lasting(last)
 
 
-@pytest.mark.parametrize("target", [f"{LIST}/", f"{LIST}//", "/v2//openstack/images/detail", f"{LIST}/?limit=1"])
+@pytest.mark.parametrize(
+    "target", [f"{LIST}/", f"{LIST}//", "/v2//openstack/images/detail", f"{LIST}/?limit=1", "/ui/."]
+)
 def test_a_slash_too_many_is_not_found_and_never_a_redirect(connection: Connection, target: str) -> None:
     answer = connection.ask(request(target))
     assert answer.fault == (404, "itemNotFound")
