@@ -41,6 +41,7 @@ class Connection:
     """One connection to a server on this machine."""
 
     def __init__(self, port: int, *, patience: float = _PATIENCE) -> None:
+        self.port = port
         self._socket = socket.create_connection(("127.0.0.1", port), timeout=patience)
         self._in = self._socket.makefile("rb")
 
