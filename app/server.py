@@ -83,14 +83,19 @@ class Protocol(HttpToolsProtocol):
     def _unsupported_upgrade_warning(self) -> None:
         """Read a request again as if it asked for no Upgrade, which HTTP lets a server ignore.
 
-        httptools takes what follows its headers for another protocol: a body would be the next request.
+        httptools takes what follows its headers for another protocol: a body would be the next request. CONNECT asks
+        for one in any case, and for nothing that is here.
         """
+        if self.parser.get_method() == b"CONNECT":
+            self.send_400_response("")
+            return
         stopped = sys.exception()  # where uvicorn calls this, httptools has just said how far it read
         rest = self._read[stopped.args[0] :] if stopped else b""
         version = self.parser.get_http_version().encode("ascii")
         lines = [self.parser.get_method() + b" " + self.url + b" HTTP/" + version]
         lines += [name + b": " + value for name, value in self.headers if name != b"upgrade"]
         self.parser = HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does with its own
         self.data_received(b"\r\n".join([*lines, b"", rest]))
 
     def _answer_malformed(self) -> None:
