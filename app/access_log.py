@@ -1,9 +1,10 @@
 """The access log: a line on standard output for each request."""
 
-import logging
+import asyncio
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 
 import orjson
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -11,8 +12,6 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.contract import Contract
 from app.faults import printable
 from app.timestamps import now
-
-_log = logging.getLogger(__name__)
 
 Entry = Mapping[str, str | int | float | None]
 
@@ -36,9 +35,7 @@ class AccessLog:
         self._next_app = next_app
         self._contract = contract
         self._format = FORMATS[form]
-        _log.handlers = [logging.StreamHandler(sys.stdout)]
-        _log.setLevel(logging.INFO)
-        _log.propagate = False
+        self._lines: list[str] = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, and write its line."""
@@ -57,8 +54,19 @@ class AccessLog:
         try:
             await self._next_app(scope, receive, send_counted)
         finally:
-            entry = self._entry(scope, status, size, time.perf_counter() - begin)
-            _log.info("%s", self._format(entry))
+            self._write(self._format(self._entry(scope, status, size, time.perf_counter() - begin)))
+
+    def _write(self, line: str) -> None:
+        """Have a line written, with those of the same round of the event loop: a write takes as long as an answer."""
+        if not self._lines:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._lines.append(line)
+
+    def _flush(self) -> None:
+        lines, self._lines = self._lines, []
+        with suppress(OSError):  # whoever read them is gone: that is no reason not to answer
+            sys.stdout.writelines(f"{line}\n" for line in lines)
+            sys.stdout.flush()
 
     def _entry(self, scope: Scope, status: int, size: int, seconds: float) -> Entry:
         query = b"?" + scope["query_string"] if scope["query_string"] else b""

@@ -19,6 +19,8 @@ def quote(value: str) -> str:
 
 def printable(text: str) -> str:
     """Escape what would break a line, or tell a terminal to do something."""
+    if text.isprintable():
+        return text
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from app.access_log import _plain
-from tests.conftest import Serve
+from tests.conftest import client_of
 
 LIST = "/v2/openstack/images/detail"
 LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ [A-Z]+ [!-~]+ \d+ \d+ \d+\.\d+ [!-~]+ req-[0-9a-f-]+")
@@ -27,11 +27,9 @@ REQUESTS = [
 
 
 @pytest.mark.parametrize("form", ["plain", "json"])
-def test_each_request_has_its_line(
-    serve: Serve, sample_catalog: Path, capsys: pytest.CaptureFixture[str], form: str
-) -> None:
-    client = serve(sample_catalog, access_log=form)
-    answers = [client.request(method, url, headers=IDENTITY) for method, url, *_ in REQUESTS]
+def test_each_request_has_its_line(sample_catalog: Path, capsys: pytest.CaptureFixture[str], form: str) -> None:
+    with client_of(sample_catalog, access_log=form) as client:  # when it has ended, all is written
+        answers = [client.request(method, url, headers=IDENTITY) for method, url, *_ in REQUESTS]
     lines = capsys.readouterr().out.splitlines()
     for line, answer, (method, url, status, tenant) in zip(lines, answers, REQUESTS, strict=True):
         size, request_id = len(answer.content), answer.headers["x-compute-request-id"]
@@ -56,8 +54,7 @@ def test_nothing_breaks_a_line() -> None:
     assert _plain({"path": "/a\nb\x1b\N{LINE SEPARATOR}", "tenant": None}) == r"/a\nb\x1b\u2028 -"
 
 
-def test_there_is_none_unless_it_is_asked_for(
-    serve: Serve, sample_catalog: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    serve(sample_catalog).get(LIST)
+def test_there_is_none_unless_it_is_asked_for(sample_catalog: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with client_of(sample_catalog) as client:
+        client.get(LIST)
     assert capsys.readouterr().out == ""

@@ -43,6 +43,10 @@ NO_HTTP = {
     "a header without a name": request(LIST, ": nothing"),
     "a folded header": request(LIST, "X-Folded: a", " b"),
     "NUL in a header": request(LIST, "X-Nul: a\0b"),
+    "for a tunnel": b"CONNECT compute.test:80 HTTP/1.1\r\nHost: compute.test\r\n\r\n",
+    "for a tunnel and another protocol": request(
+        "compute.test:80", "Connection: Upgrade", "Upgrade: a", method="CONNECT"
+    ),
     "no ASCII in the path": request("/v2/é/images/detail".encode()),
     "no ASCII in the query": request(f"{LIST}?name=é".encode()),
     "no UTF-8 either": request(LIST.encode() + b"?name=\xff"),
