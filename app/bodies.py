@@ -1,11 +1,15 @@
 """The bodies of requests: where they mean something, how long they may be, and that they are JSON."""
 
+import asyncio
+
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.faults import BadBody, BadMediaType, BodyTooLarge
 
 MOST = 1_000_000  # bytes: more than the largest metadata take, every character of them escaped
+
+BODY_IN = 20  # seconds
 
 _WITH_BODY = frozenset({"POST", "PUT"})
 _ABOUT_BODIES = frozenset({b"content-type", b"content-length", b"transfer-encoding", b"upgrade"})
@@ -36,15 +40,19 @@ class Bodies:
 
 
 async def read(receive: Receive) -> bytes:
-    """Read a body to its end. Raises BadBody where the client goes before that."""
+    """Read a body to its end. Raises BadBody where that does not come, or not in time."""
     parts = []
     more = True
-    while more:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            raise BadBody("it ended before its end")
-        parts.append(message.get("body", b""))
-        more = message.get("more_body", False)
+    try:
+        async with asyncio.timeout(BODY_IN):
+            while more:
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    raise BadBody("it ended before its end")
+                parts.append(message.get("body", b""))
+                more = message.get("more_body", False)
+    except TimeoutError:
+        raise BadBody(f"it did not come within {BODY_IN} seconds") from None
     return b"".join(parts)
 
 

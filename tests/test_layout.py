@@ -13,6 +13,7 @@ FLOORS = [
     ["cli"],
     ["server"],
     ["factory"],
+    ["protocol"],
     ["access_log", "middleware", "images", "metadata", "service", "validation"],
     ["current", "catalog_file"],
     ["bridge", "answers", "views", "catalog", "contract"],

@@ -1,0 +1,209 @@
+"""HTTP/1.1 as uvicorn speaks it, and what it lacks: faults for what is no HTTP, bounds, and deadlines."""
+
+import asyncio
+import logging
+import sys
+from collections.abc import Callable
+from http import HTTPStatus
+from typing import TYPE_CHECKING, ClassVar
+
+from httptools import HttpRequestParser
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from app.middleware import REQUEST_ID_HEADERS, RequestIds
+
+if TYPE_CHECKING:
+    from uvicorn._types import ASGI3Application
+
+    from app.contract import Contract
+
+# What the head of a request may be: bytes, bytes of its URL, and headers. Seconds: for a head to come, for what is left
+# of a body that nobody reads, and for a client to read on.
+HEAD, URL, HEADERS = 65_536, 16_384, 100
+HEAD_IN, ANSWER_OUT = 10, 60
+
+_MESSAGES = {
+    HTTPStatus.BAD_REQUEST: "The request could not be read: its method, URL, headers or body are no HTTP/1.1.",
+    HTTPStatus.REQUEST_TIMEOUT: f"The request did not come within {HEAD_IN} seconds.",
+    HTTPStatus.REQUEST_URI_TOO_LONG: f"The URL is longer than {URL} bytes.",
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: f"The headers are longer than {HEAD} bytes, or more than {HEADERS}.",
+}
+
+_log = logging.getLogger(__name__)
+
+
+class Deadline:
+    """Does something unless it is lifted in time."""
+
+    def __init__(self, otherwise: Callable[[], None]) -> None:
+        self._otherwise = otherwise
+        self._timer: asyncio.TimerHandle | None = None
+
+    def set(self, seconds: float) -> None:
+        """Begin to wait, for so long from now; or go on to wait."""
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(seconds, self._otherwise)
+
+    def lift(self) -> None:
+        """Wait no longer."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+class Protocol(HttpToolsProtocol):
+    """One connection.
+
+    What is no HTTP, or more than may be, or late, is refused after the answers to what came before, in order, and ends
+    the connection: nobody can say where the next request begins. uvicorn would refuse at once, and lose or scramble the
+    answers that are on their way; it bounds no head, and waits for one for ever. Nor would it tell the request that it
+    is answering, only the newest, that the client has gone.
+    """
+
+    faults: ClassVar[dict[HTTPStatus, bytes]] = {}  # the bodies of refusals
+    new_id = RequestIds()
+    _refusal: HTTPStatus | None = None
+    _in_head = False
+    _head = 0  # bytes that came of a head before the segment that is being read
+    _read = b""
+    _answering: RequestResponseCycle | None = None
+
+    @classmethod
+    def prepare(cls, contract: "Contract") -> None:
+        """Write the faults that are answered without an application, and begin ids of the worker's own."""
+        cls.faults = {status: contract.fault(status, message) for status, message in _MESSAGES.items()}
+        cls.new_id = RequestIds()
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait for a request."""
+        super().connection_made(transport)
+        self._coming, self._going = Deadline(self._late), Deadline(transport.abort)
+        self._coming.set(HEAD_IN)
+
+    def data_received(self, data: bytes) -> None:
+        """Read on, unless something was refused."""
+        if self._refusal:
+            return
+        self._read = data
+        self._head = self._head + len(data) if self._in_head else 0
+        if self._head > HEAD:
+            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+            return
+        super().data_received(data)
+        if self._in_head:
+            self._coming.set(HEAD_IN)
+            if self._is_too_long():
+                self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+
+    def on_message_begin(self) -> None:
+        """Begin a head."""
+        self._in_head = True
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """Begin a request, unless it is refused, or is to be read again."""
+        self._in_head = False
+        self._coming.lift()
+        refusal = self._check_head()
+        if refusal:
+            self._refuse(refusal)
+            raise ValueError(refusal)  # or httptools would read on
+        if not self.parser.should_upgrade():
+            super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """End a request, unless it is to be read again."""
+        if not self.parser.should_upgrade():
+            self._coming.lift()
+            super().on_message_complete()
+
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 uvicorn's own words
+        """Refuse what is no HTTP."""
+        self._refuse(HTTPStatus.BAD_REQUEST)
+
+    def on_response_complete(self) -> None:
+        """Go on to the next request, or to what is refused."""
+        super().on_response_complete()
+        if self._refusal and self.cycle.response_complete and not self.transport.is_closing():
+            self._answer_refused(self._refusal)
+        elif self.cycle.response_complete and self.cycle.more_body:
+            self._coming.set(HEAD_IN)
+
+    def pause_writing(self) -> None:
+        """Wait for a client that does not read, and not for ever."""
+        super().pause_writing()
+        self._going.set(ANSWER_OUT)
+
+    def resume_writing(self) -> None:
+        """Write on."""
+        self._going.lift()
+        super().resume_writing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Let go of what was begun and what was to come."""
+        self._coming.lift()
+        self._going.lift()
+        if self._answering and not self._answering.response_complete:
+            self._answering.disconnected = True
+        self.pipeline.clear()
+        super().connection_lost(exc)
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: "ASGI3Application") -> None:
+        self._answering = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def _unsupported_upgrade_warning(self) -> None:
+        """Read a request again as if it asked for no Upgrade, which HTTP lets a server ignore.
+
+        httptools takes what follows its headers for another protocol: a body would be the next request. CONNECT asks
+        for one in any case, and for nothing that is here.
+        """
+        if self.parser.get_method() == b"CONNECT":
+            self._refuse(HTTPStatus.BAD_REQUEST)
+            return
+        stopped = sys.exception()  # where uvicorn calls this, httptools has just said how far it read
+        rest = self._read[stopped.args[0] :] if stopped else b""
+        version = self.parser.get_http_version().encode("ascii")
+        lines = [self.parser.get_method() + b" " + self.url + b" HTTP/" + version]
+        lines += [name + b": " + value for name, value in self.headers if name != b"upgrade"]
+        self.parser = HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does with its own
+        self.data_received(b"\r\n".join([*lines, b"", rest]))
+
+    def _check_head(self) -> HTTPStatus | None:
+        if len(self.url) > URL:
+            return HTTPStatus.REQUEST_URI_TOO_LONG
+        if len(self.headers) > HEADERS or self._is_too_long():
+            return HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+        return None
+
+    def _is_too_long(self) -> bool:
+        """Tell whether a head is, all of which is in the segment that was read: of any other the bytes were counted."""
+        return len(self._read) > HEAD and sum(len(name) + len(value) for name, value in self.headers) > HEAD
+
+    def _late(self) -> None:
+        if self._in_head:
+            self._refuse(HTTPStatus.REQUEST_TIMEOUT)
+        else:
+            self.transport.close()
+
+    def _refuse(self, status: HTTPStatus) -> None:
+        """Refuse what came, as soon as its turn comes."""
+        if self._refusal is None:
+            self._refusal = status
+            self._coming.lift()
+            if self.cycle is None or self.cycle.response_complete or self.cycle.more_body:
+                self._answer_refused(status)
+
+    def _answer_refused(self, status: HTTPStatus) -> None:
+        body, request_id = self.faults[status], self.new_id()
+        _log.info("%s was refused: %s", request_id, status.phrase)
+        lines = [
+            f"HTTP/1.1 {status.value} {status.phrase}",
+            "content-type: application/json",
+            "connection: close",
+            f"content-length: {len(body)}",
+            *(f"{name}: {request_id}" for name in REQUEST_ID_HEADERS),
+        ]
+        self.transport.write("".join(f"{line}\r\n" for line in [*lines, ""]).encode("ascii") + body)
+        self.transport.close()

@@ -1,0 +1,113 @@
+"""What a request may be, how long it may take, and that those who take longer are in nobody's way."""
+
+import socket
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+
+import pytest
+
+from tests.server.conftest import LIST
+from tests.server.service import Service, serving
+from tests.server.wire import Connection, ask, request
+
+MANY = 200  # connections
+
+
+@pytest.mark.parametrize(
+    ("raw", "refused"),
+    [
+        (request(f"{LIST}?name={'x' * 17_000}"), (414, "computeFault")),
+        (request(LIST, f"X-Long: {'x' * 66_000}"), (431, "computeFault")),
+        (request(LIST, *(f"X-{number}: x" for number in range(101))), (431, "computeFault")),
+    ],
+    ids=["URL", "bytes", "headers"],
+)
+def test_a_head_is_bounded(service: Service, raw: bytes, refused: tuple[int, str]) -> None:
+    with Connection(service.port) as connection:
+        answer = connection.ask(raw)
+        assert answer.fault == refused
+        assert answer.headers["connection"] == "close"
+        assert connection.receive_if_any() is None
+
+
+def test_a_head_that_goes_on_and_on_is_refused_when_it_is_too_long(service: Service) -> None:
+    with Connection(service.port) as connection:
+        connection.send(request(LIST)[:-2])
+        with suppress(ConnectionError):  # it may be closed before all is sent
+            for number in range(100):
+                connection.send(b"X-%d: %b\r\n" % (number, b"x" * 1000))
+        answer = connection.receive_if_any()
+        assert answer is None or answer.status == 431  # the answer is lost where more was on its way
+
+
+def test_a_request_at_the_bounds_is_answered(service: Service) -> None:
+    headers = (f"X-{number}: {'x' * 600}" for number in range(98))
+    assert ask(service.port, request(f"{LIST}?name={'x' * 16_000}", *headers)).status == 200
+
+
+def test_what_came_before_is_answered_first(connection: Connection) -> None:
+    connection.send(request(f"{LIST}?limit=1"), request(LIST, f"X-Long: {'x' * 66_000}"))
+    assert connection.receive().status == 200
+    assert connection.receive().status == 431
+
+
+@pytest.fixture
+def hurried(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """Run a service with little patience."""
+    command = (sys.executable, "-c", IMPATIENT)
+    with serving(tmp_path_factory.mktemp("hurried"), command=command) as service:
+        yield service
+
+
+IMPATIENT = """
+from app import bodies, protocol
+protocol.HEAD_IN, protocol.ANSWER_OUT, bodies.BODY_IN = 1, 1, 1
+from app.cli import main
+main(["serve", "--bind", "127.0.0.1:0"])
+"""
+
+
+def ended(connection: Connection) -> float:
+    """Wait until the connection is closed, and give how many seconds that took."""
+    begin = time.monotonic()
+    connection.receive_if_any()
+    return time.monotonic() - begin
+
+
+@pytest.mark.parametrize("sent", [b"", request(LIST)[:30]], ids=["nothing", "half a head"])
+def test_a_head_that_does_not_come_is_not_waited_for(hurried: Service, sent: bytes) -> None:
+    with Connection(hurried.port) as connection:
+        connection.send(sent)
+        assert 0.5 < ended(connection) < 5
+
+
+def test_a_body_that_does_not_come_is_not_waited_for(hurried: Service) -> None:
+    head = request(f"{LIST[:-7]}/x/metadata", "Content-Type: application/json", "Content-Length: 9", method="PUT")
+    with Connection(hurried.port) as connection:
+        answer = connection.ask(head + b"{")
+        assert answer.fault == (400, "badRequest")
+
+
+def test_a_client_that_does_not_read_is_not_waited_for(hurried: Service) -> None:
+    large = request("/ui/swagger-ui-bundle.js")
+    size = len(ask(hurried.port, large).body)
+    came, count = 0, 20  # answers, many more than fit into the buffers between
+    with socket.create_connection(("127.0.0.1", hurried.port), timeout=10) as client, suppress(ConnectionError):
+        client.sendall(large * count)
+        time.sleep(3)
+        while some := client.recv(1_000_000):
+            came += len(some)
+    assert came < size * count
+
+
+def test_many_who_dribble_are_in_nobodys_way(hurried: Service) -> None:
+    with ExitStack() as stack:
+        slow = [stack.enter_context(Connection(hurried.port)) for _ in range(MANY)]
+        for each in slow:
+            each.send(request(LIST)[:20])
+        begin = time.monotonic()
+        assert ask(hurried.port, request(LIST)).status == 200
+        assert time.monotonic() - begin < 5
+        assert [each.receive_if_any() is None or True for each in slow] == [True] * MANY
