@@ -90,19 +90,15 @@ class Protocol(HttpToolsProtocol):
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
             return
         super().data_received(data)
+        # uvicorn begins a scope with a head, and a cycle with the scope when that is complete.
+        self._in_head = self.scope is not (self.cycle and self.cycle.scope) and not self._refusal
         if self._in_head:
             self._coming.set(HEAD_IN)
             if self._is_too_long():
                 self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
 
-    def on_message_begin(self) -> None:
-        """Begin a head."""
-        self._in_head = True
-        super().on_message_begin()
-
     def on_headers_complete(self) -> None:
         """Begin a request, unless it is refused, or is to be read again."""
-        self._in_head = False
         self._coming.lift()
         refusal = self._check_head()
         if refusal:
@@ -114,7 +110,6 @@ class Protocol(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         """End a request, unless it is to be read again."""
         if not self.parser.should_upgrade():
-            self._coming.lift()
             super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 uvicorn's own words
@@ -184,7 +179,7 @@ class Protocol(HttpToolsProtocol):
     def _late(self) -> None:
         if self._in_head:
             self._refuse(HTTPStatus.REQUEST_TIMEOUT)
-        else:
+        elif self.cycle is None or self.cycle.more_body:  # it never began, or sends what nobody reads
             self.transport.close()
 
     def _refuse(self, status: HTTPStatus) -> None:
