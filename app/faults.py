@@ -91,13 +91,6 @@ class TooManyItems(DomainError):
         super().__init__(f"The image would have {count} items of metadata; it may have {most}.")
 
 
-class CatalogReadOnly(DomainError):
-    """The catalog's file, or its folder, cannot be written to."""
-
-    def __init__(self) -> None:
-        super().__init__("The catalog is served for reading alone: whoever runs the service changes it.")
-
-
 class CatalogBusy(DomainError):
     """Others are changing the catalog, and are not done in time."""
 
@@ -107,6 +100,10 @@ class CatalogBusy(DomainError):
 
 class CatalogUnavailable(DomainError):
     """The catalog cannot be read. What it says is for the log."""
+
+
+class CatalogReadOnly(CatalogUnavailable):
+    """The catalog's file, or its folder, cannot be written to. What it says is for the log, and for the command."""
 
 
 class BadAnswer(DomainError):
@@ -134,6 +131,7 @@ _STATUS: dict[type[Exception], int] = {
 
 # What the caller is told where the error itself is not for telling, or has nothing to tell.
 _MESSAGES = {
+    403: "The catalog is served for reading alone: whoever runs the service changes it.",
     404: "There is nothing at {path}.",
     405: "{path} does not take {method}; it takes {allow}.",
     500: "The service failed to answer; its log tells why under this request's id.",

@@ -179,7 +179,7 @@ class Protocol(HttpToolsProtocol):
     def _late(self) -> None:
         if self._in_head:
             self._refuse(HTTPStatus.REQUEST_TIMEOUT)
-        elif self.cycle is None or self.cycle.more_body:  # it never began, or sends what nobody reads
+        else:  # it never began, or sends a body that nobody reads
             self.transport.close()
 
     def _refuse(self, status: HTTPStatus) -> None:

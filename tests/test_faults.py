@@ -50,7 +50,7 @@ CATALOG = "The catalog of images cannot be reached at the moment; try again late
         (ItemNotFound("k"), Fault(404, "The image's metadata have no item 'k'.")),
         (BadMediaType("A", "b", "c"), Fault(415, "Header 'A': 'b' is not c.")),
         (
-            CatalogReadOnly(),
+            CatalogReadOnly("/secret/path: read-only"),
             Fault(403, "The catalog is served for reading alone: whoever runs the service changes it."),
         ),
         (CatalogBusy(), Fault(503, "The catalog is being changed by others; try again later.")),

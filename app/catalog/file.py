@@ -114,5 +114,5 @@ def as_unavailable(path: Path) -> Iterator[None]:
             case "SQLITE_BUSY":
                 raise CatalogBusy from error
             case "SQLITE_READONLY" | "SQLITE_READONLY_DIRECTORY" | "EACCES" | "EROFS":
-                raise CatalogReadOnly from error
+                raise CatalogReadOnly(f"{path}: {error}") from error
         raise CatalogUnavailable(f"{path}: {error}") from error

@@ -83,6 +83,13 @@ def test_a_head_that_does_not_come_is_not_waited_for(hurried: Service, sent: byt
         assert 0.5 < ended(connection) < 5
 
 
+def test_the_rest_of_a_body_that_nobody_reads_is_not_waited_for(hurried: Service) -> None:
+    with Connection(hurried.port) as connection:
+        assert connection.ask(request("/v2/openstack/images", "Content-Length: 9", method="POST")).status == 405
+        connection.send(b"{")  # uvicorn would wait for ever from here
+        assert 0.5 < ended(connection) < 5
+
+
 def test_a_body_that_does_not_come_is_not_waited_for(hurried: Service) -> None:
     head = request(f"{LIST[:-7]}/x/metadata", "Content-Type: application/json", "Content-Length: 9", method="PUT")
     with Connection(hurried.port) as connection:
@@ -110,4 +117,4 @@ def test_many_who_dribble_are_in_nobodys_way(hurried: Service) -> None:
         begin = time.monotonic()
         assert ask(hurried.port, request(LIST)).status == 200
         assert time.monotonic() - begin < 5
-        assert [each.receive_if_any() is None or True for each in slow] == [True] * MANY
+        assert {each.receive().status for each in slow} == {408}
