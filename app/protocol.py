@@ -26,7 +26,7 @@ _MESSAGES = {
     HTTPStatus.BAD_REQUEST: "The request could not be read: its method, URL, headers or body are no HTTP/1.1.",
     HTTPStatus.REQUEST_TIMEOUT: f"The request did not come within {HEAD_IN} seconds.",
     HTTPStatus.REQUEST_URI_TOO_LONG: f"The URL is longer than {URL} bytes.",
-    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: f"The headers are longer than {HEAD} bytes, or more than {HEADERS}.",
+    HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: f"URL and headers are over {HEAD} bytes, or these over {HEADERS}.",
 }
 
 _log = logging.getLogger(__name__)
@@ -64,7 +64,7 @@ class Protocol(HttpToolsProtocol):
     new_id = RequestIds()
     _refusal: HTTPStatus | None = None
     _in_head = False
-    _head = 0  # bytes that came of a head before the segment that is being read
+    _head = _pieces = 0  # bytes that came for a head, without the piece that it began in, and with all of that
     _read = b""
     _answering: RequestResponseCycle | None = None
 
@@ -86,6 +86,7 @@ class Protocol(HttpToolsProtocol):
             return
         self._read = data
         self._head = self._head + len(data) if self._in_head else 0
+        self._pieces = self._pieces + len(data) if self._in_head else len(data)
         if self._head > HEAD:
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
             return
@@ -173,8 +174,10 @@ class Protocol(HttpToolsProtocol):
         return None
 
     def _is_too_long(self) -> bool:
-        """Tell whether a head is, all of which is in the segment that was read: of any other the bytes were counted."""
-        return len(self._read) > HEAD and sum(len(name) + len(value) for name, value in self.headers) > HEAD
+        """Tell whether a head is: only where as much came at all is it worth the counting."""
+        return (
+            self._pieces > HEAD and len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > HEAD
+        )
 
     def _late(self) -> None:
         if self._in_head:

@@ -32,6 +32,15 @@ def test_a_head_is_bounded(service: Service, raw: bytes, refused: tuple[int, str
         assert connection.receive_if_any() is None
 
 
+@pytest.mark.parametrize("first", [10, 500, 65_000, 66_000])
+def test_a_head_is_bounded_in_whatever_pieces_it_comes(connection: Connection, first: int) -> None:
+    raw = request(LIST, f"X-Long: {'x' * 66_000}")
+    connection.send(raw[:first])
+    time.sleep(0.05)
+    connection.send(raw[first:])
+    assert connection.receive().status == 431
+
+
 def test_a_head_that_goes_on_and_on_is_refused_when_it_is_too_long(service: Service) -> None:
     with Connection(service.port) as connection:
         connection.send(request(LIST)[:-2])
@@ -43,8 +52,9 @@ def test_a_head_that_goes_on_and_on_is_refused_when_it_is_too_long(service: Serv
 
 
 def test_a_request_at_the_bounds_is_answered(service: Service) -> None:
-    headers = (f"X-{number}: {'x' * 600}" for number in range(98))
-    assert ask(service.port, request(f"{LIST}?name={'x' * 16_000}", *headers)).status == 200
+    raw = request(f"{LIST}?name={'x' * 16_000}", *(f"X-{number}: {'x' * 495}" for number in range(98)))
+    assert 65_000 < len(raw) <= 65_536
+    assert ask(service.port, raw).status == 200
 
 
 def test_what_came_before_is_answered_first(connection: Connection) -> None:
