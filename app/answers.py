@@ -1,7 +1,7 @@
 """Answers, kept: one that passed the contract is served again, as bytes, while what it depends on is as it was.
 
-An answer depends on its request (path, query, and the host that links may begin with) and on the catalog, and on
-nothing else. Each has a strong ETag, by which a client that has it already is told no more than that.
+An answer depends on its request (path, query, and the host that links may begin with), on who is calling, and on the
+catalog, and on nothing else. Each has a strong ETag, by which a client that has it already is told no more than that.
 """
 
 import asyncio
@@ -20,12 +20,13 @@ from werkzeug.http import parse_accept_header, parse_etags
 
 from app.catalog import Catalog, Version
 from app.faults import CatalogUnavailable
+from app.identity import Caller, Identity
 
 _log = logging.getLogger(__name__)
 
 Header = tuple[bytes, bytes]
 
-_MATTERING = {b"host", b"accept-encoding", b"if-none-match"}
+_MATTERING = (b"host", b"accept-encoding", b"if-none-match")
 _OVERHEAD = 1000  # bytes, about, that an answer takes beside its own
 _WORTH_COMPRESSING = 1000  # bytes
 _SHORT = 200  # bytes
@@ -37,6 +38,15 @@ _FRESHNESS = [(b"cache-control", b"private, no-cache"), (b"vary", b"accept-encod
 
 # What an answer depends on in its request: path, query, scheme, host, and whether it may be compressed.
 Asked = tuple[bytes, bytes, str, bytes, bool]
+Key = tuple[Caller, Asked]
+
+
+class Question(NamedTuple):
+    """A request, as far as its answer depends on it: what is asked, with which token, by a client that has what."""
+
+    asked: Asked
+    token: bytes
+    if_none_match: bytes
 
 
 class Answer(NamedTuple):
@@ -67,12 +77,14 @@ class Statistics(NamedTuple):
 class Answers:
     """Gives kept answers in front of the application, and keeps those that it gives."""
 
-    def __init__(self, next_app: ASGIApp, catalog: Catalog, bound: int) -> None:
+    def __init__(self, next_app: ASGIApp, catalog: Catalog, identity: Identity, bound: int) -> None:
         """Take how many bytes the kept answers may have in memory; with none, no answer is kept."""
         self._next_app = next_app
         self._catalog = catalog
+        self._identity = identity
+        self._mattering = {*_MATTERING, identity.header}
         self._bound = bound
-        self._kept: OrderedDict[Asked, Answer] = OrderedDict()
+        self._kept: OrderedDict[Key, Answer] = OrderedDict()
         self._version: Version | None = None
         self._looked = False
         self._bytes = self._hits = self._misses = 0
@@ -92,17 +104,29 @@ class Answers:
             _log.info("answers of this worker: %s", self.statistics)
 
     async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        asked, if_none_match = _read(scope)
+        asked, token, if_none_match = self._read(scope)
         version = self._look()  # before the query: what changes after it is found by the next request
-        answer = self._find(asked)
+        caller = self._identity.known(token, version)
+        answer = None if caller is None else self._find((caller, asked))
         if answer is None:
             answer = await self._ask(asked, scope, receive, send)
             if answer is None:  # a fault, or something that is no operation's answer: it is sent
                 return
             self._misses += 1
-            if version is not None and version == self._version:  # else another request saw a change meanwhile
-                self._keep(asked, answer)
+            caller = scope["state"].get("caller", caller)  # security may have found out who it is
+            if caller is not None and version is not None and version == self._version:  # else there was a change
+                self._keep((caller, asked), answer)
         await _send(answer, if_none_match, scope["method"], send)
+
+    def _read(self, scope: Scope) -> Question:
+        """Give what the answer to a request depends on."""
+        found: dict[bytes, bytes] = {}
+        for name, value in scope["headers"]:
+            if name in self._mattering:
+                found[name] = found[name] + b"," + value if name in found else value
+        host, compressed = found.get(b"host", b""), _takes_gzip(found.get(b"accept-encoding", b""))
+        asked = (scope["raw_path"], scope["query_string"], scope["scheme"], host, compressed)
+        return Question(asked, found.get(self._identity.header, b""), found.get(b"if-none-match", b""))
 
     def _look(self) -> Version | None:
         """Look at the catalog, and forget the answers that were made from another version of it.
@@ -127,12 +151,12 @@ class Answers:
     def _look_again(self) -> None:
         self._looked = False
 
-    def _find(self, asked: Asked) -> Answer | None:
-        answer = self._kept.get(asked)
+    def _find(self, key: Key) -> Answer | None:
+        answer = self._kept.get(key)
         if answer is None or answer.until <= time.time():
             return None
         self._hits += 1
-        self._kept.move_to_end(asked)
+        self._kept.move_to_end(key)
         return answer
 
     async def _ask(self, asked: Asked, scope: Scope, receive: Receive, send: Send) -> Answer | None:
@@ -154,19 +178,19 @@ class Answers:
         start, body = held
         return _answer(start["headers"], body["body"], compressed=asked[-1], until=math.inf)
 
-    def _keep(self, asked: Asked, answer: Answer) -> None:
-        size = _size(asked, answer)
+    def _keep(self, key: Key, answer: Answer) -> None:
+        size = _size(key, answer)
         if size > self._bound:
             return
-        self._forget(asked)
+        self._forget(key)
         while self._bytes + size > self._bound:
             self._forget(next(iter(self._kept)))  # the one that was not asked for longest
-        self._kept[asked] = answer
+        self._kept[key] = answer
         self._bytes += size
 
-    def _forget(self, asked: Asked) -> None:
-        if asked in self._kept:
-            self._bytes -= _size(asked, self._kept.pop(asked))
+    def _forget(self, key: Key) -> None:
+        if key in self._kept:
+            self._bytes -= _size(key, self._kept.pop(key))
 
 
 def _forbids(headers: list[Header]) -> bool:
@@ -174,20 +198,9 @@ def _forbids(headers: list[Header]) -> bool:
     return any(name == b"cache-control" for name, _ in headers)
 
 
-def _size(asked: Asked, answer: Answer) -> int:
-    path, query, _, host, _ = asked
+def _size(key: Key, answer: Answer) -> int:
+    path, query, _, host, _ = key[1]
     return len(answer.body) + len(path) + len(query) + len(host) + _OVERHEAD
-
-
-def _read(scope: Scope) -> tuple[Asked, bytes]:
-    """Give what the answer to a request depends on, and which the client has already."""
-    found: dict[bytes, bytes] = {}
-    for name, value in scope["headers"]:
-        if name in _MATTERING:
-            found[name] = found[name] + b"," + value if name in found else value
-    host, compressed = found.get(b"host", b""), _takes_gzip(found.get(b"accept-encoding", b""))
-    asked = (scope["raw_path"], scope["query_string"], scope["scheme"], host, compressed)
-    return asked, found.get(b"if-none-match", b"")
 
 
 def _takes_gzip(accept_encoding: bytes) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 import orjson
 from a2wsgi.wsgi import build_environ
 from connexion.apps.flask import FlaskApi
+from connexion.context import context
 from connexion.decorators import FlaskDecorator
 from connexion.decorators.parameter import SyncParameterDecorator
 from connexion.middleware.abstract import SpecMiddleware
@@ -52,6 +53,7 @@ class _Decorator(FlaskDecorator):
         decorated = self.decorate(function)
 
         def operation(**_path: str) -> Response:
+            context.clear()  # of what security said in its own way: operations would take it for parameters
             return decorated(self.framework.get_request(uri_parser=self.uri_parser))  # type: ignore[no-any-return]
 
         return operation

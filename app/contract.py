@@ -12,7 +12,7 @@ import jsonschema_rs
 import orjson
 
 from app.faults import BadAnswer, BadBody, BadParameter, quote
-from app.resources import parsed, resource
+from app.resources import as_yaml, parsed, resource
 from app.schemas import Schema, compile_schema, in_words, problem
 from app.timestamps import is_date_time
 
@@ -114,9 +114,10 @@ class Operation:
 class Contract:
     """The OpenAPI document: as it is served (`yaml`, `json`), and as it is applied (`operations`, by operationId)."""
 
-    def __init__(self, text: bytes) -> None:
-        self.yaml = text
-        self.document: Schema = parsed(text)
+    def __init__(self, document: Schema, text: bytes | None = None) -> None:
+        """Take the document, and the text that it was read from."""
+        self.yaml = text or as_yaml(document)
+        self.document = document
         self.json = orjson.dumps(self.document)
         self._methods = [(_path_pattern(path), _methods_of(item)) for path, item in self.document["paths"].items()]
         definitions = list(_definitions(self.document))
@@ -132,9 +133,17 @@ class Contract:
         self._tenant = compile_schema(self.document["components"]["schemas"]["TenantId"])
 
     @classmethod
-    def load(cls) -> "Contract":
-        """Read the document that travels with the service."""
-        return cls(resource("openapi/compute-images.yaml").read_bytes())
+    def load(cls, *, secured: bool) -> "Contract":
+        """Read the document that travels with the service, as it is where callers are asked for a token, or are not."""
+        text = resource("openapi/compute-images.yaml").read_bytes()
+        document = parsed(text)
+        return cls(document, text) if secured else cls(_unsecured(document))
+
+    @property
+    def token_header(self) -> str:
+        """The header that has the token."""
+        (scheme,) = self.document["components"]["securitySchemes"].values()
+        return str(scheme["name"])
 
     def methods(self, path: str) -> list[str]:
         """Give the methods that operations have at a path."""
@@ -148,6 +157,35 @@ class Contract:
     def fault(self, status: int, message: str) -> bytes:
         """Write a fault as Compute does: under the name that it has for the status."""
         return orjson.dumps({self._fault_names.get(status, "computeFault"): {"code": status, "message": message}})
+
+
+def _unsecured(document: Schema) -> Schema:
+    """Give the document of a service that asks nobody who is calling."""
+    unsecured: Schema = _without(document, _only_secured(document))
+    return unsecured | {"security": []}
+
+
+def _only_secured(document: Schema) -> set[str]:
+    """Find the components that only a document with security has, as they are referred to."""
+    return {
+        f"#/components/{kind}/{name}"
+        for kind, components in document["components"].items()
+        for name, component in components.items()
+        if component.get("x-only-secured")
+    }
+
+
+def _without(node: Any, gone: set[str]) -> Any:
+    """Leave out what is marked, and what refers to it."""
+    if isinstance(node, list):
+        return [_without(each, gone) for each in node]
+    if not isinstance(node, dict):
+        return node
+    return {key: _without(value, gone) for key, value in node.items() if not _is_gone(value, gone)}
+
+
+def _is_gone(node: Any, gone: set[str]) -> bool:
+    return isinstance(node, dict) and (node.get("x-only-secured", False) or node.get("$ref") in gone)
 
 
 def _definitions(document: Schema) -> Iterator[Schema]:

@@ -1,4 +1,4 @@
-"""What operations work with: the catalog, the settings, and what links of the request at hand begin with."""
+"""What operations work with: the catalog, the settings, who is calling, and what links of the answer begin with."""
 
 import re
 
@@ -8,6 +8,7 @@ from werkzeug.local import LocalProxy
 
 from app.catalog import Catalog, Changes
 from app.faults import BadHost
+from app.identity import Caller, Identity
 from app.settings import Settings
 from app.views import Links
 
@@ -19,9 +20,15 @@ _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._~-]+)(:(?P<port>[0-9]{1,5})
 _LAST_PORT = 65535
 
 
+def caller() -> Caller:
+    """Tell who sent the request at hand."""
+    identity: Identity = current_app.extensions["identity"]
+    return identity.caller(request.environ["asgi.scope"])
+
+
 def links_of(tenant_id: str) -> Links:
     """Give what the links of a tenant's answers begin with. Raises BadHost."""
-    return Links(compute_url(), settings.glance_url or _origin(), tenant_id)
+    return Links(compute_url(), settings.glance_url or compute_url(), tenant_id)
 
 
 def compute_url() -> str:

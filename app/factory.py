@@ -23,7 +23,10 @@ from app.bodies import Bodies
 from app.bridge import OnTheLoop
 from app.catalog import Catalog, Changes
 from app.contract import Contract
-from app.middleware import Faults, RequestId, RoutedOnly, ServedContract, StrictRouting
+from app.docs import Docs
+from app.identity import Identity, Open, OwnTokens
+from app.middleware import Faults, RequestId, RoutedOnly, StrictRouting
+from app.security import security_map
 from app.settings import Settings
 from app.validation import validator_map
 
@@ -41,11 +44,12 @@ async def _nothing(_app: object) -> AsyncIterator[None]:
 
 def create_app(settings: Settings, contract: Contract | None = None, lifespan: Lifespan = _nothing) -> FlaskApp:
     """Build the service. Raises CatalogUnavailable where there is no catalog."""
-    contract = contract or Contract.load()
+    contract = contract or Contract.load(secured=settings.auth != "none")
     catalog = Catalog(settings.catalog)
+    identity = identity_of(settings, contract, catalog)
     # What stands here where Connexion has its own.
     ours: dict[object, list[object]] = {
-        SwaggerUIMiddleware: [Bodies, partial(ServedContract, contract=contract)],
+        SwaggerUIMiddleware: [Bodies, *([partial(Docs, contract=contract)] if settings.docs == "on" else [])],
         RoutingMiddleware: [StrictRouting, RoutedOnly],
     }
     app = FlaskApp(
@@ -53,7 +57,7 @@ def create_app(settings: Settings, contract: Contract | None = None, lifespan: L
         middlewares=[
             *_access_log(settings, contract),
             RequestId,
-            partial(Answers, catalog=catalog, bound=settings.answers_mb * 1_000_000),
+            partial(Answers, catalog=catalog, identity=identity, bound=settings.answers_mb * 1_000_000),
             *(one for each in ConnexionMiddleware.default_middlewares for one in ours.get(each, [each])),
         ],
         resolver=Resolver(function_of),
@@ -62,13 +66,14 @@ def create_app(settings: Settings, contract: Contract | None = None, lifespan: L
         validate_responses=True,
         lifespan=lifespan,
         validator_map=validator_map(contract),
+        security_map=security_map(identity),
     )
     app.add_api(contract.document)
     for error in (HTTPException, ProblemException, Exception):
         app.add_error_handler(error, Faults(contract).answer)
     app.middleware.app = OnTheLoop(app.app)
     changes = Changes(catalog, tombstone_days=settings.tombstone_days)
-    app.app.extensions |= {"catalog": catalog, "changes": changes, "settings": settings}
+    app.app.extensions |= {"catalog": catalog, "changes": changes, "identity": identity, "settings": settings}
     return app
 
 
@@ -77,6 +82,18 @@ def function_of(operation_id: str) -> Callable[..., Response]:
     name = underscore(operation_id)
     module = next((each for each in (images, metadata, service) if hasattr(each, name)), service)
     return getattr(module, name)  # type: ignore[no-any-return]
+
+
+def identity_of(settings: Settings, contract: Contract, catalog: Catalog) -> Identity:
+    """Make what tells who is calling, as the settings say. Raises KeystoneUnusable."""
+    match settings.auth:
+        case "none":
+            return Open()
+        case "token":
+            return OwnTokens(catalog, contract.token_header)
+    from app.keystone import KeystoneTokens  # noqa: PLC0415 which other modes need not have
+
+    return KeystoneTokens(contract.token_header, settings)
 
 
 def _access_log(settings: Settings, contract: Contract) -> list[Callable[[ASGIApp], ASGIApp]]:

@@ -81,7 +81,7 @@ class NotAllowed(DomainError):
     """The tenant can see an image, but may not change it."""
 
     def __init__(self, image_id: str) -> None:
-        super().__init__(f"Image {quote(image_id)} belongs to another project.")
+        super().__init__(f"Image {quote(image_id)} does not belong to the project.")
 
 
 class TooManyItems(DomainError):
@@ -89,6 +89,36 @@ class TooManyItems(DomainError):
 
     def __init__(self, count: int, most: int) -> None:
         super().__init__(f"The image would have {count} items of metadata; it may have {most}.")
+
+
+class NoSuchToken(DomainError):
+    """The catalog has no token of this id."""
+
+    def __init__(self, token_id: str) -> None:
+        super().__init__(f"There is no token {quote(token_id)}.")
+
+
+class Unauthorized(DomainError):
+    """Nobody knows who is calling. The challenge says how a caller is known here (RFC 9110, section 11.6.1)."""
+
+    def __init__(self, problem: str, challenge: str) -> None:
+        super().__init__(problem)
+        self.headers = {"WWW-Authenticate": challenge}
+
+
+class OtherTenant(DomainError):
+    """The caller is another tenant than the one whose images are asked for, or none."""
+
+    def __init__(self, caller: str | None, tenant: str) -> None:
+        whose = "no project" if caller is None else f"project {caller}"
+        super().__init__(f"The token is for {whose}, and the path names {quote(tenant)}.")
+
+
+class IdentityUnavailable(DomainError):
+    """Who tells who is calling cannot be asked."""
+
+    def __init__(self) -> None:
+        super().__init__("Who is calling cannot be found out at the moment; try again later.")
 
 
 class CatalogBusy(DomainError):
@@ -117,6 +147,8 @@ _STATUS: dict[type[Exception], int] = {
     BadParameter: 400,
     BadHost: 400,
     BadBody: 400,
+    Unauthorized: 401,
+    OtherTenant: 403,
     NotAllowed: 403,
     TooManyItems: 403,
     CatalogReadOnly: 403,
@@ -125,6 +157,7 @@ _STATUS: dict[type[Exception], int] = {
     BodyTooLarge: 413,
     BadMediaType: 415,
     CatalogBusy: 503,
+    IdentityUnavailable: 503,
     CatalogUnavailable: 503,
     BadAnswer: 500,
 }
@@ -153,10 +186,8 @@ def fault_of(error: Exception, *, method: str, path: str, allowed: Iterable[str]
 
     `allowed` are the methods that the contract has at the path, for whoever asked with another one.
     """
-    if isinstance(error, HTTPException):
-        status, headers = error.status_code, dict(error.headers or {})
-    else:
-        status, headers = _STATUS.get(type(error), 500), {}
+    status = error.status_code if isinstance(error, HTTPException) else _STATUS.get(type(error), 500)
+    headers = dict(error.headers or {}) if isinstance(error, HTTPException | Unauthorized) else {}
     if allowed:
         headers["Allow"] = ", ".join(allowed)
     told = isinstance(error, DomainError) and not isinstance(error, _FOR_THE_LOG)

@@ -7,7 +7,7 @@ from flask import Response, request
 from app import views
 from app.bridge import JSON, Nothing
 from app.catalog import Query
-from app.current import catalog, changes, links_of, settings
+from app.current import caller, catalog, changes, links_of, settings
 
 
 def list_images(tenant_id: str, **query: Any) -> Response:
@@ -30,7 +30,7 @@ show_bookmarked_image = show_image
 
 def delete_image(tenant_id: str, image_id: str) -> Response:
     """Delete an image of the tenant."""
-    changes.delete(tenant_id, image_id)
+    changes.delete(tenant_id, image_id, is_admin=caller().is_admin)
     return Nothing()
 
 

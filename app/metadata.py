@@ -1,10 +1,12 @@
 """The operations on the metadata of an image."""
 
+from collections.abc import Callable
+
 from flask import Response
 
 from app.bridge import JSON, Nothing
 from app.catalog import Metadata
-from app.current import catalog, changes
+from app.current import caller, catalog, changes
 from app.faults import BadBody, ItemNotFound, quote
 from app.views import Document, image_metadata
 
@@ -17,13 +19,13 @@ def list_metadata(tenant_id: str, image_id: str) -> Response:
 def update_metadata(tenant_id: str, image_id: str, body: Document) -> Response:
     """Add items to an image or change them, and answer with all that it has then."""
     items: Metadata = body["metadata"]
-    return JSON({"metadata": changes.edit_metadata(tenant_id, image_id, lambda before: before | items)})
+    return JSON({"metadata": _edit(tenant_id, image_id, lambda before: before | items)})
 
 
 def replace_metadata(tenant_id: str, image_id: str, body: Document) -> Response:
     """Give an image these items and no others."""
     items: Metadata = body["metadata"]
-    return JSON({"metadata": changes.edit_metadata(tenant_id, image_id, lambda _: items)})
+    return JSON({"metadata": _edit(tenant_id, image_id, lambda _: items)})
 
 
 def show_metadata_item(tenant_id: str, image_id: str, key: str) -> Response:
@@ -36,7 +38,7 @@ def set_metadata_item(tenant_id: str, image_id: str, key: str, body: Document) -
     item: Metadata = body["meta"]
     if key not in item:
         raise BadBody(f"the path names the item {quote(key)}, the body another")
-    changes.edit_metadata(tenant_id, image_id, lambda before: before | item)
+    _edit(tenant_id, image_id, lambda before: before | item)
     return JSON({"meta": item})
 
 
@@ -47,8 +49,12 @@ def delete_metadata_item(tenant_id: str, image_id: str, key: str) -> Response:
         gone = _only(key, before)
         return {name: value for name, value in before.items() if name not in gone}
 
-    changes.edit_metadata(tenant_id, image_id, without)
+    _edit(tenant_id, image_id, without)
     return Nothing()
+
+
+def _edit(tenant_id: str, image_id: str, edit: Callable[[Metadata], Metadata]) -> Metadata:
+    return changes.edit_metadata(tenant_id, image_id, edit, is_admin=caller().is_admin)
 
 
 def _only(key: str, metadata: Metadata) -> Metadata:

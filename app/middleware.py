@@ -1,4 +1,4 @@
-"""What stands around Connexion: request ids, faults, the document as it is served, and guards where it is lenient."""
+"""What stands around Connexion: request ids, faults, and guards where it is lenient."""
 
 import logging
 import re
@@ -10,14 +10,11 @@ from connexion.lifecycle import ConnexionRequest, ConnexionResponse
 from connexion.middleware.abstract import ROUTING_CONTEXT
 from connexion.middleware.routing import RoutingMiddleware
 from starlette.exceptions import HTTPException
-from starlette.responses import RedirectResponse, Response
 from starlette.routing import Mount, Route, Router
-from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.contract import Contract
 from app.faults import DomainError, fault_of, quote
-from app.resources import resource
 
 REQUEST_ID_HEADERS = ("x-compute-request-id", "x-openstack-request-id")  # Nova's own, and the one of all services
 _COMPUTE, _OPENSTACK = (name.encode() for name in REQUEST_ID_HEADERS)
@@ -67,35 +64,6 @@ class RequestId:
             await send(message)
 
         await self._next_app(scope, receive, send_with_id)
-
-
-class ServedContract:
-    """Serves the contract at /openapi.yaml and /openapi.json, as bytes that were made at the start, and Swagger UI.
-
-    Connexion would serve it with every reference resolved, and so without the names of its schemas (#2127), and would
-    resolve it anew for each request; and it takes Swagger UI and its page from one folder, here they are from two.
-    """
-
-    def __init__(self, next_app: ASGIApp, contract: Contract) -> None:
-        self._next_app = next_app
-        self._answers: dict[str, ASGIApp] = {
-            "/openapi.yaml": Response(contract.yaml, media_type="application/yaml"),
-            "/openapi.json": Response(contract.json, media_type="application/json"),
-            "/ui": RedirectResponse("/ui/"),
-            "/ui/": Response(resource("ui/index.html").read_bytes(), media_type="text/html"),
-        }
-        self._ui: ASGIApp = StaticFiles(packages=[("app", "ui"), ("flask_swagger_ui", "dist")])
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer for these paths, or pass the request on."""
-        app, path = self._next_app, scope["path"] if scope["type"] == "http" else ""
-        if path in self._answers:
-            app = self._answers[path]
-        elif path.startswith("/ui/"):
-            app, scope = self._ui, {**scope, "root_path": "/ui"}
-        if app is not self._next_app and scope["method"] not in {"GET", "HEAD"}:
-            raise HTTPException(405, headers={"Allow": "GET, HEAD"})
-        await app(scope, receive, send)
 
 
 class StrictRouting(RoutingMiddleware):

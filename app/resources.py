@@ -6,9 +6,17 @@ from typing import Any
 import yaml
 
 try:
+    from yaml import CSafeDumper as _Dumper
     from yaml import CSafeLoader as _Loader  # ten times as fast, which half of the start is
 except ImportError:  # PyYAML was built without libyaml
+    from yaml import SafeDumper as _Dumper  # type: ignore[assignment]
     from yaml import SafeLoader as _Loader  # type: ignore[assignment]
+
+# Text of several lines stays so.
+_Dumper.add_representer(
+    str,
+    lambda dumper, text: dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None),
+)
 
 _PACKAGE = Path(__file__).parent
 
@@ -25,3 +33,8 @@ def resource(name: str) -> Path:
 def parsed(text: bytes) -> Any:
     """Read YAML."""
     return yaml.load(text, _Loader)
+
+
+def as_yaml(document: Any) -> bytes:
+    """Write YAML."""
+    return yaml.dump(document, Dumper=_Dumper, encoding="utf-8", allow_unicode=True, sort_keys=False, width=120)

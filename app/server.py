@@ -60,7 +60,7 @@ class Server(BaseApplication):
 
     def load(self) -> FlaskApp:
         """Build the application, in each worker."""
-        contract = Contract.load()
+        contract = Contract.load(secured=self._settings.auth != "none")
         Protocol.prepare(contract)
         return create_app(self._settings, contract, lifespan=settled)
 

@@ -61,6 +61,10 @@ class Settings:
     unknown_parameters: str = _setting(
         "IMAGES_UNKNOWN_PARAMETERS", "reject", _choice("reject", "ignore"), "reject or ignore"
     )
+    auth: str = _setting("IMAGES_AUTH", "none", _choice("none", "token", "keystone"), "none, token or keystone")
+    verdict_seconds: int = _setting("IMAGES_VERDICT_SECONDS", 60, _number(0, 3600), "a whole number from 0 to 3600")
+    keystone_url: str | None = _setting("IMAGES_KEYSTONE_URL", None, _url, "an http or https URL")
+    docs: str = _setting("IMAGES_DOCS", "on", _choice("on", "off"), "on or off")
     tombstone_days: int = _setting("IMAGES_TOMBSTONE_DAYS", 30, _number(0, 36_500), "a whole number from 0 to 36500")
     access_log: str = _setting("IMAGES_ACCESS_LOG", "off", _choice("off", "plain", "json"), "off, plain or json")
     answers_mb: int = _setting("IMAGES_ANSWERS_MB", 64, _number(0, 1_000_000), "a whole number from 0 to 1000000")

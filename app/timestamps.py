@@ -44,6 +44,11 @@ def days_ago(days: int) -> str:
     return format_utc(datetime.now(UTC) - timedelta(days=days))
 
 
+def seconds(utc_time: str) -> float:
+    """Give a time in UTC, as `utc` writes it, in seconds since 1970."""
+    return datetime.fromisoformat(utc_time).timestamp()
+
+
 def format_utc(time: datetime) -> str:
     """Write an aware time in the one form that the catalog keeps, whose order as text is the order in time."""
     return time.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds") + "Z"

@@ -48,14 +48,14 @@ def sample_catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @cache
-def loaded() -> Contract:
-    """Load the contract once for all applications."""
-    return Contract.load()
+def loaded(auth: str = "none") -> Contract:
+    """Load the contract once for all applications that ask their callers in some way, or do not."""
+    return Contract.load(secured=auth != "none")
 
 
 def client_of(catalog: Path, contract: Contract | None = None, **settings: Any) -> TestClient:
     """Build the application with a client that follows no redirect; within its context, the application runs."""
-    app = create_app(Settings(catalog=catalog, **settings), contract or loaded())
+    app = create_app(Settings(catalog=catalog, **settings), contract or loaded(settings.get("auth", "none")))
     client = app.test_client(base_url="http://compute.test", raise_server_exceptions=False, follow_redirects=False)
     return cast("TestClient", client)
 

@@ -36,12 +36,12 @@ def ids(path: Path) -> list[int]:
 
 
 def touch(path: Path) -> None:
-    Changes(Catalog(path), tombstone_days=30).edit_metadata(ME, image_id(9), lambda items: items)
+    Changes(Catalog(path), tombstone_days=30).edit_metadata(ME, image_id(9), lambda items: items, is_admin=True)
 
 
 def test_a_tombstone_is_purged_by_the_first_change_after_its_days(tmp_path: Path, days: list[int]) -> None:
     path = catalog_of(tmp_path, image(1), image(2), image(9))
-    Changes(Catalog(path)).delete(ME, image_id(1))
+    Changes(Catalog(path)).delete(ME, image_id(1), is_admin=True)
     days.append(29)
     touch(path)
     assert ids(path) == [1, 2, 9]
@@ -70,7 +70,7 @@ def test_a_tombstone_that_a_file_brought_is_data_and_stays(tmp_path: Path, days:
 
 def test_an_image_that_comes_back_is_not_purged(tmp_path: Path, days: list[int]) -> None:
     path = catalog_of(tmp_path, image(1), image(9))
-    Changes(Catalog(path)).delete(ME, image_id(1))
+    Changes(Catalog(path)).delete(ME, image_id(1), is_admin=True)
     load(path, records_of(image(1)))
     days.append(1000)
     touch(path)
@@ -82,7 +82,7 @@ def test_changes_at_the_same_time_are_all_made(tmp_path: Path) -> None:
     changes = Changes(Catalog(path))
 
     def add(number: int) -> None:
-        changes.edit_metadata(ME, image_id(9), lambda items: items | {str(number): ""})
+        changes.edit_metadata(ME, image_id(9), lambda items: items | {str(number): ""}, is_admin=True)
 
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(add, range(40)))
@@ -92,7 +92,7 @@ def test_changes_at_the_same_time_are_all_made(tmp_path: Path) -> None:
 
 def test_what_changed_is_never_dated_back(tmp_path: Path) -> None:
     path = catalog_of(tmp_path, image(1, updated="2100-01-01T00:00:00Z"), image(9, updated="2100-01-01T00:00:00Z"))
-    Changes(Catalog(path)).delete(ME, image_id(1))
+    Changes(Catalog(path)).delete(ME, image_id(1), is_admin=True)
     touch(path)
     assert [record.updated for record in export(path, deleted=True)] == ["2100-01-01T00:00:00Z"] * 2
 
@@ -102,14 +102,14 @@ def test_what_can_only_be_refused_does_not_wait_for_others(tmp_path: Path) -> No
     changes = Changes(Catalog(path))
     with writing(path):
         with pytest.raises(ImageNotFound):
-            changes.delete(ME, image_id(99))
+            changes.delete(ME, image_id(99), is_admin=True)
         with pytest.raises(NotAllowed):
-            changes.delete(ME, image_id(1))
+            changes.delete(ME, image_id(1), is_admin=True)
 
 
 def test_a_change_waits_for_others_for_some_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(change, "WRITER_WAITS", 0.1)
     path = catalog_of(tmp_path, image(1))
     with writing(path), pytest.raises(CatalogBusy):
-        Changes(Catalog(path)).delete(ME, image_id(1))
+        Changes(Catalog(path)).delete(ME, image_id(1), is_admin=True)
     assert ids(path) == [1]

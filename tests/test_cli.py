@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 
 from app import cli
 from app.catalog import export
+from app.cli import files
 from app.resources import resource
 from tests.images import Fields, file_of, image, image_id
 
@@ -276,7 +277,7 @@ def test_a_long_import_shows_how_far_it_is_at_a_terminal(
         return original(*arguments, label=label, **options)  # type: ignore[call-overload]
 
     monkeypatch.setattr(click, "progressbar", bar)
-    monkeypatch.setattr(cli, "_at_a_terminal", lambda: terminal)
+    monkeypatch.setattr(files, "_at_a_terminal", lambda: terminal)
     result = run("import", write(*(image(number) for number in range(1000))))
     assert "1000 new" in result.stderr
     assert bars == (["Importing"] if shown else [])
@@ -288,7 +289,7 @@ def test_an_output_that_cannot_be_written_is_said_in_one_line(run: Run, write: W
     run("import", write(image(1)))
     with Path("/dev/full").open("wb") as full:
         exported = subprocess.run(
-            [sys.executable, "-m", "app.cli", "export"],
+            [sys.executable, "-c", "from app.cli import main; main()", "export"],
             env={"IMAGES_CATALOG": str(catalog)},
             stdout=full,
             stderr=subprocess.PIPE,
@@ -299,7 +300,7 @@ def test_an_output_that_cannot_be_written_is_said_in_one_line(run: Run, write: W
 
 def test_serving_begins_without_warnings() -> None:
     """Even where there is no httpx2, which comes with the tests alone, and Starlette would rather have it."""
-    code = "import sys; sys.modules['httpx2'] = None; import app.cli; app.cli.imported_server()"
+    code = "import sys; sys.modules['httpx2'] = None; from app.cli.serving import imported_server; imported_server()"
     started = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
     assert started.stderr == b""
 

@@ -19,19 +19,20 @@ from app.catalog import Query
 from app.contract import Contract, Parameter
 from app.factory import function_of
 from app.faults import BadAnswer
-from app.resources import resource
+from app.resources import parsed, resource
 from app.schemas import Schema, compile_schema
 from tests.conftest import Serve
 
 LIST = "/v2/openstack/images/detail"
 
-CONTRACT = Contract.load()
+CONTRACT = Contract.load(secured=True)
+OPEN = Contract.load(secured=False)
 
 
 def edited(pattern: str, replacement: str) -> Contract:
     text, count = re.subn(pattern, replacement, CONTRACT.yaml.decode())
     assert count == 1
-    return Contract(text.encode())
+    return Contract(parsed(text.encode()))
 
 
 def operations(document: Schema = CONTRACT.document) -> Iterator[Schema]:
@@ -44,18 +45,45 @@ def test_it_is_valid_openapi() -> None:
     validate(CONTRACT.document)
 
 
+def test_so_it_is_where_nobody_is_asked_for_a_token() -> None:
+    validate(OPEN.document)
+
+
 @pytest.mark.parametrize("url", ["/openapi.json", "/openapi.yaml"])
-def test_it_is_served_with_its_names_as_it_is(client: TestClient, url: str) -> None:
-    answer = client.get(url)
+@pytest.mark.parametrize("auth", ["none", "token"])
+def test_it_is_served_with_its_names_as_it_is_applied(serve: Serve, sample_catalog: Path, auth: str, url: str) -> None:
+    answer = serve(sample_catalog, auth=auth).get(url)
     assert answer.status_code == 200
-    assert yaml.safe_load(answer.content) == CONTRACT.document
+    assert yaml.safe_load(answer.content) == (OPEN if auth == "none" else CONTRACT).document
     assert "#/components/schemas/Image" in answer.text
 
 
-def test_the_yaml_is_served_to_the_byte(client: TestClient) -> None:
-    answer = client.get("/openapi.yaml")
+def test_the_yaml_is_served_to_the_byte_where_all_of_it_applies(serve: Serve, sample_catalog: Path) -> None:
+    answer = serve(sample_catalog, auth="token").get("/openapi.yaml")
     assert answer.content == resource("openapi/compute-images.yaml").read_bytes()
     assert answer.headers["content-type"] == "application/yaml"
+
+
+def test_text_of_several_lines_stays_so_in_the_yaml_that_is_made() -> None:
+    assert b"\n  description: |\n    Which images can this project use?" in OPEN.yaml
+
+
+def test_where_nobody_is_asked_for_a_token_the_contract_says_nothing_of_tokens() -> None:
+    assert OPEN.document["security"] == []
+    assert OPEN.document["components"]["securitySchemes"] == {}
+    for word in (b"Unauthorized", b"unauthorized", b"OtherProject", b"X-Auth-Token", b"x-only-secured"):
+        assert word in CONTRACT.json
+        assert word not in OPEN.json
+
+
+def test_where_nobody_is_asked_for_a_token_all_else_is_the_same() -> None:
+    assert OPEN.operations.keys() == CONTRACT.operations.keys()
+    for name, operation in OPEN.operations.items():
+        secured = CONTRACT.operations[name]
+        assert operation.answers.keys() <= secured.answers.keys() <= operation.answers.keys() | {401, 403}
+        assert (operation.path.keys(), operation.query.keys()) == (secured.path.keys(), secured.query.keys())
+    for kind, components in CONTRACT.document["components"].items():
+        assert OPEN.document["components"][kind].items() <= components.items()
 
 
 def test_swagger_ui_shows_the_served_document_and_asks_nobody_else(client: TestClient) -> None:
@@ -79,9 +107,19 @@ def test_every_operation_has_its_function() -> None:
             assert ("requestBody" in operation) == ("body" in taken)
 
 
-def test_every_operation_says_who_may_call_it() -> None:
-    for operation in operations():
-        assert "security" in operation or "security" in CONTRACT.document
+OPEN_TO_ALL = {"listVersions", "showVersion", "showVersionOfRoot", "checkHealth"}
+
+
+def test_every_operation_needs_a_token_for_the_project_that_its_path_names_unless_it_is_open_to_all() -> None:
+    assert CONTRACT.document["security"] == [{"token": []}]
+    for path, item in CONTRACT.document["paths"].items():
+        for operation in item.values():
+            if operation["operationId"] in OPEN_TO_ALL:
+                assert operation["security"] == []
+            else:
+                assert "security" not in operation
+                assert "{tenant_id}" in path
+                assert {"401", "403"} <= operation["responses"].keys()
 
 
 def test_every_parameter_of_the_list_reaches_the_catalog() -> None:

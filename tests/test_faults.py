@@ -44,7 +44,7 @@ CATALOG = "The catalog of images cannot be reached at the moment; try again late
         (BadParameter("limit", ": 'x' is wrong"), Fault(400, "Parameter 'limit': 'x' is wrong.")),
         (BadHost("a b"), Fault(400, "Header 'Host': 'a b' is not a host, with or without a port.")),
         (BadBody("metadata: it is wrong"), Fault(400, "The body is wrong: metadata: it is wrong.")),
-        (NotAllowed("x"), Fault(403, "Image 'x' belongs to another project.")),
+        (NotAllowed("x"), Fault(403, "Image 'x' does not belong to the project.")),
         (TooManyItems(129, 128), Fault(403, "The image would have 129 items of metadata; it may have 128.")),
         (ImageNotFound(), Fault(404, "Image not found.")),
         (ItemNotFound("k"), Fault(404, "The image's metadata have no item 'k'.")),
@@ -205,7 +205,7 @@ def test_a_client_error_is_not_logged(client: TestClient, caplog: pytest.LogCapt
 )
 def test_a_fault_is_what_the_contract_says(client: TestClient, method: str, url: str, status: int) -> None:
     answer = client.request(method, url)
-    operation = Contract.load().operations["showImage"]
+    operation = Contract.load(secured=False).operations["showImage"]
     operation.check_answer(status, answer.json())
     assert answer.status_code == status
     assert answer.headers["content-type"] == "application/json"
@@ -223,8 +223,11 @@ def test_every_status_that_the_contract_declares_has_a_name() -> None:
         503: "serviceUnavailable",
     }
     for status, name in names.items():
-        assert Contract.load().fault(status, "why") == f'{{"{name}":{{"code":{status},"message":"why"}}}}'.encode()
-    assert Contract.load().fault(418, "why") == b'{"computeFault":{"code":418,"message":"why"}}'
+        assert (
+            Contract.load(secured=False).fault(status, "why")
+            == f'{{"{name}":{{"code":{status},"message":"why"}}}}'.encode()
+        )
+    assert Contract.load(secured=False).fault(418, "why") == b'{"computeFault":{"code":418,"message":"why"}}'
 
 
 def test_all_methods_of_a_path_are_named(client: TestClient) -> None:

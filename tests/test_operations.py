@@ -11,6 +11,7 @@ from starlette.testclient import TestClient
 
 from app import factory
 from app.bodies import MOST
+from app.catalog import add_token
 from tests.conftest import Serve, loaded
 from tests.images import catalog_of, image, image_id
 
@@ -23,8 +24,9 @@ ITEMS = {"a": "1", "b": None}
 
 
 class Operation(NamedTuple):
-    """An operation of the contract, and a request that it takes: the one that its documentation shows."""
+    """An operation of a contract, and a request that it takes: the one that its documentation shows."""
 
+    auth: str
     name: str
     method: str
     path: str
@@ -36,21 +38,24 @@ class Operation(NamedTuple):
         return self.path.format(**{"tenant_id": ME, "image_id": image_id(1), "key": "kernel_id"} | values)
 
 
-def operations() -> Iterator[Operation]:
-    for path, item in CONTRACT.document["paths"].items():
+def operations(auth: str) -> Iterator[Operation]:
+    document = loaded(auth).document
+    for path, item in document["paths"].items():
         for method, operation in item.items():
-            bodies = CONTRACT.document["components"]["requestBodies"]
+            bodies = document["components"]["requestBodies"]
             name = operation.get("requestBody", {}).get("$ref", "").rpartition("/")[2]
             body = bodies[name]["content"]["application/json"]["example"] if name else None
             statuses = [int(status) for status in operation["responses"]]
-            yield Operation(operation["operationId"], method.upper(), path, body, statuses)
+            yield Operation(auth, operation["operationId"], method.upper(), path, body, statuses)
 
 
-OPERATIONS = {each.name: each for each in operations()}
-ENDS = [(each, status) for each in OPERATIONS.values() for status in each.statuses]
+OPERATIONS = {each.name: each for each in operations("none")}
+ENDS = [(each, status) for auth in ("none", "token") for each in operations(auth) for status in each.statuses]
 
 each_end = pytest.mark.parametrize(
-    ("operation", "status"), ENDS, ids=[f"{operation.name}-{status}" for operation, status in ENDS]
+    ("operation", "status"),
+    ENDS,
+    ids=[f"{operation.auth}-{operation.name}-{status}" for operation, status in ENDS],
 )
 each_list = pytest.mark.parametrize("name", ["listImages", "listImagesDetails"])
 
@@ -87,8 +92,13 @@ def end_unknown(client: TestClient, operation: Operation) -> Response:
     return client.request(operation.method, operation.url(), params={"unknown": "x"}, json=operation.body)
 
 
+def end_unauthorized(client: TestClient, operation: Operation) -> Response:
+    return client.request(operation.method, operation.url(), json=operation.body, headers={"X-Auth-Token": "none"})
+
+
 def end_forbidden(client: TestClient, operation: Operation) -> Response:
-    return client.request(operation.method, operation.url(image_id=image_id(2)), json=operation.body)
+    others = {"tenant_id": YOU} if operation.method == "GET" else {"image_id": image_id(2)}
+    return client.request(operation.method, operation.url(**others), json=operation.body)
 
 
 def end_not_found(client: TestClient, operation: Operation) -> Response:
@@ -114,6 +124,7 @@ ENDINGS: dict[int, Callable[[TestClient, Operation], Response]] = {
     204: end_well,
     304: end_unchanged,
     400: end_unknown,
+    401: end_unauthorized,
     403: end_forbidden,
     404: end_not_found,
     405: end_wrong_method,
@@ -130,14 +141,16 @@ def test_an_operation_ends_as_the_contract_says_that_it_may(
 ) -> None:
     if status == 500:
         monkeypatch.setattr(factory, "function_of", lambda _: broken)
-    client = serve(catalog)
+    client = serve(catalog, auth=operation.auth)
+    client.headers["X-Auth-Token"] = add_token(catalog, ME, is_admin=False, expires=None)
     if status == 503:
         catalog.unlink()
     answer = ENDINGS[status](client, operation)
     assert answer.status_code == status, answer.text
-    CONTRACT.operations[operation.name].check_answer(status, answer.json() if answer.content else None)
+    loaded(operation.auth).operations[operation.name].check_answer(status, answer.json() if answer.content else None)
     assert answer.headers["x-compute-request-id"] == answer.headers["x-openstack-request-id"]
-    assert ("etag" in answer.headers) == ("ETag" in headers_of(operation, status))
+    for name in ("ETag", "Allow", "WWW-Authenticate"):
+        assert (name in answer.headers) == (name in headers_of(operation, status))
 
 
 def broken(**_: Any) -> None:
@@ -145,8 +158,9 @@ def broken(**_: Any) -> None:
 
 
 def headers_of(operation: Operation, status: int) -> Any:
-    responses = CONTRACT.document["paths"][operation.path][operation.method.lower()]["responses"]
-    return CONTRACT.document["components"]["responses"][responses[str(status)]["$ref"].rpartition("/")[2]]["headers"]
+    document = loaded(operation.auth).document
+    responses = document["paths"][operation.path][operation.method.lower()]["responses"]
+    return document["components"]["responses"][responses[str(status)]["$ref"].rpartition("/")[2]]["headers"]
 
 
 # What each parameter of a list finds of the images of these tests, by their numbers, which are as old as each other.
@@ -218,7 +232,7 @@ def test_an_image_of_another_project_is_not_changed(client: TestClient, name: st
     operation, url = OPERATIONS[name], f"{IMAGES}/{image_id(number)}"
     before = client.get(url).json()
     answer = client.request(operation.method, operation.url(image_id=image_id(number)), json=operation.body)
-    message = f"Image '{image_id(number)}' belongs to another project."
+    message = f"Image '{image_id(number)}' does not belong to the project."
     assert answer.json() == {"forbidden": {"code": 403, "message": message}}
     assert client.get(url).json() == before
 

@@ -28,6 +28,10 @@ def test_each_is_read_from_its_variable() -> None:
         "IMAGES_GLANCE_URL": "https://[::1]:9292",
         "IMAGES_MAX_LIMIT": "20",
         "IMAGES_UNKNOWN_PARAMETERS": "ignore",
+        "IMAGES_AUTH": "keystone",
+        "IMAGES_VERDICT_SECONDS": "5",
+        "IMAGES_KEYSTONE_URL": "https://keystone.test/v3/",
+        "IMAGES_DOCS": "off",
         "IMAGES_TOMBSTONE_DAYS": "7",
         "IMAGES_ACCESS_LOG": "json",
         "IMAGES_ANSWERS_MB": "0",
@@ -35,7 +39,20 @@ def test_each_is_read_from_its_variable() -> None:
         "WEB_CONCURRENCY": "4",
     }
     assert Settings.from_env(environ) == Settings(
-        Path("/var/lib/images.db"), "http://compute.test/api", "https://[::1]:9292", 20, "ignore", 7, "json", 0, 80, 4
+        catalog=Path("/var/lib/images.db"),
+        compute_url="http://compute.test/api",
+        glance_url="https://[::1]:9292",
+        max_limit=20,
+        unknown_parameters="ignore",
+        auth="keystone",
+        verdict_seconds=5,
+        keystone_url="https://keystone.test/v3",
+        docs="off",
+        tombstone_days=7,
+        access_log="json",
+        answers_mb=0,
+        port=80,
+        workers=4,
     )
     assert {each.metadata["variable"] for each in fields(Settings)} == set(environ)
 
@@ -63,6 +80,9 @@ def test_an_empty_variable_counts_as_none() -> None:
         ("IMAGES_MAX_LIMIT", "1_0", "a whole number from 1 to 100000"),
         ("IMAGES_MAX_LIMIT", "many", "a whole number from 1 to 100000"),
         ("IMAGES_UNKNOWN_PARAMETERS", "Reject", "reject or ignore"),
+        ("IMAGES_AUTH", "None", "none, token or keystone"),
+        ("IMAGES_VERDICT_SECONDS", "3601", "a whole number from 0 to 3600"),
+        ("IMAGES_DOCS", "yes", "on or off"),
         ("PORT", "65536", "a whole number from 1 to 65535"),
         ("WEB_CONCURRENCY", "-1", "a whole number from 1 to 1024"),
     ],

@@ -4,6 +4,7 @@ from app.catalog.change import Changes, Metadata
 from app.catalog.find import Catalog, Image, Page, Version
 from app.catalog.load import Loaded, export, load, prepare
 from app.catalog.search import Query
+from app.catalog.tokens import Token, add_token, find_token, list_tokens, revoke_token
 from app.catalog.write import Record, as_json
 
 __all__ = [
@@ -15,9 +16,14 @@ __all__ = [
     "Page",
     "Query",
     "Record",
+    "Token",
     "Version",
+    "add_token",
     "as_json",
     "export",
+    "find_token",
+    "list_tokens",
     "load",
     "prepare",
+    "revoke_token",
 ]

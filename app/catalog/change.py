@@ -34,25 +34,27 @@ class _Change(NamedTuple):
 class Changes:
     """What the API does to a catalog: each change comes to be whole, or not at all, and waits for other writers.
 
-    Each raises ImageNotFound where the tenant sees no such image, NotAllowed where it sees one of somebody else,
-    CatalogBusy, CatalogReadOnly and CatalogUnavailable.
+    What nobody owns is changed by administrators. Each raises ImageNotFound where the tenant sees no such image,
+    NotAllowed where it sees one that it may not change, CatalogBusy, CatalogReadOnly and CatalogUnavailable.
     """
 
     def __init__(self, catalog: Catalog, *, tombstone_days: int = Settings.tombstone_days) -> None:
         self._catalog = catalog
         self._tombstone_days = tombstone_days
 
-    def delete(self, tenant: str, image_id: str) -> None:
+    def delete(self, tenant: str, image_id: str, *, is_admin: bool) -> None:
         """Make an image a tombstone."""
-        with self._change(tenant, image_id) as change:
+        with self._change(tenant, image_id, is_admin=is_admin) as change:
             bury(change.db, [change.image])
 
-    def edit_metadata(self, tenant: str, image_id: str, edit: Callable[[Metadata], Metadata]) -> Metadata:
+    def edit_metadata(
+        self, tenant: str, image_id: str, edit: Callable[[Metadata], Metadata], *, is_admin: bool
+    ) -> Metadata:
         """Give an image the metadata that the function makes of those that it has; and give them back.
 
         Raises TooManyItems, and whatever the function raises, where nothing is changed.
         """
-        with self._change(tenant, image_id) as change:
+        with self._change(tenant, image_id, is_admin=is_admin) as change:
             before: Metadata = orjson.loads(change.image.metadata)
             metadata = edit(before)
             if len(metadata) > MOST_ITEMS and metadata.keys() - before.keys():  # a file may have brought more
@@ -62,20 +64,21 @@ class Changes:
         return metadata
 
     @contextmanager
-    def _change(self, tenant: str, image_id: str) -> Iterator[_Change]:
-        with self._catalog.snapshot() as connection:
-            _owned(connection, tenant, image_id)  # or what can only be refused would wait for others who write
+    def _change(self, tenant: str, image_id: str, *, is_admin: bool) -> Iterator[_Change]:
+        with self._catalog.snapshot() as connection:  # or what can only be refused would wait for others who write
+            _changeable(connection, tenant, image_id, is_admin=is_admin)
         with writing(self._catalog.path, patience=WRITER_WAITS) as db:
-            yield _Change(db, _owned(db.conn, tenant, image_id))
+            yield _Change(db, _changeable(db.conn, tenant, image_id, is_admin=is_admin))
             purge(db, self._tombstone_days)
 
 
-def _owned(connection: sqlite3.Connection, tenant: str, image_id: str) -> Record:
+def _changeable(connection: sqlite3.Connection, tenant: str, image_id: str, *, is_admin: bool) -> Record:
+    """Give an image that the tenant may change: one that it sees, and that is its own, or an administrator's."""
     caller = comparable(tenant)
     row = connection.execute(_IMAGE, {"id": image_id, "tenant": caller}).fetchone()
     if row is None:
         raise ImageNotFound
     image = Record._make(row)
-    if image.owner not in {caller, None}:
+    if image.owner != caller and not (image.owner is None and is_admin):
         raise NotAllowed(image_id)
     return image

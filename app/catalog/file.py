@@ -59,6 +59,14 @@ def reading(path: Path) -> Database:
         return _open(path)
 
 
+def current(path: Path) -> Database:
+    """Open a catalog of this version for reading. Raises CatalogUnavailable where there is another, or none."""
+    found = state(path)
+    if found is not State.CURRENT:
+        raise CatalogUnavailable(f"{path} holds {found.value}")
+    return reading(path)
+
+
 @contextmanager
 def writing(path: Path, *, patience: float = COMMAND_WAITS) -> Iterator[Database]:
     """Open the catalog for one transaction: all that is done in it comes to be, or nothing.

@@ -7,9 +7,8 @@ from typing import NamedTuple
 
 from sqlite_utils import Database
 
-from app.catalog.file import State, reading, state, writing
+from app.catalog.file import State, current, state, writing
 from app.catalog.write import COLUMNS, Record, bury, purge, write
-from app.faults import CatalogUnavailable
 from app.settings import Settings
 
 
@@ -69,10 +68,7 @@ def export(path: Path, *, owner: str | None = None, deleted: bool = False) -> It
 
     Raises CatalogUnavailable.
     """
-    found = state(path)
-    if found is not State.CURRENT:
-        raise CatalogUnavailable(f"{path} holds {found.value}")
-    with closing(reading(path)) as db:
+    with closing(current(path)) as db:
         yield from map(Record._make, db.execute(_EXPORT, {"owner": owner, "deleted": deleted}))
 
 

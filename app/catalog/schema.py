@@ -136,6 +136,17 @@ _BY_THEMSELVES = (
     "DROP TABLE earlier",
 )
 
+_TOKENS = """
+CREATE TABLE tokens (
+    id TEXT PRIMARY KEY,
+    hash BLOB NOT NULL,  -- SHA-256 of its secret
+    tenant TEXT NOT NULL,
+    is_admin INTEGER NOT NULL,
+    created TEXT NOT NULL,
+    expires TEXT  -- none: never
+) STRICT, WITHOUT ROWID
+"""
+
 MIGRATIONS = Migrations("compute-images")
 
 
@@ -155,3 +166,8 @@ def _create_listings(db: Database) -> None:
 def _date_tombstones(db: Database) -> None:
     db.execute("ALTER TABLE images ADD COLUMN deleted_at TEXT")  # of a tombstone that no file brought
     db.execute("CREATE INDEX tombstones ON images (deleted_at) WHERE deleted_at IS NOT NULL")
+
+
+@MIGRATIONS(name="4: tokens")
+def _create_tokens(db: Database) -> None:
+    db.execute(_TOKENS)

@@ -78,7 +78,7 @@ EXPECTED = {
         403,
         "Resize not allowed",
         f"DELETE /v2/{TENANT}/images/{FOREIGN}",
-        forbidden=f"Image '{FOREIGN}' belongs to another project.",
+        forbidden=f"Image '{FOREIGN}' does not belong to the project.",
     ),
     "destroyed": {"ok": OWN},
     "gone": failed(404, "Item not found", f"GET /v2/{TENANT}/images/{OWN}", itemNotFound="Image not found."),

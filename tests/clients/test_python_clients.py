@@ -59,7 +59,7 @@ class Fault(NamedTuple):
         return f"{self.operation}-{self.status}"
 
 
-_FOREIGN = f"Image '{FOREIGN}' belongs to another project."
+_FOREIGN = f"Image '{FOREIGN}' does not belong to the project."
 _NO_ITEM = "The image's metadata have no item 'nowhere'."
 _NO_KEY = 'The body is wrong: metadata: "new/" does not match "^[A-Za-z0-9_:. -]{1,255}$".'
 _NOT_FOUND = "Image not found."

@@ -13,6 +13,7 @@ import orjson
 import pytest
 
 import app
+from app.contract import Contract
 from app.resources import resource
 from tests.server.conftest import LIST
 from tests.server.service import Service, run, serving
@@ -107,7 +108,7 @@ def test_the_installed_command_knows_its_version(installed: Installed, tmp_path:
 def test_the_installed_command_helps(installed: Installed, tmp_path: Path) -> None:
     usage = printed(installed, tmp_path, installed.command, "--help").splitlines()
     assert usage[0] == "Usage: compute-images [OPTIONS] COMMAND [ARGS]..."
-    assert [line.split()[0] for line in usage[usage.index("Commands:") + 1 :]] == ["export", "import", "serve"]
+    assert [line.split()[0] for line in usage[usage.index("Commands:") + 1 :]] == ["export", "import", "serve", "token"]
 
 
 def test_the_installed_service_answers_the_documented_sample(service: Service) -> None:
@@ -115,7 +116,7 @@ def test_the_installed_service_answers_the_documented_sample(service: Service) -
 
 
 def test_the_installed_service_serves_the_contract_and_its_pages(service: Service) -> None:
-    assert ask(service.port, request("/openapi.yaml")).body == resource("openapi/compute-images.yaml").read_bytes()
+    assert ask(service.port, request("/openapi.yaml")).body == Contract.load(secured=False).yaml
     for name in ("", "swagger-initializer.js", "swagger-ui-bundle.js"):
         assert b"swagger-ui" in ask(service.port, request(f"/ui/{name}")).body
 

@@ -32,7 +32,7 @@ from app.validation import validator_map
 
 PATH = "/v2/{tenant_id}/images/detail"
 OPERATION = "listImagesDetails"
-CONTRACT = Contract.load()
+CONTRACT = Contract.load(secured=False)
 STATUSES = (200, 400, 405, 500, 503)
 
 Json = Any

@@ -11,7 +11,7 @@ from tests.server.wire import Connection
 
 LIST = "/v2/openstack/images/detail"
 
-COMPUTE_URL = "https://compute.example.com"
+GLANCE_URL = "https://glance.example.com"
 
 MANY = 1000  # images, which are as many as one page holds
 
@@ -19,7 +19,7 @@ MANY = 1000  # images, which are as many as one page holds
 @pytest.fixture(scope="session")
 def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """Run the service that most tests ask, with two workers and the documented sample."""
-    with serving(tmp_path_factory.mktemp("service"), workers=2, IMAGES_COMPUTE_URL=COMPUTE_URL) as running:
+    with serving(tmp_path_factory.mktemp("service"), workers=2, IMAGES_GLANCE_URL=GLANCE_URL) as running:
         yield running
 
 

@@ -1,96 +1,24 @@
-"""The command `compute-images`."""
+"""The commands that put files of images into the catalog, and write one."""
 
 import errno
 import gc
 import os
-import re
 import sys
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
 
 import click
 
-from app.catalog import Record, export, load, prepare
-from app.catalog_file import BadFile, CatalogFiles, check_field, sample, written
-from app.faults import DomainError, printable, quote
-from app.settings import BadSetting, Settings
+from app.catalog import Record, export, load
+from app.catalog_file import CatalogFiles, written
+from app.cli.options import Field
+from app.settings import Settings
 from app.tenants import comparable
 
-if TYPE_CHECKING:
-    from app.server import Server
-
 _LONG = 1000  # images
-_LAST_PORT = 65535
 
 
-class Field(click.ParamType[str]):
-    """What a field of the images in a catalog file takes."""
-
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Check the value against the schemas of catalog files."""
-        try:
-            check_field(self.name, value)
-        except BadFile as error:
-            self.fail(str(error), param, ctx)
-        return value
-
-
-class Address(click.ParamType[str]):
-    """Where to listen."""
-
-    name = "HOST:PORT"
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Check that both are there, and the port is one."""
-        match = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._-]+):([0-9]{1,5})", value)
-        if not match or int(match[2]) > _LAST_PORT:
-            self.fail(f"{quote(value)} is not HOST:PORT", param, ctx)
-        return value
-
-
-class Commands(click.Group):
-    """A group of commands whose errors are said in one line."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run a command; what goes wrong in the domain is a message, not a traceback."""
-        try:
-            return super().invoke(ctx)
-        except (DomainError, BadSetting) as error:
-            raise click.ClickException(printable(str(error))) from error
-
-
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="compute-images")
-@click.pass_context
-def main(context: click.Context) -> None:
-    """Answer which images a project can use, in the OpenStack Compute v2 format, from a SQLite catalog.
-
-    The catalog is the file that IMAGES_CATALOG names: data/catalog.db, unless told. The README lists all settings.
-    """
-    context.obj = Settings.from_env(os.environ)
-
-
-@main.command()
-@click.option("--bind", type=Address(), help="Where to listen.  [default: 127.0.0.1 and PORT, or 8774]")
-@click.option("--workers", type=click.IntRange(1), help="How many processes answer.  [default: WEB_CONCURRENCY, or 2]")
-@click.pass_obj
-def serve(settings: Settings, bind: str | None, workers: int | None) -> None:
-    """Run the service, in gunicorn.
-
-    Where there is no catalog yet, it is made from the images that the API's own documentation shows.
-    """
-    made = prepare(settings.catalog, sample)
-    if made:
-        click.echo(f"Made the catalog {settings.catalog} from the documented sample: {made} images.", err=True)
-    imported_server()(settings, bind=bind or f"127.0.0.1:{settings.port}", workers=workers or settings.workers).run()
-
-
-@main.command("import")
+@click.command("import")
 @click.argument(
     "files", metavar="FILE...", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, allow_dash=True)
 )
@@ -129,7 +57,7 @@ def import_(settings: Settings, files: Sequence[str], tenant: str | None, visibi
     )
 
 
-@main.command("export")
+@click.command("export")
 @click.option("--tenant", type=Field("owner"), metavar="ID", help="Only the images that this project owns.")
 @click.option("--deleted", is_flag=True, help="Tombstones of deleted images too.")
 @click.pass_obj
@@ -147,16 +75,6 @@ def export_(settings: Settings, tenant: str | None, deleted: bool) -> None:
             raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # or Python would fail on it again at its end
         raise click.ClickException(str(error)) from error
-
-
-def imported_server() -> "type[Server]":
-    """Import the server, which takes its time with Connexion: no other command needs it."""
-    with warnings.catch_warnings():
-        # Connexion imports Starlette's test client, which asks for another HTTP client than Connexion brings.
-        warnings.filterwarnings("ignore", message="Using `httpx`")
-        from app.server import Server  # noqa: PLC0415
-
-    return Server
 
 
 def _content(file: str) -> tuple[str, bytes]:
@@ -186,7 +104,3 @@ def _watched(records: Sequence[Record]) -> Iterable[Record]:
 
 def _at_a_terminal() -> bool:
     return sys.stderr.isatty()
-
-
-if __name__ == "__main__":
-    main()

@@ -1,0 +1,72 @@
+"""The command that runs the service."""
+
+import ipaddress
+import warnings
+from typing import TYPE_CHECKING
+
+import click
+
+from app.catalog import prepare
+from app.catalog_file import sample
+from app.cli.options import Address
+from app.settings import BadSetting, Settings
+
+if TYPE_CHECKING:
+    from app.server import Server
+
+
+@click.command()
+@click.option("--bind", type=Address(), help="Where to listen.  [default: 127.0.0.1 and PORT, or 8774]")
+@click.option("--workers", type=click.IntRange(1), help="How many processes answer.  [default: WEB_CONCURRENCY, or 2]")
+@click.pass_obj
+def serve(settings: Settings, bind: str | None, workers: int | None) -> None:
+    """Run the service, in gunicorn.
+
+    Where there is no catalog yet, it is made from the images that the API's own documentation shows.
+    """
+    made = prepare(settings.catalog, sample)
+    if made:
+        click.echo(f"Made the catalog {settings.catalog} from the documented sample: {made} images.", err=True)
+    address = bind or f"127.0.0.1:{settings.port}"
+    _check_identity(settings, address)
+    imported_server()(settings, bind=address, workers=workers or settings.workers).run()
+
+
+def _check_identity(settings: Settings, address: str) -> None:
+    if settings.auth == "none" and not _is_loopback(address):
+        click.echo(
+            f"Warning: whoever reaches {address} can see and change the images of every project: "
+            "nobody is asked for a token. IMAGES_AUTH says who is.",
+            err=True,
+        )
+    if settings.auth == "keystone":
+        _check_keystone()
+
+
+def _check_keystone() -> None:
+    """Stop here, with one line, where each worker would."""
+    try:
+        from app.keystone import check_credentials  # noqa: PLC0415 which other modes need not have
+    except ImportError as error:
+        raise BadSetting(
+            f"IMAGES_AUTH is 'keystone', and {error.name} is not installed: pip install 'compute-images[keystone]'"
+        ) from error
+    check_credentials()
+
+
+def _is_loopback(address: str) -> bool:
+    host = address.rpartition(":")[0].strip("[]")
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def imported_server() -> "type[Server]":
+    """Import the server, which takes its time with Connexion: no other command needs it."""
+    with warnings.catch_warnings():
+        # Connexion imports Starlette's test client, which asks for another HTTP client than Connexion brings.
+        warnings.filterwarnings("ignore", message="Using `httpx`")
+        from app.server import Server  # noqa: PLC0415
+
+    return Server

@@ -1,0 +1,144 @@
+"""Who is calling: nobody asks, or a token tells."""
+
+import time
+from abc import ABC, abstractmethod
+from typing import NamedTuple
+
+from starlette.types import Scope
+
+from app.catalog import Catalog, Version, find_token
+from app.faults import OtherTenant, Unauthorized
+from app.tenants import comparable
+from app.timestamps import seconds
+
+_MOST = 10_000  # verdicts that a worker remembers
+
+
+class Caller(NamedTuple):
+    """Who is calling: a tenant or none, in the form that tenants are compared in; perhaps an administrator."""
+
+    tenant: str | None
+    is_admin: bool
+
+    def check(self, tenant: str) -> None:
+        """Raise OtherTenant unless the caller may speak for the tenant."""
+        if not self.is_admin and self.tenant != comparable(tenant):
+            raise OtherTenant(self.tenant, tenant)
+
+
+ANYONE = Caller(None, is_admin=True)  # where nobody is asked, whoever calls may do what an administrator may
+NOBODY = Caller(None, is_admin=False)  # who sends no token
+
+
+class Verdict(NamedTuple):
+    """Who gives a token, and until when that may be believed: in seconds since 1970."""
+
+    caller: Caller
+    until: float
+
+
+class Identity(ABC):
+    """How it is known who is calling."""
+
+    header = b""  # the one that has the token, in lower case; none has this name
+
+    @abstractmethod
+    def known(self, token: bytes, version: Version | None) -> Caller | None:
+        """Tell who gives a token, where that needs no asking while the catalog is of this version."""
+
+    @abstractmethod
+    async def identify(self, token: bytes) -> Caller:
+        """Find out who gives a token. Raises Unauthorized, and IdentityUnavailable where that cannot be told."""
+
+    @abstractmethod
+    def caller(self, scope: Scope) -> Caller:
+        """Tell who was found to send a request. Raises KeyError where nobody looked."""
+
+
+class Open(Identity):
+    """Nobody is asked for a token, and none is looked at."""
+
+    def known(self, token: bytes, version: Version | None) -> Caller:  # noqa: ARG002 that is the point
+        """Know everybody."""
+        return ANYONE
+
+    async def identify(self, token: bytes) -> Caller:  # noqa: ARG002 likewise
+        """Know everybody."""
+        return ANYONE
+
+    def caller(self, scope: Scope) -> Caller:  # noqa: ARG002 likewise
+        """Know everybody."""
+        return ANYONE
+
+
+class ByToken(Identity):
+    """A token tells; what it told is remembered for as long as it may be believed."""
+
+    def __init__(self, header: str, challenge: str) -> None:
+        """Take the header that has the token, and what a caller without a good one is told of how to get one."""
+        self.header = header.lower().encode("ascii")
+        self._header = header
+        self._challenge = challenge
+        self._verdicts: dict[bytes, Verdict] = {}
+
+    def known(self, token: bytes, version: Version | None) -> Caller | None:  # noqa: ARG002 not all depend on it
+        """Tell who gives a token: nobody gives none."""
+        if not token:
+            return NOBODY
+        verdict = self._verdicts.get(token)
+        return verdict.caller if verdict and time.time() < verdict.until else None
+
+    def caller(self, scope: Scope) -> Caller:
+        """Tell whom security let through."""
+        return scope["state"]["caller"]  # type: ignore[no-any-return]
+
+    async def identify(self, token: bytes) -> Caller:
+        """Find out who gives a token, if one is given at all."""
+        if not token:
+            raise self._refused(f"The header {self._header} is missing; it takes a token")
+        return await self._identify(token)
+
+    @abstractmethod
+    async def _identify(self, token: bytes) -> Caller:
+        """Find out who gives a token. Raises as `identify` does."""
+
+    def _refused(self, problem: str = "The token is not known, or no longer") -> Unauthorized:
+        """Make what a caller is told who has no good token; of why it is none, nothing."""
+        return Unauthorized(f"{problem}.", self._challenge)
+
+    def _remember(self, token: bytes, verdict: Verdict) -> Caller:
+        """Remember a verdict, and forget the one that was found first where there are many."""
+        self._verdicts.pop(token, None)
+        while len(self._verdicts) >= _MOST:
+            del self._verdicts[next(iter(self._verdicts))]
+        self._verdicts[token] = verdict
+        return verdict.caller
+
+
+class OwnTokens(ByToken):
+    """Tokens of the catalog's own: a verdict holds until the catalog changes, as it does when a token is revoked."""
+
+    def __init__(self, catalog: Catalog, header: str) -> None:
+        super().__init__(header, f'{header} realm="compute-images"')
+        self._catalog = catalog
+        self._version: Version | None = None
+
+    def known(self, token: bytes, version: Version | None) -> Caller | None:
+        """Tell who gives a token, unless the catalog changed."""
+        return super().known(token, version) if version == self._version else None
+
+    async def _identify(self, token: bytes) -> Caller:
+        """Look a token up in the catalog. Raises CatalogUnavailable too."""
+        version = self._catalog.version()  # before the token: what changes after it is found by the next request
+        if version != self._version:
+            self._verdicts.clear()
+            self._version = version
+        return self.known(token, version) or self._remember(token, self._look_up(token))
+
+    def _look_up(self, text: bytes) -> Verdict:
+        with self._catalog.snapshot() as connection:
+            token = find_token(connection, text.decode("latin-1"))
+        until = seconds(token.expires) if token and token.expires else float("inf")
+        if token is None or until <= time.time():
+            raise self._refused()
+        return Verdict(Caller(token.tenant, token.is_admin), until)

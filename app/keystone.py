@@ -1,0 +1,136 @@
+"""Tokens of Keystone's, which is asked about them by the library and with the credentials of OpenStack's own tools."""
+
+import asyncio
+import logging
+import re
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from http import HTTPStatus
+
+from keystoneauth1.access import create
+from keystoneauth1.exceptions import ConnectFailure, HttpServerError
+from keystoneauth1.identity import BaseIdentityPlugin
+from keystoneauth1.plugin import AUTH_INTERFACE
+from openstack.config import OpenStackConfig
+
+from app.faults import DomainError, IdentityUnavailable
+from app.identity import ByToken, Caller, Verdict
+from app.settings import Settings
+from app.tenants import comparable
+
+_ANSWER_IN = 5  # seconds, for one answer of Keystone's; the service's own token may need one first
+_VERDICT_IN = 12  # seconds, for a caller who waits
+_AT_ONCE = 8  # questions of one worker to Keystone
+_TOKEN = re.compile(b"[!-~]+")  # what can be sent on in a header of its own
+_ADMIN = "admin"  # the role of administrators, as OpenStack's services have it
+
+_log = logging.getLogger(__name__)
+
+
+class KeystoneUnusable(DomainError):
+    """The service's own credentials for Keystone are not all there, or are wrong."""
+
+
+class KeystoneUnavailable(Exception):
+    """Keystone gives no answer, or none that means something."""
+
+
+class Keystone:
+    """Keystone, as it is asked with the service's own credentials. Whoever asks waits for the answer."""
+
+    def __init__(self) -> None:
+        """Read the credentials from clouds.yaml or the variables OS_*. Raises KeystoneUnusable."""
+        with _raised_as(KeystoneUnusable):
+            self._session = OpenStackConfig(app_name="compute-images").get_one().get_session()
+        if not isinstance(self._session.auth, BaseIdentityPlugin) or not self._session.auth.auth_url:
+            raise KeystoneUnusable("The credentials are none for a Keystone")
+        self.url = self._session.auth.auth_url
+        self._session.timeout = _ANSWER_IN
+
+    def authenticate(self) -> None:
+        """Use the credentials. Raises KeystoneUnusable where they are wrong, else KeystoneUnavailable."""
+        try:
+            self._session.get_token()
+        except (ConnectFailure, HttpServerError) as error:
+            raise KeystoneUnavailable(error) from error
+        except Exception as error:
+            raise KeystoneUnusable(str(error)) from error
+
+    def validate(self, token: str) -> Verdict | None:
+        """Tell who gives a token, and when it ends; None where it is not good. Raises KeystoneUnavailable."""
+        with _raised_as(KeystoneUnavailable):
+            answer = self._session.get(
+                "/auth/tokens?nocatalog",
+                endpoint_filter={"interface": AUTH_INTERFACE, "version": (3, 0)},
+                headers={"X-Subject-Token": token},
+                raise_exc=False,
+                log=False,  # of the token
+            )
+            if answer.status_code == HTTPStatus.NOT_FOUND:
+                return None
+            answer.raise_for_status()
+            access = create(resp=answer, auth_token=token)
+            if access.expires is None:
+                raise KeystoneUnavailable("it does not say when a token ends")
+            tenant = comparable(access.project_id) if access.project_id else None
+            is_admin = tenant is not None and _ADMIN in (access.role_names or [])
+            return Verdict(Caller(tenant, is_admin), access.expires.timestamp())
+
+
+class KeystoneTokens(ByToken):
+    """Tokens of Keystone's: a verdict holds for some seconds, and no longer than its token."""
+
+    def __init__(self, header: str, settings: Settings) -> None:
+        """Take the header that has the token, and how long verdicts may hold. Raises KeystoneUnusable."""
+        self._keystone = Keystone()
+        super().__init__(header, f'Keystone uri="{settings.keystone_url or self._keystone.url}"')
+        self._seconds = settings.verdict_seconds
+        self._threads = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="keystone")
+        self._asking: dict[bytes, asyncio.Task[Caller]] = {}
+
+    async def _identify(self, token: bytes) -> Caller:
+        """Ask Keystone, unless it was asked lately or is being asked."""
+        caller = self.known(token, None)
+        if caller is None:
+            caller = await asyncio.shield(self._asking.get(token) or self._begin(token))
+        return caller
+
+    def _begin(self, token: bytes) -> asyncio.Task[Caller]:
+        asking = self._asking[token] = asyncio.create_task(self._ask(token))
+        asking.add_done_callback(lambda _: self._asking.pop(token))
+        return asking
+
+    async def _ask(self, token: bytes) -> Caller:
+        if not _TOKEN.fullmatch(token):
+            raise self._refused()
+        asked = time.time()
+        try:
+            async with asyncio.timeout(_VERDICT_IN):
+                verdict = await asyncio.get_running_loop().run_in_executor(
+                    self._threads, self._keystone.validate, token.decode("ascii")
+                )
+        except (KeystoneUnavailable, TimeoutError) as error:
+            _log.error("Keystone cannot be asked: %s", str(error) or "it takes too long")
+            raise IdentityUnavailable from error
+        if verdict is None or verdict.until <= time.time():
+            raise self._refused()
+        return self._remember(token, verdict._replace(until=min(verdict.until, asked + self._seconds)))
+
+
+def check_credentials() -> None:
+    """Try the service's own credentials. Raises KeystoneUnusable; that Keystone is away may pass, and is logged."""
+    try:
+        Keystone().authenticate()
+    except KeystoneUnavailable as error:
+        _log.warning("Keystone cannot be asked at the moment: %s", error)
+
+
+@contextmanager
+def _raised_as(kind: type[Exception]) -> Iterator[None]:
+    """Make errors of the libraries ours: they raise of all kinds, plain exceptions among them."""
+    try:
+        yield
+    except Exception as error:
+        raise kind(str(error) or type(error).__name__) from error
