@@ -81,12 +81,16 @@ class ByToken(Identity):
         self._challenge = challenge
         self._verdicts: dict[bytes, Verdict] = {}
 
-    def known(self, token: bytes, version: Version | None) -> Caller | None:  # noqa: ARG002 not all depend on it
+    def known(self, token: bytes, version: Version | None) -> Caller | None:
         """Tell who gives a token: nobody gives none."""
         if not token:
             return NOBODY
         verdict = self._verdicts.get(token)
-        return verdict.caller if verdict and time.time() < verdict.until else None
+        return verdict.caller if verdict and time.time() < verdict.until and self._holds(version) else None
+
+    def _holds(self, version: Version | None) -> bool:  # noqa: ARG002 not all depend on it
+        """Tell whether verdicts hold while the catalog is of this version."""
+        return True
 
     def caller(self, scope: Scope) -> Caller:
         """Tell whom security let through."""
@@ -123,9 +127,8 @@ class OwnTokens(ByToken):
         self._catalog = catalog
         self._version: Version | None = None
 
-    def known(self, token: bytes, version: Version | None) -> Caller | None:
-        """Tell who gives a token, unless the catalog changed."""
-        return super().known(token, version) if version == self._version else None
+    def _holds(self, version: Version | None) -> bool:
+        return version == self._version
 
     async def _identify(self, token: bytes) -> Caller:
         """Look a token up in the catalog. Raises CatalogUnavailable too."""

@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import resource
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -15,6 +16,7 @@ from app.protocol import Protocol
 from app.settings import Settings
 
 _OBJECTS = 100_000  # made and not yet gone, before the garbage collector looks; its own default is 700
+_FILES = 65_536  # connections among them
 _GRACE = 30  # seconds in which a worker answers what it has begun
 
 
@@ -42,6 +44,7 @@ class Server(BaseApplication):
     """gunicorn with this service in it."""
 
     def __init__(self, settings: Settings, *, bind: str, workers: int) -> None:
+        _open_many_files()
         self._settings = settings
         self._options = {
             "bind": bind,
@@ -63,6 +66,14 @@ class Server(BaseApplication):
         contract = Contract.load(secured=self._settings.auth != "none")
         Protocol.prepare(contract)
         return create_app(self._settings, contract, lifespan=settled)
+
+
+def _open_many_files() -> None:
+    """Have as many connections as the system lets a process have: it begins with fewer, for programs of old."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = _FILES if hard == resource.RLIM_INFINITY else min(hard, _FILES)
+    if soft != resource.RLIM_INFINITY and soft < most:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
 
 
 @asynccontextmanager

@@ -4,7 +4,7 @@ from app.catalog.change import Changes, Metadata
 from app.catalog.find import Catalog, Image, Page, Version
 from app.catalog.load import Loaded, export, load, prepare
 from app.catalog.search import Query
-from app.catalog.tokens import Token, add_token, find_token, list_tokens, revoke_token
+from app.catalog.tokens import Token, add_token, find_token, list_tokens, revoke_tokens
 from app.catalog.write import Record, as_json
 
 __all__ = [
@@ -25,5 +25,5 @@ __all__ = [
     "list_tokens",
     "load",
     "prepare",
-    "revoke_token",
+    "revoke_tokens",
 ]

@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import re
 import secrets
+from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
@@ -52,11 +53,12 @@ def list_tokens(path: Path) -> list[Token]:
         return [_token(row) for row in db.execute(_ALL).fetchall()]
 
 
-def revoke_token(path: Path, token_id: str) -> None:
-    """End a token. Raises NoSuchToken, and what `writing` raises."""
+def revoke_tokens(path: Path, ids: Iterable[str]) -> None:
+    """End tokens, all or none. Raises NoSuchToken, and what `writing` raises."""
     with writing(path) as db:
-        if not db.execute("DELETE FROM tokens WHERE id = ?", [token_id]).rowcount:
-            raise NoSuchToken(token_id)
+        for each in ids:
+            if not db.execute("DELETE FROM tokens WHERE id = ?", [each]).rowcount:
+                raise NoSuchToken(each)
 
 
 def find_token(connection: sqlite3.Connection, text: str) -> Token | None:

@@ -24,19 +24,19 @@ def serve(settings: Settings, bind: str | None, workers: int | None) -> None:
 
     Where there is no catalog yet, it is made from the images that the API's own documentation shows.
     """
+    address = bind or f"127.0.0.1:{settings.port}"
+    _check_identity(settings, address)
     made = prepare(settings.catalog, sample)
     if made:
         click.echo(f"Made the catalog {settings.catalog} from the documented sample: {made} images.", err=True)
-    address = bind or f"127.0.0.1:{settings.port}"
-    _check_identity(settings, address)
     imported_server()(settings, bind=address, workers=workers or settings.workers).run()
 
 
 def _check_identity(settings: Settings, address: str) -> None:
     if settings.auth == "none" and not _is_loopback(address):
         click.echo(
-            f"Warning: whoever reaches {address} can see and change the images of every project: "
-            "nobody is asked for a token. IMAGES_AUTH says who is.",
+            f"Warning: nobody is asked for a token (IMAGES_AUTH is none): whoever reaches {address} can see and change "
+            "the images of every project.",
             err=True,
         )
     if settings.auth == "keystone":

@@ -2,7 +2,7 @@
 
 import click
 
-from app.catalog import Token, add_token, list_tokens, prepare, revoke_token
+from app.catalog import Token, add_token, list_tokens, prepare, revoke_tokens
 from app.catalog_file import sample
 from app.cli.options import End, Field
 from app.settings import Settings
@@ -43,8 +43,7 @@ def list_(settings: Settings) -> None:
 @click.pass_obj
 def revoke(settings: Settings, ids: tuple[str, ...]) -> None:
     """End tokens, named by their ids. It holds from the next request on."""
-    for each in ids:
-        revoke_token(settings.catalog, each)
+    revoke_tokens(settings.catalog, ids)
 
 
 def _cells(each: Token) -> list[str]:
