@@ -32,6 +32,9 @@ _log = logging.getLogger(__name__)
 class KeystoneUnusable(DomainError):
     """The service's own credentials for Keystone are not all there, or are wrong."""
 
+    def __init__(self, reason: object) -> None:
+        super().__init__(f"The credentials for Keystone cannot be used: {reason}")
+
 
 class KeystoneUnavailable(Exception):
     """Keystone gives no answer, or none that means something."""
@@ -45,7 +48,7 @@ class Keystone:
         with _raised_as(KeystoneUnusable):
             self._session = OpenStackConfig(app_name="compute-images").get_one().get_session()
         if not isinstance(self._session.auth, BaseIdentityPlugin) or not self._session.auth.auth_url:
-            raise KeystoneUnusable("The credentials are none for a Keystone")
+            raise KeystoneUnusable("they name none")
         self.url = self._session.auth.auth_url
         self._session.timeout = _ANSWER_IN
 
@@ -56,7 +59,7 @@ class Keystone:
         except (ConnectFailure, HttpServerError) as error:
             raise KeystoneUnavailable(error) from error
         except Exception as error:
-            raise KeystoneUnusable(str(error)) from error
+            raise KeystoneUnusable(error) from error
 
     def validate(self, token: str) -> Verdict | None:
         """Tell who gives a token, and when it ends; None where it is not good. Raises KeystoneUnavailable."""

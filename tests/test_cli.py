@@ -308,3 +308,27 @@ def test_serving_begins_without_warnings() -> None:
 def test_only_serving_imports_connexion() -> None:
     code = "import sys, app.cli; sys.exit('connexion' in sys.modules or 'flask' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("bind", "auth", "warned"),
+    [
+        ("127.0.0.1:80", "none", False),
+        ("[::1]:80", "none", False),
+        ("localhost:80", "none", False),
+        ("0.0.0.0:80", "none", True),
+        ("[::]:80", "none", True),
+        ("images.test:80", "none", True),
+        ("0.0.0.0:80", "token", False),
+    ],
+)
+def test_a_service_that_asks_nobody_for_a_token_warns_where_others_reach_it(
+    run: Run, monkeypatch: pytest.MonkeyPatch, bind: str, auth: str, warned: bool
+) -> None:
+    monkeypatch.setattr("app.server.Server.run", lambda _: None)
+    served = run("serve", "--bind", bind, IMAGES_AUTH=auth)
+    assert served.exit_code == 0
+    assert (
+        f"Warning: nobody is asked for a token (IMAGES_AUTH is none): whoever reaches {bind} can see and change the "
+        "images of every project.\n" in served.stderr
+    ) == warned

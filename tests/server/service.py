@@ -15,7 +15,7 @@ SERVE = (COMMAND, "serve", "--bind", "127.0.0.1:0")
 
 _PATIENCE = 20.0  # seconds
 _BETWEEN_LOOKS = 0.01  # seconds
-_OURS = re.compile("IMAGES_.*|PORT|WEB_CONCURRENCY|GUNICORN_.*|XDG_RUNTIME_DIR")
+_OURS = re.compile("IMAGES_.*|OS_.*|PORT|WEB_CONCURRENCY|GUNICORN_.*|XDG_RUNTIME_DIR")
 
 
 class Service:

@@ -55,6 +55,19 @@ def test_the_procfile_starts_the_same_service_for_other_machines(tmp_path: Path)
         assert (process, service.port) == ("web", port)
         assert f"Listening at: http://0.0.0.0:{port} " in service.log
         assert len(ask(port, request(LIST)).images) == 7
+        warning = f"Warning: nobody is asked for a token (IMAGES_AUTH is none): whoever reaches 0.0.0.0:{port} can"
+        assert service.log.count(warning) == service.log.count("Warning") == 1
+
+
+def test_a_service_without_credentials_for_keystone_does_not_start(tmp_path: Path) -> None:
+    folder, home = tmp_path / "folder", tmp_path / "home"
+    folder.mkdir()
+    ended = run(*SERVE, folder=folder, IMAGES_AUTH="keystone", HOME=str(home))
+    problem = (
+        "The credentials for Keystone cannot be used: Auth plugin requires parameters which were not given: auth_url"
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (1, "", f"Error: {problem}\n")
+    assert list(folder.iterdir()) == []
 
 
 @pytest.mark.parametrize(
@@ -62,6 +75,7 @@ def test_the_procfile_starts_the_same_service_for_other_machines(tmp_path: Path)
     [
         ("IMAGES_MAX_LIMIT", "0", "is '0'; it takes a whole number from 1 to 100000"),
         ("IMAGES_COMPUTE_URL", "ftp://a.test", "is 'ftp://a.test'; it takes an http or https URL"),
+        ("IMAGES_AUTH", "tokens", "is 'tokens'; it takes none, token or keystone"),
         ("WEB_CONCURRENCY", "two", "is 'two'; it takes a whole number from 1 to 1024"),
     ],
 )
