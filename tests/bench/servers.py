@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 
 from tests.bench import BenchError
@@ -28,6 +29,7 @@ class Spec(NamedTuple):
     command: tuple[str, ...]
     target: str
     environment: Mapping[str, str]
+    headers: Mapping[str, str] = MappingProxyType({})
 
     @property
     def first(self) -> str:
@@ -45,7 +47,7 @@ class Server(NamedTuple):
 
     def get(self, target: str = "", **headers: str) -> "Answer":
         """Ask it once: what it is measured by, unless told."""
-        return _get(self.port, target or self.spec.first, headers)
+        return _get(self.port, target or self.spec.first, {**self.spec.headers, **headers})
 
     @property
     def worker(self) -> int:
@@ -99,7 +101,7 @@ def _await_answer(spec: Spec, port: int, process: subprocess.Popen[bytes], log: 
             raise BenchError(f"{spec.name} does not answer (status {status}): {log.read_text()[-2000:]}")
         time.sleep(_BETWEEN_LOOKS)
         try:
-            status = _get(port, spec.first, {}).status
+            status = _get(port, spec.first, spec.headers).status
         except (OSError, http.client.HTTPException):
             continue
 

@@ -8,12 +8,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
+from app.catalog import add_token
 from tests.bench.catalogs import SAMPLE
 from tests.bench.peers.prism import prism
 from tests.bench.servers import ROOT, Answer, Spec
 from tests.server.service import COMMAND
 
-LIST = "/v2/openstack/images/detail"
+TENANT = "openstack"
+LIST = f"/v2/{TENANT}/images/detail"
 KEPT = f"{LIST}?changes-since=2001-01-01T00:00:00Z"
 VARIED = LIST + "?changes-since=2001-01-01T00:00:00.{n}Z"  # the contract cuts the fraction off: the same images
 _VARIED_ROWS = "/catalog/images.json?_shape=array&_sort_desc=created&updated__gte=2001-01-01T00:00:00.{n}Z&_size="
@@ -30,6 +32,12 @@ def service(catalog: Path, target: str = VARIED, **variables: str) -> Spec:
     """Start the service as its users do."""
     command = (COMMAND, "serve", "--bind", "127.0.0.1:{port}", "--workers", "1")
     return Spec(SERVICE, command, target, {"IMAGES_CATALOG": str(catalog), **variables})
+
+
+def guarded(catalog: Path) -> Spec:
+    """Start the service so that it asks for a token, and has one."""
+    token = add_token(catalog, TENANT, is_admin=False, expires=None)
+    return service(catalog, KEPT, IMAGES_AUTH="token")._replace(headers={"X-Auth-Token": token})
 
 
 def ceiling(answer: Answer, folder: Path) -> Spec:

@@ -50,7 +50,9 @@ def drive(server: Server, effort: Effort, targets: Sequence[str] = (), **headers
         same = len(targets) == 1 and "{n}" not in targets[0]
         command = [
             *("wrk", "-t1", f"-c{_CONNECTIONS}", f"-d{seconds}s", "--timeout", "60s", "-H", f"Host: {HOST}"),
-            *itertools.chain.from_iterable(("-H", f"{name}: {value}") for name, value in headers.items()),
+            *itertools.chain.from_iterable(
+                ("-H", f"{name}: {value}") for name, value in {**server.spec.headers, **headers}.items()
+            ),
             *(() if same else ("-s", str(_SCRIPT))),
             f"http://127.0.0.1:{server.port}{targets[0] if same else ''}",
             *(() if same else ("--", file.name, str(next(_run) * _MANY))),
