@@ -37,7 +37,7 @@ class Docs:
         self._answers: dict[str, ASGIApp] = {
             "/openapi.yaml": Response(contract.yaml, media_type="application/yaml"),
             "/openapi.json": Response(contract.json, media_type="application/json"),
-            "/ui": RedirectResponse("/ui/"),
+            "/ui": RedirectResponse("ui/"),  # wherever it is, seen from outside
             "/ui/": Response(resource("ui/index.html").read_bytes(), media_type="text/html"),
         }
         self._ui: ASGIApp = StaticFiles(packages=[("app", "ui"), ("flask_swagger_ui", "dist")])

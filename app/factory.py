@@ -68,7 +68,8 @@ def create_app(settings: Settings, contract: Contract | None = None, lifespan: L
         validator_map=validator_map(contract),
         security_map=security_map(identity),
     )
-    app.add_api(contract.document)
+    # The document says where it is from: to Connexion, which would route by that, it is the root.
+    app.add_api(contract.document | {"servers": [{"url": "/"}]})
     for error in (HTTPException, ProblemException, Exception):
         app.add_error_handler(error, Faults(contract).answer)
     app.middleware.app = OnTheLoop(app.app)

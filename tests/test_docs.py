@@ -46,3 +46,9 @@ def test_the_pages_can_be_turned_off(serve: Serve, sample_catalog: Path, path: s
 )
 def test_nothing_else_is_served_beside_them(client: TestClient, path: str) -> None:
     assert client.get(path).status_code == 404
+
+
+def test_the_pages_and_the_document_name_no_path_that_a_proxy_might_have_put_before_them(client: TestClient) -> None:
+    assert client.get("/ui").headers["location"] == "ui/"
+    assert 'url: "../openapi.json"' in client.get("/ui/swagger-initializer.js").text
+    assert [server["url"] for server in client.get("/openapi.json").json()["servers"]] == ["./"]

@@ -1,5 +1,5 @@
 SwaggerUIBundle({
-  url: "/openapi.json",
+  url: "../openapi.json",
   dom_id: "#swagger-ui",
   validatorUrl: null, // or a validator elsewhere would be asked
   deepLinking: true,

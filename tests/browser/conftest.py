@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -40,9 +41,24 @@ def browser() -> Iterator["Browser"]:
 
 @pytest.fixture
 def ui(browser: "Browser", tmp_path: Path) -> Iterator[SwaggerUI]:
-    """Serve the documented sample to a page, which is to ask nobody else and to complain of nothing."""
+    """Serve the documented sample to a page."""
+    with _shown(browser, tmp_path) as used:
+        yield used
+
+
+@pytest.fixture
+def guarded_ui(browser: "Browser", tmp_path: Path) -> Iterator[SwaggerUI]:
+    """Serve the documented sample to a page that needs a token."""
+    with _shown(browser, tmp_path, auth="token") as used:
+        yield used
+
+
+@contextmanager
+def _shown(browser: "Browser", folder: Path, auth: str = "none") -> Iterator[SwaggerUI]:
+    """Show a page of a service, which is to ask nobody else and to complain of nothing."""
     documented = serving(
-        tmp_path,
+        folder,
+        IMAGES_AUTH=auth,
         IMAGES_COMPUTE_URL="http://openstack.example.com",
         IMAGES_GLANCE_URL="http://glance.openstack.example.com",
     )

@@ -25,6 +25,7 @@ class SwaggerUI:
     def __init__(self, page: "Page", origin: str) -> None:
         self.page = page
         self.origin = origin
+        self.token: str | None = None
         self.requests: list[str] = []
         self.complaints: list[str] = []
         page.set_default_timeout(_PATIENCE)
@@ -33,9 +34,11 @@ class SwaggerUI:
         page.on("pageerror", lambda error: self.complaints.append(str(error)))
 
     def open(self) -> None:
-        """Load the page, and wait until it shows the contract."""
+        """Load the page, wait until it shows the contract, and give it the token, if there is one."""
         self.page.goto(f"{self.origin}/ui/")
         self.page.locator(".opblock").first.wait_for()
+        if self.token:
+            self._authorize(self.token)
 
     def operations(self) -> dict[str, list[tuple[str, ...]]]:
         """Read the method, path and summary of each operation, under the name of its tag."""
@@ -66,6 +69,13 @@ class SwaggerUI:
         answer = panel.locator(".live-responses-table > tbody > tr.response")
         answer.wait_for()
         return _shown(answer)
+
+    def _authorize(self, token: str) -> None:
+        self.page.locator(".scheme-container").get_by_role("button", name="Authorize").click()
+        dialog = self.page.locator(".dialog-ux")
+        dialog.locator("input").fill(token)
+        dialog.get_by_role("button", name="Apply credentials").click()
+        dialog.get_by_role("button", name="Close").click()
 
     def _opened(self, operation: str) -> "Locator":
         self.open()

@@ -1,10 +1,12 @@
 """Swagger UI in a real browser: every operation is found, is described, and can be tried out."""
 
+from pathlib import Path
 from typing import Any
 
 import jsonschema_rs
 import pytest
 
+from app.catalog import add_token
 from app.contract import Contract
 from tests.browser.swagger_ui import Shown, SwaggerUI
 
@@ -97,6 +99,20 @@ def test_an_image_is_shown_changed_and_deleted(ui: SwaggerUI) -> None:
     assert ui.try_out("deleteImage") == (204, None)
     assert ui.try_out("showImage") == (404, {"itemNotFound": {"code": 404, "message": "Image not found."}})
     assert ui.complaints.pop() == failed(ui, f"/v2/openstack/images/{IMAGE}", "404 (Not Found)")
+
+
+def test_a_token_is_asked_for_and_sent_where_the_service_needs_one(guarded_ui: SwaggerUI, tmp_path: Path) -> None:
+    refused = guarded_ui.try_out("listImages")
+    assert (refused.status, list(refused.document)) == (401, ["unauthorized"])
+    assert "401 (Unauthorized)" in guarded_ui.complaints.pop()
+
+    catalog = tmp_path / "data" / "catalog.db"
+    guarded_ui.token = add_token(catalog, "openstack", is_admin=False, expires=None)
+    assert guarded_ui.try_out("listImages").status == 200
+
+    guarded_ui.token = add_token(catalog, "1" * 32, is_admin=False, expires=None)
+    assert guarded_ui.try_out("listImages").status == 403
+    assert "403 (Forbidden)" in guarded_ui.complaints.pop()
 
 
 def test_the_browser_itself_lets_the_page_ask_nobody_else(ui: SwaggerUI) -> None:
