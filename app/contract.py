@@ -119,7 +119,9 @@ class Contract:
         self.yaml = text or as_yaml(document)
         self.document = document
         self.json = orjson.dumps(self.document)
-        self._methods = [(_path_pattern(path), _methods_of(item)) for path, item in self.document["paths"].items()]
+        # Where several paths fit, the one that leaves least open is meant, says OpenAPI: `detail` is no image's id.
+        paths = sorted(self.document["paths"].items(), key=lambda each: each[0].count("{"))
+        self._methods = [(_path_pattern(path), _methods_of(item)) for path, item in paths]
         definitions = list(_definitions(self.document))
         self.operations = {each["operationId"]: Operation.of(each) for each in definitions}
         # The one key of the answers that have an error's status.
@@ -147,7 +149,7 @@ class Contract:
 
     def methods(self, path: str) -> list[str]:
         """Give the methods that operations have at a path."""
-        return sorted({method for pattern, methods in self._methods if pattern.fullmatch(path) for method in methods})
+        return next((methods for pattern, methods in self._methods if pattern.fullmatch(path)), [])
 
     def tenant(self, path: str) -> str | None:
         """Give the tenant that a path names, where it is one."""
@@ -204,7 +206,7 @@ def _path_pattern(path: str) -> re.Pattern[str]:
 def _methods_of(item: Schema) -> list[str]:
     """Give the methods of a path: whatever takes GET takes HEAD."""
     methods = [method.upper() for method in item if method in {"get", "put", "post", "delete"}]
-    return [*methods, *(["HEAD"] if "GET" in methods else [])]
+    return sorted([*methods, *(["HEAD"] if "GET" in methods else [])])
 
 
 def _answers(definition: Schema) -> Iterator[tuple[int, Schema]]:

@@ -50,7 +50,7 @@ def create_app(settings: Settings, contract: Contract | None = None, lifespan: L
     # What stands here where Connexion has its own.
     ours: dict[object, list[object]] = {
         SwaggerUIMiddleware: [Bodies, *([partial(Docs, contract=contract)] if settings.docs == "on" else [])],
-        RoutingMiddleware: [StrictRouting, RoutedOnly],
+        RoutingMiddleware: [StrictRouting, partial(RoutedOnly, contract=contract)],
     }
     app = FlaskApp(
         __name__,

@@ -88,19 +88,24 @@ class StrictRouting(RoutingMiddleware):
 
 
 class RoutedOnly:
-    """Answers 404 to what Connexion did not route, before Flask can.
+    """Answers 404 to what Connexion did not route, before Flask can; and 405 to what it routed past the contract.
 
     Flask's routing strips leading slashes, so it would find a handler for `//v2/…`, which Connexion's has not: it
     would run unchecked, and with what is left of the request before (spec-first/connexion, pallets/flask #5489).
+    Connexion's own goes on to less exact paths for the method's sake: to delete the image `detail`.
     """
 
-    def __init__(self, next_app: ASGIApp) -> None:
+    def __init__(self, next_app: ASGIApp, contract: Contract) -> None:
         self._next_app = next_app
+        self._contract = contract
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on what an operation was found for."""
-        if scope["type"] == "http" and not scope["extensions"][ROUTING_CONTEXT].get("operation_id"):
-            raise HTTPException(404)
+        if scope["type"] == "http":
+            if not scope["extensions"][ROUTING_CONTEXT].get("operation_id"):
+                raise HTTPException(404)
+            if scope["method"] not in self._contract.methods(scope["path"]):
+                raise HTTPException(405)
         await self._next_app(scope, receive, send)
 
 

@@ -110,7 +110,9 @@ def test_an_encoded_slash_is_a_slash(client: TestClient) -> None:
     assert client.get(LIST.replace("/images", "%2Fimages")).json() == client.get(LIST).json()
 
 
-@pytest.mark.parametrize("path", ["/v2/openstack/images", "/v2/no-tenant/images", "/", "/openapi.yaml", "/ui", "/ui/"])
+@pytest.mark.parametrize(
+    "path", ["/v2/openstack/images", "/v2/no-tenant/images", LIST, "/", "/openapi.yaml", "/ui", "/ui/"]
+)
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "MADEUP"])
 def test_a_method_that_a_path_does_not_take_is_named_with_those_that_it_takes(
     client: TestClient, path: str, method: str
