@@ -64,7 +64,7 @@ class Protocol(HttpToolsProtocol):
     new_id = RequestIds()
     _refusal: HTTPStatus | None = None
     _in_head = False
-    _head = _pieces = 0  # bytes that came for a head, without the piece that it began in, and with all of that
+    _open = _pieces = 0  # bytes that came since anything was whole; and for a head, with all of the piece it began in
     _read = b""
     _answering: RequestResponseCycle | None = None
 
@@ -85,31 +85,38 @@ class Protocol(HttpToolsProtocol):
         if self._refusal:
             return
         self._read = data
-        self._head = self._head + len(data) if self._in_head else 0
+        self._open += len(data)
         self._pieces = self._pieces + len(data) if self._in_head else len(data)
-        if self._head > HEAD:
-            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
-            return
         super().data_received(data)
+        if self._refusal:
+            return
         # uvicorn begins a scope with a head, and a cycle with the scope when that is complete.
-        self._in_head = self.scope is not (self.cycle and self.cycle.scope) and not self._refusal
-        if self._in_head:
+        self._in_head = self.scope is not (self.cycle and self.cycle.scope)
+        if self._open > HEAD or (self._in_head and self._is_too_long()):
+            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+        elif self._in_head:
             self._coming.set(HEAD_IN)
-            if self._is_too_long():
-                self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
 
     def on_headers_complete(self) -> None:
         """Begin a request, unless it is refused, or is to be read again."""
         self._coming.lift()
+        self._open = 0
         refusal = self._check_head()
         if refusal:
             self._refuse(refusal)
             raise ValueError(refusal)  # or httptools would read on
         if not self.parser.should_upgrade():
             super().on_headers_complete()
+            self.headers = []  # of the scope are those that came until now: what follows a body is none
+
+    def on_body(self, body: bytes) -> None:
+        """Take a piece of a body."""
+        self._open = 0
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         """End a request, unless it is to be read again."""
+        self._open = 0
         if not self.parser.should_upgrade():
             super().on_message_complete()
 

@@ -51,6 +51,19 @@ def test_a_head_that_goes_on_and_on_is_refused_when_it_is_too_long(service: Serv
         assert answer is None or answer.status == 431  # the answer is lost where more was on its way
 
 
+@pytest.mark.parametrize(
+    "more",
+    [b"0\r\nX-Long: " + b"x" * 66_000, b"0\r\n" + b"X-Many: x\r\n" * 6_000, b"1;" + b"x" * 66_000],
+    ids=["a trailer", "trailers", "what a chunk says of itself"],
+)
+def test_what_comes_around_a_body_is_bounded_as_a_head_is(connection: Connection, more: bytes) -> None:
+    connection.send(request(f"{LIST[:-7]}/x/metadata", "Transfer-Encoding: chunked", method="PUT") + b"2\r\n{}\r\n")
+    time.sleep(0.05)
+    connection.send(more)
+    assert connection.receive().fault == (431, "computeFault")
+    assert connection.receive_if_any() is None
+
+
 def test_a_request_at_the_bounds_is_answered(service: Service) -> None:
     raw = request(f"{LIST}?name={'x' * 16_000}", *(f"X-{number}: {'x' * 495}" for number in range(98)))
     assert 65_000 < len(raw) <= 65_536

@@ -166,6 +166,14 @@ def test_a_body_that_comes_with_a_get_is_passed_over(connection: Connection) -> 
     assert [len(connection.receive().images) for _ in range(2)] == [7, 1]
 
 
+@pytest.mark.parametrize("trailer", ["Host: other.test", "If-None-Match: *", "Content-Type: text/plain"])
+def test_what_comes_after_a_body_is_no_header(connection: Connection, trailer: str) -> None:
+    body = b"2\r\n{}\r\n0\r\n%b\r\n\r\n" % trailer.encode()
+    assert len(connection.ask(request(LIST, "Transfer-Encoding: chunked") + body).images) == 7
+    replacing = request("/v2/openstack/images/x/metadata", "Transfer-Encoding: chunked", method="PUT")
+    assert connection.ask(replacing + body).fault == (400, "badRequest")  # the body is read, and lacks the metadata
+
+
 def test_a_body_that_never_comes_keeps_no_get_waiting(service: Service) -> None:
     with Connection(service.port, patience=5) as connection:
         assert len(connection.ask(request(LIST, "Content-Length: 7")).images) == 7
