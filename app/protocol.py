@@ -94,7 +94,7 @@ class Protocol(HttpToolsProtocol):
         self._in_head = self.scope is not (self.cycle and self.cycle.scope)
         if self._open > HEAD or (self._in_head and self._is_too_long()):
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
-        elif self._in_head:
+        elif self._in_head or (self.cycle and self.cycle.response_complete):  # that may be no more than an empty line
             self._coming.set(HEAD_IN)
 
     def on_headers_complete(self) -> None:

@@ -106,6 +106,13 @@ def test_a_head_that_does_not_come_is_not_waited_for(hurried: Service, sent: byt
         assert 0.5 < ended(connection) < 5
 
 
+def test_an_empty_line_is_no_request_to_wait_for(hurried: Service) -> None:
+    with Connection(hurried.port) as connection:
+        assert connection.ask(request(LIST)).status == 200
+        connection.send(b"\r\n")  # uvicorn would wait for ever from here
+        assert 0.5 < ended(connection) < 5
+
+
 def test_the_rest_of_a_body_that_nobody_reads_is_not_waited_for(hurried: Service) -> None:
     with Connection(hurried.port) as connection:
         assert connection.ask(request("/v2/openstack/images", "Content-Length: 9", method="POST")).status == 405
