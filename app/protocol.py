@@ -119,6 +119,7 @@ class Protocol(HttpToolsProtocol):
         self._open = 0
         if not self.parser.should_upgrade():
             super().on_message_complete()
+            self.cycle.more_body = False  # even where the answer went before, and uvicorn does not care
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 uvicorn's own words
         """Refuse what is no HTTP."""
@@ -197,7 +198,9 @@ class Protocol(HttpToolsProtocol):
         if self._refusal is None:
             self._refusal = status
             self._coming.lift()
-            if self.cycle is None or self.cycle.response_complete or self.cycle.more_body:
+            if self.cycle and self.cycle.response_complete and self.cycle.more_body:
+                self.transport.close()  # what is wrong belongs to a request that was answered
+            elif self.cycle is None or self.cycle.response_complete or self.cycle.more_body:
                 self._answer_refused(status)
 
     def _answer_refused(self, status: HTTPStatus) -> None:

@@ -64,6 +64,15 @@ def test_what_comes_around_a_body_is_bounded_as_a_head_is(connection: Connection
     assert connection.receive_if_any() is None
 
 
+@pytest.mark.parametrize("more", [b"0\r\nX-Long: " + b"x" * 66_000, b"x\r\n"], ids=["too long", "no HTTP"])
+def test_what_is_wrong_with_the_body_of_an_answered_request_ends_the_connection_without_another_answer(
+    connection: Connection, more: bytes
+) -> None:
+    assert connection.ask(request(LIST, "Transfer-Encoding: chunked")).status == 200
+    connection.send(more)
+    assert connection.receive_if_any() is None
+
+
 def test_a_request_at_the_bounds_is_answered(service: Service) -> None:
     raw = request(f"{LIST}?name={'x' * 16_000}", *(f"X-{number}: {'x' * 495}" for number in range(98)))
     assert 65_000 < len(raw) <= 65_536
