@@ -179,7 +179,18 @@ class Protocol(HttpToolsProtocol):
             return HTTPStatus.REQUEST_URI_TOO_LONG
         if len(self.headers) > HEADERS or self._is_too_long():
             return HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
-        return None
+        return None if self._is_unmistakable() else HTTPStatus.BAD_REQUEST
+
+    def _is_unmistakable(self) -> bool:
+        """Tell whether all who read the head on its way found this request in it (RFC 9112, sections 2.3, 3.2, 6.1).
+
+        httptools takes HTTP/2.0 in lines, a request for no host and one for two, and codings that it does not undo.
+        """
+        hosts = [value for name, value in self.headers if name == b"host"]
+        codings = [value.strip().lower() for name, value in self.headers if name == b"transfer-encoding"]
+        if self.parser.get_http_version() == "1.0":  # which knew neither
+            return len(hosts) <= 1 and not codings
+        return self.parser.get_http_version() == "1.1" and len(hosts) == 1 and codings in ([], [b"chunked"])
 
     def _is_too_long(self) -> bool:
         """Tell whether a head is: only where as much came at all is it worth the counting."""

@@ -10,7 +10,6 @@ from app.access_log import _plain
 from tests.conftest import client_of
 
 LIST = "/v2/openstack/images/detail"
-LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ [A-Z]+ [!-~]+ \d+ \d+ \d+\.\d+ [!-~]+ req-[0-9a-f-]+")
 IDENTITY = {"Accept-Encoding": "identity"}  # the bytes that are counted are those that come
 REQUESTS = [
     ("GET", LIST, 200, "openstack"),

@@ -74,13 +74,21 @@ class Connection:
             return None
         headers = self._headers()
         status = int(start.split()[1])
-        bare = head or status == HTTPStatus.NO_CONTENT
+        bare = head or status in {HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED}
         return Answer(status, headers, b"" if bare else self._body(int(headers["content-length"])))
 
     def ask(self, request: bytes) -> Answer:
         """Send a request and read its answer."""
         self.send(request)
         return self.receive(head=request.startswith(b"HEAD "))
+
+    def receive_all(self) -> list[Answer]:
+        """Read answers until the connection ends."""
+        return list(iter(self.receive_if_any, None))
+
+    def finish(self) -> None:
+        """Say that nothing more is sent."""
+        self._socket.shutdown(socket.SHUT_WR)
 
     def wait(self) -> None:
         """Wait until the next answer has begun."""
