@@ -105,6 +105,8 @@ class Protocol(HttpToolsProtocol):
         if refusal:
             self._refuse(refusal)
             raise ValueError(refusal)  # or httptools would read on
+        if not self.url.startswith(b"/"):
+            self._take_host_from_url()
         if not self.parser.should_upgrade():
             super().on_headers_complete()
             self.headers = []  # of the scope are those that came until now: what follows a body is none
@@ -191,6 +193,12 @@ class Protocol(HttpToolsProtocol):
         if self.parser.get_http_version() == "1.0":  # which knew neither
             return len(hosts) <= 1 and not codings
         return self.parser.get_http_version() == "1.1" and len(hosts) == 1 and codings in ([], [b"chunked"])
+
+    def _take_host_from_url(self) -> None:
+        """Believe the URL where it names a host, as a proxy does that is asked with it (RFC 9112, section 3.2.2)."""
+        host = self.url.partition(b"://")[2].partition(b"/")[0]
+        if host:
+            self.headers[:] = [(name, host if name == b"host" else value) for name, value in self.headers]
 
     def _is_too_long(self) -> bool:
         """Tell whether a head is: only where as much came at all is it worth the counting."""
