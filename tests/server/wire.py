@@ -4,6 +4,7 @@ import socket
 from http import HTTPStatus
 from types import TracebackType
 from typing import Any, NamedTuple, Self
+from urllib.parse import quote
 
 import orjson
 
@@ -114,6 +115,11 @@ def request(target: str | bytes, *headers: str, method: str = "GET", host: str =
     raw = target if isinstance(target, bytes) else target.encode("ascii")
     lines = [f"Host: {host}", *headers, "", ""]
     return method.encode("ascii") + b" " + raw + b" HTTP/1.1\r\n" + "\r\n".join(lines).encode("ascii")
+
+
+def percent_encoded(text: str) -> str:
+    """Write a text as it is in a URL: every character of it that has a meaning there, encoded."""
+    return quote(text, safe="")
 
 
 def ask(port: int, raw: bytes) -> Answer:

@@ -7,13 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from app.catalog import export
+from app.catalog import Record, export
 from app.catalog.file import reading
 from tests.images import catalog_of, image
 from tests.server.service import Service, serving
 from tests.server.wire import Connection
 
 OWNER = "776a290892b747c4af8cec5d0e9b3a71"
+
+EXAMPLE = "70a599e0-31e7-49b7-b260-868f441e862b"  # the contract's
 
 LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ [A-Z]+ [!-~]+ \d+ \d+ \d+\.\d+ [!-~]+ req-[0-9a-f-]+")
 
@@ -22,11 +24,17 @@ def catalog_path(service: Service) -> Path:
     return service.folder / "data" / "catalog.db"
 
 
-def contents(service: Service) -> list[object]:
-    """Give all that the catalog holds, and what SQLite finds wrong with its file."""
+def contents(service: Service) -> list[Record]:
+    """Give all that the catalog holds."""
+    return list(export(catalog_path(service), deleted=True))
+
+
+def assert_sound(service: Service) -> None:
+    """See that a service is whole after what it went through: its file, its own log, and the lines of requests."""
     with closing(reading(catalog_path(service))) as db:
-        wrong = db.execute("PRAGMA integrity_check").fetchall()
-    return [*wrong, *export(catalog_path(service), deleted=True)]
+        assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
+    assert "[ERROR]" not in service.log
+    assert [line for line in service.said if not LINE.fullmatch(line)] == []
 
 
 @pytest.fixture(scope="package")
@@ -38,20 +46,24 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
         image(1, name="everyone's"),
         image(2, name="the sample project's", owner="openstack", visibility="private"),
         image(3, name="the owner's", owner=OWNER, visibility="private"),
+        image(id=EXAMPLE, metadata={"kernel_id": "nokernel"}),
     )
     with serving(folder, IMAGES_ACCESS_LOG="plain") as running:
         yield running
 
 
+@pytest.fixture(scope="package")
+def untouched(target: Service) -> list[Record]:
+    """Look at the catalog before it is attacked."""
+    return contents(target)
+
+
 @pytest.fixture(autouse=True)
-def unharmed(target: Service) -> Iterator[None]:
+def unharmed(target: Service, untouched: list[Record]) -> Iterator[None]:
     """See that an attack changed nothing, was no error of the service, and broke no line of its logs."""
-    before = contents(target)
     yield
-    assert contents(target) == before
-    assert before[0] == ("ok",)
-    assert "[ERROR]" not in target.log
-    assert [line for line in target.said if not LINE.fullmatch(line)] == []
+    assert contents(target) == untouched
+    assert_sound(target)
 
 
 @pytest.fixture
