@@ -28,7 +28,10 @@ def scratch(tmp_path: Path) -> Iterator[Service]:
 
 
 def put(connection: Connection, metadata: dict[str, str]) -> Answer:
-    body = orjson.dumps({"metadata": metadata})
+    return put_raw(connection, orjson.dumps({"metadata": metadata}))
+
+
+def put_raw(connection: Connection, body: bytes) -> Answer:
     return connection.ask(request(METADATA, f"Content-Length: {len(body)}", method="PUT") + body)
 
 
@@ -57,3 +60,19 @@ def test_a_key_is_of_few_characters_even_where_these_are_sql(scratch: Service) -
         assert set(statuses.values()) == {200, 400}
         assert connection.ask(request(METADATA)).document == {"metadata": {":tenant": ""}}
         assert connection.ask(request(f"{METADATA}/%3Atenant")).document == {"meta": {":tenant": ""}}
+
+
+TWICE = [
+    b'{"metadata": {"a": "first", "a": "last"}}',
+    b'{"metadata": {"a": "first", "\\u0061": "last"}}',
+    b'{"metadata": {"a": "first"}, "metadata": {"a": "last"}}',
+    b'{"metadata": {"b": "first"}, "meta\\u0064ata": {"a": "last"}}',
+]
+
+
+def test_what_is_said_twice_is_stored_as_it_was_said_last(scratch: Service) -> None:
+    with Connection(scratch.port) as connection:
+        for body in TWICE:
+            assert put(connection, {}).status == 200
+            assert put_raw(connection, body).document == {"metadata": {"a": "last"}}
+            assert connection.ask(request(METADATA)).document == {"metadata": {"a": "last"}}
