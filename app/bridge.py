@@ -117,6 +117,8 @@ class OnTheLoop(SpecMiddleware):
 
     def _dispatch(self, scope: Scope, body: bytes) -> Response:
         environ: dict[str, Any] = build_environ(scope, BytesIO(body))  # type: ignore[arg-type, assignment]
+        # A proxy says ws and wss of a WebSocket that was asked for; Flask would look for one of its own.
+        environ["wsgi.url_scheme"] = {"ws": "http", "wss": "https"}.get(scope["scheme"], scope["scheme"])
         environ["HTTP_HOST"] = "localhost"  # Flask refuses some that links may begin with, even where none does
         environ["CONTENT_LENGTH"] = str(len(body))  # of what came in chunks, too, which Flask would not read as such
         environ.pop("HTTP_TRANSFER_ENCODING", None)

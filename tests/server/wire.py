@@ -41,9 +41,9 @@ class Answer(NamedTuple):
 class Connection:
     """One connection to a server on this machine."""
 
-    def __init__(self, port: int, *, patience: float = _PATIENCE) -> None:
+    def __init__(self, port: int, *, patience: float = _PATIENCE, source: str = "127.0.0.1") -> None:
         self.port = port
-        self._socket = socket.create_connection(("127.0.0.1", port), timeout=patience)
+        self._socket = socket.create_connection(("127.0.0.1", port), timeout=patience, source_address=(source, 0))
         self._in = self._socket.makefile("rb")
 
     def __enter__(self) -> Self:
