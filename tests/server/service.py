@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import sysconfig
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,6 +17,14 @@ SERVE = (COMMAND, "serve", "--bind", "127.0.0.1:0")
 _PATIENCE = 20.0  # seconds
 _BETWEEN_LOOKS = 0.01  # seconds
 _OURS = re.compile("IMAGES_.*|OS_.*|PORT|WEB_CONCURRENCY|GUNICORN_.*|XDG_RUNTIME_DIR")
+
+_IMPATIENT = """
+import sys
+from app import bodies, protocol
+from app.cli import main
+protocol.HEAD_IN, bodies.BODY_IN, protocol.ANSWER_OUT = map(float, sys.argv[1:])
+main(["serve", "--bind", "127.0.0.1:0"])
+"""
 
 
 class Service:
@@ -55,6 +64,11 @@ class Service:
     def wait(self) -> int:
         """Wait for its end, and give its exit code."""
         return self.process.wait(_PATIENCE)
+
+
+def impatient(*, head_in: float, body_in: float, answer_out: float) -> tuple[str, ...]:
+    """Give the command that serves with other deadlines than its own, in seconds."""
+    return (sys.executable, "-c", _IMPATIENT, *map(str, (head_in, body_in, answer_out)))
 
 
 def environment(**variables: str) -> dict[str, str]:

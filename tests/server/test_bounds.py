@@ -1,18 +1,15 @@
-"""What a request may be, how long it may take, and that those who take longer are in nobody's way."""
+"""What a request may be, and how long it may take."""
 
 import socket
-import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 
 import pytest
 
 from tests.server.conftest import LIST
-from tests.server.service import Service, serving
+from tests.server.service import Service, impatient, serving
 from tests.server.wire import Connection, ask, request
-
-MANY = 200  # connections
 
 
 @pytest.mark.parametrize(
@@ -88,17 +85,9 @@ def test_what_came_before_is_answered_first(connection: Connection) -> None:
 @pytest.fixture
 def hurried(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """Run a service with little patience."""
-    command = (sys.executable, "-c", IMPATIENT)
+    command = impatient(head_in=1, body_in=1, answer_out=1)
     with serving(tmp_path_factory.mktemp("hurried"), command=command) as service:
         yield service
-
-
-IMPATIENT = """
-from app import bodies, protocol
-protocol.HEAD_IN, protocol.ANSWER_OUT, bodies.BODY_IN = 1, 1, 1
-from app.cli import main
-main(["serve", "--bind", "127.0.0.1:0"])
-"""
 
 
 def ended(connection: Connection) -> float:
@@ -108,11 +97,16 @@ def ended(connection: Connection) -> float:
     return time.monotonic() - begin
 
 
-@pytest.mark.parametrize("sent", [b"", request(LIST)[:30]], ids=["nothing", "half a head"])
-def test_a_head_that_does_not_come_is_not_waited_for(hurried: Service, sent: bytes) -> None:
+def test_a_connection_without_a_request_is_not_waited_for(hurried: Service) -> None:
     with Connection(hurried.port) as connection:
-        connection.send(sent)
         assert 0.5 < ended(connection) < 5
+
+
+def test_a_head_that_does_not_come_is_not_waited_for(hurried: Service) -> None:
+    with Connection(hurried.port) as connection:
+        connection.send(request(LIST)[:30])
+        assert connection.receive().fault == (408, "computeFault")
+        assert connection.receive_if_any() is None
 
 
 def test_an_empty_line_is_no_request_to_wait_for(hurried: Service) -> None:
@@ -146,14 +140,3 @@ def test_a_client_that_does_not_read_is_not_waited_for(hurried: Service) -> None
         while some := client.recv(1_000_000):
             came += len(some)
     assert came < size * count
-
-
-def test_many_who_dribble_are_in_nobodys_way(hurried: Service) -> None:
-    with ExitStack() as stack:
-        slow = [stack.enter_context(Connection(hurried.port)) for _ in range(MANY)]
-        for each in slow:
-            each.send(request(LIST)[:20])
-        begin = time.monotonic()
-        assert ask(hurried.port, request(LIST)).status == 200
-        assert time.monotonic() - begin < 5
-        assert {each.receive().status for each in slow} == {408}
