@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from hashlib import sha256
 from pathlib import Path
 from tempfile import gettempdir, mkdtemp
 
@@ -34,14 +35,19 @@ def kept(packages: Sequence[str], make: Callable[[Path], None]) -> Path:
     return link
 
 
-def environment(*packages: str) -> Path:
-    """Give a virtual environment that has some packages from PyPI. Raises Missing."""
+def environment(*packages: str, constraints: Path | None = None) -> Path:
+    """Give a virtual environment that has some packages from PyPI. Raises Missing.
+
+    A file of constraints may tell their versions, and those of what they need.
+    """
+    options = ["--constraint", str(constraints)] if constraints else []
+    versions = [f"constraints {sha256(constraints.read_bytes()).hexdigest()[:8]}"] if constraints else []
 
     def make(folder: Path) -> None:
         install(sys.executable, "-m", "venv", str(folder))
-        install(str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", *packages)
+        install(str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", *options, *packages)
 
-    return kept(packages, make)
+    return kept([*packages, *versions], make)
 
 
 def install(*command: str) -> None:

@@ -3,7 +3,6 @@
 import http.client
 import os
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
@@ -13,7 +12,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from tests.bench import BenchError
-from tests.server.service import environment
+from tests.server.service import environment, free_port
 
 ROOT = Path(__file__).parent.parent.parent
 HOST = "compute.example.com"  # the links of all answers begin with it, so that they can be compared
@@ -69,7 +68,7 @@ def running(spec: Spec, folder: Path) -> Iterator[Server]:
     """Run a server in a folder of its own until the end of the block. Raises BenchError where it does not answer."""
     home = folder / spec.name.replace(" ", "-")
     home.mkdir(parents=True, exist_ok=True)
-    port = _free_port()
+    port = free_port()
     command = [word.replace("{port}", str(port)) for word in spec.command]
     variables = environment(HOME=str(home), PYTHONPATH=str(ROOT), **spec.environment)
     log = home / "log"
@@ -114,11 +113,6 @@ def _get(port: int, target: str, headers: Mapping[str, str]) -> Answer:
         return Answer(response.status, response.getheaders(), response.read())
     finally:
         connection.close()
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return int(listening.getsockname()[1])
 
 
 def _stop(process: subprocess.Popen[bytes]) -> None:

@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import sysconfig
@@ -95,6 +96,12 @@ def serving(folder: Path, *, command: Sequence[str] = SERVE, workers: int = 1, *
         if process.poll() is None:
             service.terminate()
             service.wait()
+
+
+def free_port() -> int:
+    """Find a port on which nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        return int(listening.getsockname()[1])
 
 
 def until(condition: Callable[[], bool]) -> None:
