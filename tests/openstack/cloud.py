@@ -1,5 +1,7 @@
 """A small cloud in Keystone: its projects, its people, and their tokens."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import uuid4
@@ -31,6 +33,11 @@ class Person(NamedTuple):
 ADMIN, MEMBER, READER, STRANGER, SERVICE = map(Person, ("admin", "member", "reader", "stranger", "images"))
 
 
+def as_variables(credentials: dict[str, Any]) -> dict[str, Any]:
+    """Give the variables of the environment that tell the same as some words of clouds.yaml."""
+    return {f"OS_{name.upper()}": value for name, value in credentials.items()}
+
+
 class Cloud:
     """Projects, and people in them.
 
@@ -47,14 +54,22 @@ class Cloud:
         self._grant("admin", ADMIN, f"/domains/{DEFAULT}")
         domain = self._create("domain", name="other")
         self.namesake = Person(MEMBER.name, domain)
-        self.ours = self._create("project", name="ours")
-        self.theirs = self._create("project", name="theirs")
-        self.elsewhere = self._create("project", name="ours", domain_id=domain)
-        self._join("member", MEMBER, self.ours)
-        self._join("reader", READER, self.ours)
-        self._join("member", STRANGER, self.theirs)
-        self._join("member", self.namesake, self.elsewhere)
+        self.projects = {
+            "ours": self._create("project", name="ours"),
+            "theirs": self._create("project", name="theirs"),
+            "elsewhere": self._create("project", name="ours", domain_id=domain),
+        }
+        self._join("member", MEMBER, self.projects["ours"])
+        self._join("reader", READER, self.projects["ours"])
+        self._join("member", STRANGER, self.projects["theirs"])
+        self._join("member", self.namesake, self.projects["elsewhere"])
         self._join("service", SERVICE, self._create("project", name="service"))
+
+    def credentials(self, person: Person = SERVICE, project: str = "service") -> dict[str, Any]:
+        """Tell how to be somebody in a project, in the words of clouds.yaml."""
+        domains = {"user_domain_id": person.domain, "project_domain_id": person.domain}
+        proof = {"username": person.name, "password": PASSWORD, "project_name": project}
+        return {"auth_url": self._keystone.url} | proof | domains
 
     def token(self, person: Person = MEMBER, scope: Fields | str | None = None) -> str:
         """Give a new token."""
@@ -78,9 +93,18 @@ class Cloud:
         assert self._keystone.ask("DELETE", _TOKENS, token=self._token, subject=token).status_code == 204
 
     def revoke_all(self, person: Person) -> None:
-        """End the tokens that somebody has, by a password, which is the old one. What comes afterwards is good."""
-        self._ask("PATCH", f"/users/{self._users[person]}", {"user": {"password": PASSWORD}})
+        """End the tokens that somebody has, and not the password, which gets new ones."""
+        self._set_password(person, PASSWORD)
         until(lambda: self.verdict(self.token(person)).is_success)  # Keystone's time has no more than seconds
+
+    @contextmanager
+    def locked_out(self, person: Person) -> Iterator[None]:
+        """End the tokens that somebody has, and have the password be wrong until the end of the block."""
+        self._set_password(person, uuid4().hex)
+        try:
+            yield
+        finally:
+            self.revoke_all(person)
 
     def _token_for(self, method: str, proof: Fields, scope: Fields | str | None = None) -> str:
         auth = {"identity": {"methods": [method], method: proof}} | ({"scope": scope} if scope else {})
@@ -99,6 +123,9 @@ class Cloud:
 
     def _grant(self, role: str, person: Person, place: str) -> None:
         self._ask("PUT", f"{place}/users/{self._users[person]}/roles/{self._roles[role]}")
+
+    def _set_password(self, person: Person, password: str) -> None:
+        self._ask("PATCH", f"/users/{self._users[person]}", {"user": {"password": password}})
 
     def _ask(self, method: str, path: str, body: Fields | None = None, *, token: str | None = None) -> Any:
         answer = self._keystone.ask(method, path, body, token=token or self._token)

@@ -1,9 +1,13 @@
-"""What these tests share: a Keystone, and in it a cloud whose people have tokens of all kinds."""
+"""What these tests share: a Keystone, in it a cloud whose people have tokens of all kinds, and services that ask it."""
 
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 
+from tests.images import catalog_of, image, image_id
 from tests.kept import Missing
 from tests.openstack.cloud import (
     ADMIN,
@@ -14,9 +18,15 @@ from tests.openstack.cloud import (
     STRANGER,
     UNSCOPED,
     Cloud,
+    as_variables,
 )
 from tests.openstack.keystone import Keystone
-from tests.server.service import until
+from tests.server.service import Service, serving, until
+
+IMAGES = {"ours": image_id(1), "theirs": image_id(2), "elsewhere": image_id(3)}  # private ones of the projects
+UNOWNED, PUBLIC = image_id(4), image_id(5)  # both are public; the second one is theirs
+
+PUBLIC_URL = "https://keystone.example.com/v3"
 
 
 @pytest.fixture(scope="session")
@@ -54,3 +64,60 @@ def tokens(cloud: Cloud) -> dict[str, str]:
         "expired": expired,
         "revoked": revoked,
     }
+
+
+@pytest.fixture(scope="session")
+def catalog(cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make a catalog with images of the projects, and one that nobody owns."""
+    return catalog_of(
+        tmp_path_factory.mktemp("catalog"),
+        *(
+            image(id=IMAGES[name], owner=owner, visibility="private", metadata={"key": "value"})
+            for name, owner in cloud.projects.items()
+        ),
+        image(id=UNOWNED),
+        image(id=PUBLIC, owner=cloud.projects["theirs"]),
+    )
+
+
+@pytest.fixture(scope="session")
+def asking(catalog: Path) -> dict[str, Any]:
+    """Give the settings of a service that asks Keystone; its credentials are yet to come."""
+    return {"IMAGES_AUTH": "keystone", "IMAGES_CATALOG": str(catalog)}
+
+
+@pytest.fixture(scope="session")
+def variables(cloud: Cloud, asking: dict[str, Any]) -> dict[str, Any]:
+    """Give the settings of a service that asks Keystone, credentials included."""
+    return asking | as_variables(cloud.credentials())
+
+
+@pytest.fixture(scope="session")
+def told_by_variables(variables: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """Run a service that has its credentials from the environment."""
+    with serving(tmp_path_factory.mktemp("variables"), **variables) as service:
+        yield service
+
+
+@pytest.fixture(scope="session")
+def told_by_a_file(cloud: Cloud, asking: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """Run a service that has its credentials from clouds.yaml, with a URL of no version, and tells callers another."""
+    folder = tmp_path_factory.mktemp("file")
+    credentials = cloud.credentials()
+    unversioned = {"auth_url": credentials["auth_url"].removesuffix("/v3")}
+    (folder / "clouds.yaml").write_text(yaml.safe_dump({"clouds": {"tried": {"auth": credentials | unversioned}}}))
+    with serving(folder, OS_CLOUD="tried", IMAGES_KEYSTONE_URL=PUBLIC_URL, **asking) as service:
+        yield service
+
+
+@pytest.fixture(params=["told_by_variables", "told_by_a_file"])
+def service(request: pytest.FixtureRequest) -> Service:
+    """Give the one service, and then the other."""
+    return request.getfixturevalue(request.param)  # type: ignore[no-any-return]
+
+
+@pytest.fixture(scope="session")
+def forgetful(variables: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """Run a service that believes in a verdict for a second."""
+    with serving(tmp_path_factory.mktemp("forgetful"), IMAGES_VERDICT_SECONDS="1", **variables) as service:
+        yield service

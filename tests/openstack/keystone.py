@@ -64,23 +64,24 @@ class Keystone:
         return self._http.request(method, path, json=body, headers=sent)
 
     @contextmanager
-    def running(self) -> Iterator[None]:
+    def running(self, token_seconds: int = 3600) -> Iterator[None]:
         """Run it until the end of the block at the latest."""
         try:
-            self.start()
+            self.start(token_seconds)
             yield
         finally:
             self.stop()
 
-    def start(self, **options: str) -> None:
-        """Start it, and wait until it answers. Options are named as oslo.config reads them from the environment."""
+    def start(self, token_seconds: int = 3600) -> None:
+        """Start it, and wait until it answers."""
         served = join(["--config", str(_HERE / "serve_keystone.py"), "--bind", self._address])
         configuration = {"OS_KEYSTONE_CONFIG_DIR": str(self._folder), "OS_KEYSTONE_CONFIG_FILES": "keystone.conf"}
+        option = {"OS_TOKEN__EXPIRATION": str(token_seconds)}
         with (self._folder / "requests").open("ab") as requests, (self._folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 [self._commands / "gunicorn"],
                 cwd=self._folder,
-                env=variables(GUNICORN_CMD_ARGS=served, **configuration, **options),
+                env=variables(GUNICORN_CMD_ARGS=served, **configuration, **option),
                 stdin=subprocess.DEVNULL,
                 stdout=requests,
                 stderr=log,
@@ -102,6 +103,12 @@ class Keystone:
             yield
         finally:
             self.start()
+
+    @contextmanager
+    def restarted(self, token_seconds: int) -> Iterator[None]:
+        """Have it give tokens of so many seconds until the end of the block."""
+        with self.stopped(), self.running(token_seconds):
+            yield
 
     @contextmanager
     def halted(self) -> Iterator[None]:
