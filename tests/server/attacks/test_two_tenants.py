@@ -27,9 +27,11 @@ class Tenant(NamedTuple):
     mark: str
 
     def image_id(self, number: int) -> str:
+        """Give the id of one of its images."""
         return f"{self.mark}-0000-4000-8000-{number:012}"
 
     def image(self, number: int) -> Fields:
+        """Make one of its images."""
         created = f"2022-01-01T00:00:{number:02}Z"
         return image(
             id=self.image_id(number),
@@ -101,7 +103,7 @@ class Caller:
 
 
 def hammer(port: int, callers: Sequence[Caller], seed: int) -> list[tuple[Question, Answer]]:
-    """Ask for both tenants on one connection, many times at once, and change something now and then; give what is wrong."""
+    """Ask for both tenants on one connection, and change something now and then. Give the answers that are wrong."""
     random = Random(seed)
     questions = [each for caller in callers for each in caller.questions()]
     wrong = []
