@@ -1,0 +1,59 @@
+"""Another process that writes to the catalog, as the command does while the service runs."""
+
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar, cast
+
+from sqlite_utils import Database
+
+from app.catalog import load
+from tests.images import Fields, records_of
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class OtherProcess:
+    """The other process."""
+
+    def __init__(self, catalog: Path) -> None:
+        context = get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_work, args=(theirs, catalog), daemon=True)
+        self._process.start()
+        theirs.close()
+
+    def __call__(self, function: Callable[Concatenate[Path, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Have a function called there with the catalog's path, and wait for what it gives."""
+        self._pipe.send((function, args, kwargs))
+        assert self._pipe.poll(20), "the other process hangs"
+        return cast("T", self._pipe.recv())
+
+    def close(self) -> None:
+        """End the process."""
+        self._pipe.close()
+        self._process.join(20)
+
+
+def _work(pipe: Connection, catalog: Path) -> None:
+    while True:
+        try:
+            function, args, kwargs = pipe.recv()
+        except EOFError:
+            return
+        pipe.send(function(catalog, *args, **kwargs))
+
+
+def write(catalog: Path, images: Sequence[Fields], *, owner: str | None, prune: bool) -> None:
+    """Import images."""
+    load(catalog, records_of(*images), owner=owner, prune=prune)
+
+
+def empty(catalog: Path) -> None:
+    """Take all images and tokens out of the catalog."""
+    with closing(Database(catalog)) as db, db.conn:
+        for table in ("listings", "images", "tokens"):
+            db.execute(f"DELETE FROM {table}")  # noqa: S608 ours
