@@ -1,0 +1,154 @@
+"""Runs of Schemathesis against the service, and what they report of the requests that they made up."""
+
+import os
+import shlex
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import orjson
+import pytest
+
+from app.catalog import add_token
+from app.resources import parsed, resource
+from tests.fuzz.report import Made, read
+from tests.images import Fields, catalog_of, image
+from tests.kept import Missing, environment
+from tests.openstack.cloud import ADMIN, OF_THE_FIRST_PROJECT, Cloud, as_variables
+from tests.openstack.conftest import cloud, keystone
+from tests.server.service import environment as variables
+from tests.server.service import serving
+
+__all__ = ["cloud", "keystone"]  # fixtures, which a test here needs too
+
+PACKAGE = "schemathesis==4.32.5"
+
+ROOT = Path(__file__).parent.parent.parent
+CONFIGURATION = Path(__file__).parent / "schemathesis.toml"
+
+# More of its options for a longer run, such as `--max-examples 2000 --seed 7`.
+OPTIONS = shlex.split(os.environ.get("SCHEMATHESIS", ""))
+PATIENCE = None if OPTIONS else 100  # seconds
+
+CONTRACT = parsed(resource("openapi/compute-images.yaml").read_bytes())
+EXAMPLES = {name: parameter.get("example") for name, parameter in CONTRACT["components"]["parameters"].items()}
+TOKEN_HEADER = CONTRACT["components"]["securitySchemes"]["token"]["name"]
+
+TENANT, OTHER = EXAMPLES["TenantId"], "2" * 32
+METADATA = {EXAMPLES["Key"]: "nokernel"}
+
+OWN: list[Fields] = [
+    {"owner": TENANT, "visibility": "private", "metadata": METADATA},
+    {"owner": TENANT, "name": "own", "metadata": METADATA | {"instance_uuid": "a-server", "image_type": "snapshot"}},
+    {"owner": TENANT, "visibility": "shared", "members": [OTHER], "metadata": METADATA},
+]
+FOREIGN: list[Fields] = [
+    {"name": "nobody's", "metadata": METADATA},
+    {"owner": OTHER, "minRam": 512, "minDisk": 20},
+    {"owner": OTHER, "visibility": "private", "metadata": METADATA},
+    {"owner": OTHER, "visibility": "shared", "members": [TENANT], "status": "SAVING", "progress": 50},
+    {"owner": OTHER, "visibility": "community"},
+    {"owner": TENANT, "status": "DELETED", "progress": 0},
+    {"owner": OTHER, "status": "DELETED", "progress": 0},
+]
+KINDS = [*OWN, *FOREIGN]
+MANY = 500  # more than a run deletes
+# The first has the id that the contract's examples name.
+IMAGES = [image(id=EXAMPLES["ImageId"], **KINDS[0]), *(image(n, **KINDS[n % len(KINDS)]) for n in range(1, MANY))]
+
+PAGE = 5  # images
+
+
+class Mode(NamedTuple):
+    """A way to find out who is calling: the service's settings; and the tokens of who is, and of others, by name."""
+
+    settings: dict[str, Any]
+    tokens: dict[str, str]
+
+
+def nobody_is_asked(_catalog: Path, _request: pytest.FixtureRequest) -> Mode:
+    return Mode({}, {})
+
+
+def token_of_the_project(catalog: Path, _request: pytest.FixtureRequest) -> Mode:
+    tenants = {"project": TENANT, "other project": OTHER}
+    tokens = {name: add_token(catalog, tenant, is_admin=False, expires=None) for name, tenant in tenants.items()}
+    return Mode({"IMAGES_AUTH": "token"}, tokens)
+
+
+def token_of_an_administrator(catalog: Path, _request: pytest.FixtureRequest) -> Mode:
+    token = add_token(catalog, OTHER, is_admin=True, expires=None)
+    return Mode({"IMAGES_AUTH": "token"}, {"administrator": token})
+
+
+def token_of_keystones_administrator(_catalog: Path, request: pytest.FixtureRequest) -> Mode:
+    cloud: Cloud = request.getfixturevalue("cloud")
+    settings = {"IMAGES_AUTH": "keystone"} | as_variables(cloud.credentials())
+    return Mode(settings, {"administrator": cloud.token(ADMIN, OF_THE_FIRST_PROJECT)})
+
+
+MODES: dict[str, Callable[[Path, pytest.FixtureRequest], Mode]] = {
+    "no token": nobody_is_asked,
+    "a project's token": token_of_the_project,
+    "an administrator's token": token_of_an_administrator,
+    "Keystone's token": token_of_keystones_administrator,
+}
+
+
+class Run(NamedTuple):
+    """A run that has ended, and what it reports."""
+
+    mode: Mode
+    code: int
+    said: str
+    made: list[Made]
+
+
+@pytest.fixture(scope="session")
+def schemathesis() -> str:
+    """Give the command."""
+    try:
+        return str(environment(PACKAGE) / "bin" / "schemathesis")
+    except Missing as missing:
+        pytest.skip(str(missing))
+
+
+@pytest.fixture(scope="session", params=MODES)
+def fuzzed(request: pytest.FixtureRequest, schemathesis: str, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Let it make up requests to a service of its own."""
+    folder = tmp_path_factory.mktemp("fuzzed")
+    catalog = catalog_of(folder, *IMAGES)
+    mode = MODES[request.param](catalog, request)
+    _configure(folder, mode.tokens)
+    with serving(folder, IMAGES_CATALOG=str(catalog), IMAGES_MAX_LIMIT=str(PAGE), **mode.settings) as service:
+        url = f"http://127.0.0.1:{service.port}/openapi.yaml"
+        ended = subprocess.run(
+            [schemathesis, "run", url, "--report-ndjson-path", "report.ndjson", *OPTIONS],
+            cwd=folder,
+            env=variables(HOME=str(folder), PYTHONPATH=str(ROOT), NO_PROXY="127.0.0.1"),
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+    return Run(mode, ended.returncode, ended.stdout + ended.stderr, read(folder / "report.ndjson"))
+
+
+def _configure(folder: Path, tokens: dict[str, str]) -> None:
+    """Write what it finds in the folder that it runs in."""
+    shutil.copy(CONFIGURATION, folder)
+    own = [fields["id"] for fields in IMAGES if fields.get("owner") == TENANT and fields["status"] != "DELETED"]
+    (folder / "images.dict").write_text("".join(f'"{image_id}"\n' for image_id in own))
+    if tokens:
+        users = [{"name": name, "fixedHeaders": [{"name": TOKEN_HEADER, "value": tokens[name]}]} for name in tokens]
+        (folder / "users.json").write_bytes(orjson.dumps({"auth": users}))
+        with (folder / CONFIGURATION.name).open("a") as configuration:
+            configuration.write(_users(*tokens))
+
+
+def _users(caller: str, *others: str) -> str:
+    """Say who asks. Where there are others, they are not to see what is the caller's."""
+    peers = f"peers = {[caller, *others]}\n" if others else ""
+    return f"\n[auth.wfc]\npath = 'users.json'\nuser = '{caller}'\n{peers}"
