@@ -332,3 +332,14 @@ def test_a_service_that_asks_nobody_for_a_token_warns_where_others_reach_it(
         f"Warning: nobody is asked for a token (IMAGES_AUTH is none): whoever reaches {bind} can see and change the "
         "images of every project.\n" in served.stderr
     ) == warned
+
+
+def test_what_asking_keystone_needs_is_named_where_it_is_missing(
+    run: Run, catalog: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "keystoneauth1.access", None)
+    monkeypatch.delitem(sys.modules, "app.keystone", raising=False)
+    refused = run("serve", IMAGES_AUTH="keystone")
+    missing = "IMAGES_AUTH is 'keystone', and keystoneauth1.access is not installed"
+    assert refused.stderr == f"Error: {missing}: pip install 'compute-images[keystone]'\n"
+    assert (refused.exit_code, catalog.exists()) == (1, False)

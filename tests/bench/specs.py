@@ -20,6 +20,8 @@ KEPT = f"{LIST}?changes-since=2001-01-01T00:00:00Z"
 VARIED = LIST + "?changes-since=2001-01-01T00:00:00.{n}Z"  # the contract cuts the fraction off: the same images
 _VARIED_ROWS = "/catalog/images.json?_shape=array&_sort_desc=created&updated__gte=2001-01-01T00:00:00.{n}Z&_size="
 
+_ANY_TOKEN = {"X-Auth-Token": "any"}  # which a mock of the contract asks for, too
+
 _WORKER = "uvicorn_worker.UvicornWorker"
 
 _NOT_INSTALLED = "the extra `bench` is not installed"
@@ -81,4 +83,6 @@ def _datasette(catalog: Path, size: int) -> Spec:
 def _prism(command: str) -> Spec:
     # It answers with the contract's example. The others write no log of requests either, but for Datasette.
     contract = str(ROOT / "openapi" / "compute-images.yaml")
-    return Spec(PRISM, (command, "mock", "--verboseLevel", "silent", "--port", "{port}", contract), VARIED, {})
+    return Spec(
+        PRISM, (command, "mock", "--verboseLevel", "silent", "--port", "{port}", contract), VARIED, {}, _ANY_TOKEN
+    )

@@ -6,7 +6,7 @@ from connexion import FlaskApp
 from connexion.resolver import Resolver
 from flask import Response, jsonify, request
 
-from app.resources import resource
+from app.contract import Contract
 from tests.bench.peers.rows import documents
 
 
@@ -19,7 +19,7 @@ def list_images_details(tenant_id: str, changes_since: str, **_others: Any) -> R
 
 app = FlaskApp(__name__)
 app.add_api(
-    resource("openapi/compute-images.yaml"),
+    Contract.load(secured=False).document | {"servers": [{"url": "/"}]},
     resolver=Resolver(lambda _operation: list_images_details),
     pythonic_params=True,
     strict_validation=True,
