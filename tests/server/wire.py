@@ -41,9 +41,11 @@ class Answer(NamedTuple):
 class Connection:
     """One connection to a server on this machine."""
 
-    def __init__(self, port: int, *, patience: float = _PATIENCE, source: str = "127.0.0.1") -> None:
+    def __init__(self, port: int, *, patience: float = _PATIENCE, source: str | None = None) -> None:
         self.port = port
-        self._socket = socket.create_connection(("127.0.0.1", port), timeout=patience, source_address=(source, 0))
+        # A source that is asked for has its port before it connects: where nobody listens, it may reach itself.
+        address = None if source is None else (source, 0)
+        self._socket = socket.create_connection(("127.0.0.1", port), timeout=patience, source_address=address)
         self._in = self._socket.makefile("rb")
 
     def __enter__(self) -> Self:
