@@ -188,11 +188,16 @@ class Protocol(HttpToolsProtocol):
 
         httptools takes HTTP/2.0 in lines, a request for no host and one for two, and codings that it does not undo.
         """
-        hosts = [value for name, value in self.headers if name == b"host"]
+        names = [name for name, _ in self.headers]
+        hosts, coded = names.count(b"host"), b"transfer-encoding" in names
+        version = self.parser.get_http_version()
+        if version == "1.0":  # which knew neither
+            return hosts <= 1 and not coded
+        return version == "1.1" and hosts == 1 and (not coded or self._is_chunked())
+
+    def _is_chunked(self) -> bool:
         codings = [value.strip().lower() for name, value in self.headers if name == b"transfer-encoding"]
-        if self.parser.get_http_version() == "1.0":  # which knew neither
-            return len(hosts) <= 1 and not codings
-        return self.parser.get_http_version() == "1.1" and len(hosts) == 1 and codings in ([], [b"chunked"])
+        return codings == [b"chunked"]
 
     def _take_host_from_url(self) -> None:
         """Believe the URL where it names a host, as a proxy does that is asked with it (RFC 9112, section 3.2.2)."""
