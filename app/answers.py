@@ -8,8 +8,6 @@ import asyncio
 import gzip
 import hashlib
 import logging
-import math
-import time
 from collections import OrderedDict
 from functools import lru_cache
 from http import HTTPStatus
@@ -50,13 +48,12 @@ class Question(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """An answer as it goes out, whole or to those who have it, and until when it may: in seconds of the clock."""
+    """An answer as it goes out, whole or to those who have it."""
 
     whole: list[Header]
     unchanged: list[Header]
     body: bytes
     etag: str
-    until: float
 
     def is_known(self, if_none_match: bytes) -> bool:
         """Tell whether a client that sends this has the answer: most send back the one ETag that they were given."""
@@ -153,7 +150,7 @@ class Answers:
 
     def _find(self, key: Key) -> Answer | None:
         answer = self._kept.get(key)
-        if answer is None or answer.until <= time.time():
+        if answer is None:
             return None
         self._hits += 1
         self._kept.move_to_end(key)
@@ -176,7 +173,7 @@ class Answers:
         if not held:
             return None
         start, body = held
-        return _answer(start["headers"], body["body"], compressed=asked[-1], until=math.inf)
+        return _answer(start["headers"], body["body"], compressed=asked[-1])
 
     def _keep(self, key: Key, answer: Answer) -> None:
         size = _size(key, answer)
@@ -213,7 +210,7 @@ def _prefers(accept_encoding: bytes) -> bool:
     return parse_accept_header(accept_encoding.decode("latin-1")).quality("gzip") > 0
 
 
-def _answer(headers: list[Header], body: bytes, *, compressed: bool, until: float) -> Answer:
+def _answer(headers: list[Header], body: bytes, *, compressed: bool) -> Answer:
     etag = hashlib.sha256(body).hexdigest()[:32]
     described = [header for header in headers if header[0] != b"content-length"]
     if compressed and len(body) >= _WORTH_COMPRESSING:
@@ -222,7 +219,7 @@ def _answer(headers: list[Header], body: bytes, *, compressed: bool, until: floa
         described.append((b"content-encoding", b"gzip"))
     described.append((b"content-length", str(len(body)).encode()))
     unchanged = [(b"etag", f'"{etag}"'.encode()), *_FRESHNESS]
-    return Answer([*unchanged, *described], unchanged, body, etag, until)
+    return Answer([*unchanged, *described], unchanged, body, etag)
 
 
 async def _send(answer: Answer, if_none_match: bytes, method: str, send: Send) -> None:

@@ -4,26 +4,27 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from http import HTTPStatus
 
-from keystoneauth1.access import create
-from keystoneauth1.exceptions import ConnectFailure, HttpServerError
+from keystoneauth1.access import AccessInfoV3
+from keystoneauth1.exceptions import AuthPluginException, BadRequest, Forbidden, Unauthorized
 from keystoneauth1.identity import BaseIdentityPlugin
 from keystoneauth1.plugin import AUTH_INTERFACE
 from openstack.config import OpenStackConfig
 
 from app.faults import DomainError, IdentityUnavailable
 from app.identity import ByToken, Caller, Verdict
-from app.settings import Settings
+from app.settings import Settings, is_base_url
 from app.tenants import comparable
 
 _ANSWER_IN = 5  # seconds, for one answer of Keystone's; the service's own token may need one first
 _VERDICT_IN = 12  # seconds, for a caller who waits
 _AT_ONCE = 8  # questions of one worker to Keystone
-_TOKEN = re.compile(b"[!-~]+")  # what can be sent on in a header of its own
+_TOKEN = re.compile(b"[!-~]{1,4096}")  # what can be sent on in a header; Keystone's own have some 200 characters
+_VERDICTS = (HTTPStatus.OK, HTTPStatus.NOT_FOUND)
+# Keystone's word on the service's own credentials, and its library's. Whatever else goes wrong may pass.
+_WRONG_CREDENTIALS = (AuthPluginException, BadRequest, Unauthorized, Forbidden)
 _ADMIN = "admin"  # the role of administrators, as OpenStack's services have it
 
 _log = logging.getLogger(__name__)
@@ -45,25 +46,28 @@ class Keystone:
 
     def __init__(self) -> None:
         """Read the credentials from clouds.yaml or the variables OS_*. Raises KeystoneUnusable."""
-        with _raised_as(KeystoneUnusable):
+        try:
             self._session = OpenStackConfig(app_name="compute-images").get_one().get_session()
-        if not isinstance(self._session.auth, BaseIdentityPlugin) or not self._session.auth.auth_url:
-            raise KeystoneUnusable("they name none")
-        self.url = self._session.auth.auth_url
+        except Exception as error:
+            raise KeystoneUnusable(error) from error
+        if not isinstance(self._session.auth, BaseIdentityPlugin) or not is_base_url(str(self._session.auth.auth_url)):
+            raise KeystoneUnusable("their auth_url is no http or https URL, without a user and a query")
+        self.url = str(self._session.auth.auth_url)
         self._session.timeout = _ANSWER_IN
+        self._session.redirect = False  # or whoever it sends us to is given tokens, and believed
 
     def authenticate(self) -> None:
         """Use the credentials. Raises KeystoneUnusable where they are wrong, else KeystoneUnavailable."""
         try:
             self._session.get_token()
-        except (ConnectFailure, HttpServerError) as error:
-            raise KeystoneUnavailable(error) from error
         except Exception as error:
-            raise KeystoneUnusable(error) from error
+            # A password that is missing is a plain exception (keystoneauth1.identity.generic.password).
+            wrong = isinstance(error, _WRONG_CREDENTIALS) or type(error) is Exception
+            raise (KeystoneUnusable if wrong else KeystoneUnavailable)(error) from error
 
     def validate(self, token: str) -> Verdict | None:
         """Tell who gives a token, and when it ends; None where it is not good. Raises KeystoneUnavailable."""
-        with _raised_as(KeystoneUnavailable):
+        try:
             answer = self._session.get(
                 "/auth/tokens?nocatalog",
                 endpoint_filter={"interface": AUTH_INTERFACE, "version": (3, 0)},
@@ -71,15 +75,15 @@ class Keystone:
                 raise_exc=False,
                 log=False,  # of the token
             )
-            if answer.status_code == HTTPStatus.NOT_FOUND:
+            document = answer.json() if answer.status_code in _VERDICTS else {}
+            # Others may answer in its place that there is nothing: that is no verdict on a token.
+            if answer.status_code == document.get("error", {}).get("code") == HTTPStatus.NOT_FOUND:
                 return None
-            answer.raise_for_status()
-            access = create(resp=answer, auth_token=token)
-            if access.expires is None:
-                raise KeystoneUnavailable("it does not say when a token ends")
-            tenant = comparable(access.project_id) if access.project_id else None
-            is_admin = tenant is not None and _ADMIN in (access.role_names or [])
-            return Verdict(Caller(tenant, is_admin), access.expires.timestamp())
+            if answer.status_code == HTTPStatus.OK:
+                return _verdict(AccessInfoV3(document, token))
+        except Exception as error:
+            raise KeystoneUnavailable(str(error) or type(error).__name__) from error
+        raise KeystoneUnavailable(f"{answer.status_code} is no verdict on a token")
 
 
 class KeystoneTokens(ByToken):
@@ -130,10 +134,9 @@ def check_credentials() -> None:
         _log.warning("Keystone cannot be asked at the moment: %s", error)
 
 
-@contextmanager
-def _raised_as(kind: type[Exception]) -> Iterator[None]:
-    """Make errors of the libraries ours: they raise of all kinds, plain exceptions among them."""
-    try:
-        yield
-    except Exception as error:
-        raise kind(str(error) or type(error).__name__) from error
+def _verdict(access: AccessInfoV3) -> Verdict:
+    if access.expires is None:
+        raise ValueError("it does not say when a token ends")
+    tenant = comparable(access.project_id) if access.project_id else None
+    is_admin = tenant is not None and _ADMIN in (access.role_names or [])
+    return Verdict(Caller(tenant, is_admin), access.expires.timestamp())

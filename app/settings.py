@@ -22,8 +22,18 @@ def _path(text: str) -> Path:
     return Path(text)
 
 
+def is_base_url(text: str) -> bool:
+    """Tell whether other URLs can begin with this one: http or https, without a user, a query or a fragment."""
+    try:
+        return (
+            bool(_URL.fullmatch(text) and _URI.is_valid(text) and urlsplit(text).hostname) and urlsplit(text).port != 0
+        )
+    except ValueError:
+        return False
+
+
 def _url(text: str) -> str:
-    if not (_URL.fullmatch(text) and _URI.is_valid(text) and urlsplit(text).hostname) or urlsplit(text).port == 0:
+    if not is_base_url(text):
         raise ValueError(text)
     return text.rstrip("/")
 

@@ -5,7 +5,6 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import orjson
@@ -14,7 +13,7 @@ from flask import Response
 from starlette.testclient import TestClient
 from starlette.types import ASGIApp, Message, Scope
 
-from app import answers, factory, images
+from app import factory, images
 from app.answers import Answers, Statistics
 from app.bridge import JSON
 from app.catalog import load, prepare
@@ -691,36 +690,3 @@ def test_an_answer_is_not_resurrected_with_its_catalog(keep: Keep, copied: Path,
     aside.rename(copied)
     assert not service.is_hit()
     assert service.ask() == before
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
-    """Give a clock, by which every answer that is made has its deadline at 100."""
-    clock = SimpleNamespace(now=0.0)
-    monkeypatch.setattr(answers, "time", SimpleNamespace(time=lambda: clock.now))
-    monkeypatch.setattr(answers, "math", SimpleNamespace(inf=100.0))
-    return clock
-
-
-def test_an_answer_is_not_given_past_its_deadline(clock: SimpleNamespace, service: Service) -> None:
-    first, size = service.ask(), service.statistics.bytes
-    clock.now = 99.9
-    assert service.is_hit()
-    for now in (100.0, 100.1):
-        clock.now = now
-        assert not service.is_hit()
-        assert service.ask() == first
-    assert service.statistics == Statistics(hits=1, misses=5, kept=1, bytes=size)
-
-
-def test_a_304_is_not_told_from_an_answer_past_its_deadline(clock: SimpleNamespace, service: Service) -> None:
-    etag = service.ask().etag
-    clock.now = 100.0
-    assert service.ask(headers={"If-None-Match": etag}).status == 304
-    assert service.statistics[:2] == (0, 2)
-
-
-def test_answers_have_no_deadline_of_their_own(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
-    service.ask()
-    monkeypatch.setattr(answers, "time", SimpleNamespace(time=lambda: 1e300))
-    assert service.is_hit()

@@ -113,3 +113,16 @@ def test_a_change_waits_for_others_for_some_time(tmp_path: Path, monkeypatch: py
     with writing(path), pytest.raises(CatalogBusy):
         Changes(Catalog(path)).delete(ME, image_id(1), is_admin=True)
     assert ids(path) == [1]
+
+
+def test_who_may_change_an_image_is_judged_when_it_is_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = catalog_of(tmp_path, image(1, owner=ME))
+
+    def given_away(*args: object, **options: object) -> object:
+        load(path, records_of(image(1, owner="2" * 32)))
+        return writing(*args, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(change, "writing", given_away)
+    with pytest.raises(NotAllowed):
+        Changes(Catalog(path)).delete(ME, image_id(1), is_admin=False)
+    assert ids(path) == [1]

@@ -1,5 +1,6 @@
 """Who may do what, where callers are asked for a token."""
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,8 +9,10 @@ import pytest
 from httpx2 import Response
 from starlette.testclient import TestClient
 
-from app import identity
-from app.catalog import add_token, list_tokens, revoke_tokens
+from app import factory
+from app.answers import Answers
+from app.catalog import Catalog, add_token, list_tokens, revoke_tokens
+from app.identity import Caller, OwnTokens
 from tests.conftest import Serve
 from tests.images import catalog_of, image, image_id
 
@@ -62,7 +65,20 @@ Make = Callable[..., str]
 
 
 @pytest.fixture
-def client(serve: Serve, catalog: Path) -> TestClient:
+def kept(monkeypatch: pytest.MonkeyPatch) -> list[Answers]:
+    """Give a list that gets what keeps the answers of the service."""
+    built: list[Answers] = []
+
+    def build(*args: Any, **options: Any) -> Answers:
+        built.append(Answers(*args, **options))
+        return built[-1]
+
+    monkeypatch.setattr(factory, "Answers", build)
+    return built
+
+
+@pytest.fixture
+def client(kept: list[Answers], serve: Serve, catalog: Path) -> TestClient:
     return serve(catalog, auth="token")
 
 
@@ -125,10 +141,28 @@ def test_a_token_is_refused_from_the_second_on_at_which_it_ends(
     assert ask(client, text).status_code == 401
 
 
-def test_verdicts_are_bounded(client: TestClient, token: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(identity, "_MOST", 2)
-    tokens = [token() for _ in range(4)]
-    assert [ask(client, each).status_code for each in tokens * 2] == [200] * 8
+def known(identity: OwnTokens, texts: list[str], version: int) -> list[bool]:
+    return [identity.known(text.encode(), version) is not None for text in texts]
+
+
+def test_of_many_verdicts_the_last_are_remembered(catalog: Path, token: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.identity._MOST", 2)
+    texts = [token() for _ in range(4)]
+    opened = Catalog(catalog)
+    identity = OwnTokens(opened, "X-Auth-Token")
+    for text in texts:
+        assert asyncio.run(identity.identify(text.encode())) == Caller(ME, is_admin=False)
+    assert known(identity, texts, opened.version()) == [False, False, True, True]
+
+
+def test_a_verdict_is_one_on_a_catalog_of_its_version(catalog: Path, token: Make) -> None:
+    text = token()
+    opened = Catalog(catalog)
+    identity = OwnTokens(opened, "X-Auth-Token")
+    asyncio.run(identity.identify(text.encode()))
+    version = opened.version()
+    assert known(identity, [text], version) == [True]
+    assert known(identity, [text], version + 1) == [False]
 
 
 def test_a_catalog_that_cannot_be_read_opens_nothing(client: TestClient, catalog: Path, token: Make) -> None:
@@ -143,20 +177,35 @@ def test_what_is_open_to_all_asks_for_no_token(client: TestClient, path: str, he
     assert client.get(path, headers=headers).status_code == 200
 
 
-def test_what_is_open_to_all_is_kept_for_nobody_and_not_for_each_bad_token(client: TestClient) -> None:
-    kept = []
+def test_what_is_open_to_all_is_kept_for_nobody_and_not_for_each_bad_token(
+    client: TestClient, kept: list[Answers]
+) -> None:
     for headers in ({}, {}, {"X-Auth-Token": "x"}, {"X-Auth-Token": "y"}):
         client.get("/", headers=headers)
-        kept.append(client.get("/healthcheck").json()["answers"]["kept"])
-    assert kept == [1, 1, 1, 1]
+        assert kept[0].statistics.kept == 1
 
 
-def test_tokens_of_one_project_share_what_is_kept(client: TestClient, token: Make) -> None:
+def test_tokens_of_one_project_share_what_is_kept(client: TestClient, kept: list[Answers], token: Make) -> None:
     texts = [token(), token()]
     for text in texts * 2:
         ask(client, text)
-    answers = client.get("/healthcheck").json()["answers"]
-    assert (answers["hits"], answers["misses"], answers["kept"]) == (2, 2, 1)  # each token is unknown once
+    assert kept[0].statistics[:3] == (2, 2, 1)  # each token is unknown once
+
+
+def test_what_is_kept_for_one_is_not_for_another(client: TestClient, kept: list[Answers], token: Make) -> None:
+    mine, yours, admins = token(), token(YOU), token(is_admin=True)
+    for text in (mine, mine, yours, admins, admins):
+        ask(client, text)
+    assert kept[0].statistics[:3] == (2, 2, 2)
+    for text, status in ((yours, 403), (yours, 403), ("", 401), ("x", 401)):
+        assert ask(client, text).status_code == status
+    assert client.get(f"/v2/{ME}/images/{image_id(1)}").status_code == 401
+    assert kept[0].statistics[:3] == (2, 2, 2)
+
+
+def test_nobody_is_told_how_much_is_asked_for_and_kept(client: TestClient, token: Make) -> None:
+    ask(client, token())
+    assert client.get("/healthcheck").json() == {"status": "available"}
 
 
 # --- which project ---

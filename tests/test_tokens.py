@@ -132,6 +132,12 @@ def test_what_is_nearly_a_token_is_none(run: Run, catalog: Path, change: Callabl
     assert find(catalog, change(text)) is None
 
 
+def test_revoking_makes_no_catalog(run: Run, catalog: Path) -> None:
+    refused = run("revoke", "00000000")
+    assert (refused.exit_code, refused.stderr) == (1, f"Error: {catalog} holds no catalog yet\n")
+    assert not catalog.exists()
+
+
 def test_the_secret_of_another_token_is_none(run: Run, catalog: Path) -> None:
     first, second = (run("add", ME).stdout.strip().split("_") for _ in range(2))
     assert find(catalog, "_".join([*first[:2], second[2]])) is None

@@ -54,9 +54,10 @@ def list_tokens(path: Path) -> list[Token]:
 
 
 def revoke_tokens(path: Path, ids: Iterable[str]) -> None:
-    """End tokens, all or none. Raises NoSuchToken, and what `writing` raises."""
+    """End tokens, all or none. Raises NoSuchToken, and what `writing` raises; it makes no catalog."""
+    current(path).close()
     with writing(path) as db:
-        for each in ids:
+        for each in set(ids):
             if not db.execute("DELETE FROM tokens WHERE id = ?", [each]).rowcount:
                 raise NoSuchToken(each)
 

@@ -12,7 +12,7 @@ import pytest
 from starlette.testclient import TestClient
 from starlette.types import ASGIApp
 
-from app import answers, factory, identity, images, keystone
+from app import factory, identity, images, keystone
 from app.answers import Answers
 from app.catalog import prepare
 from tests.conftest import client_of
@@ -219,7 +219,7 @@ def running(catalog: Path, auth: str) -> Iterator[Rig]:
         clock = Clock()
         rig = Rig(auth, stack.enter_context(closing(OtherProcess(catalog))))
         rig.callers = callers_of(rig, auth, clock, catalog)
-        for module in (answers, identity, keystone):
+        for module in (identity, keystone):
             patch.setattr(module, "time", clock)
         patch.setattr(keystone, "Keystone", lambda: rig.callers)
         rig.truth = stack.enter_context(client_of(catalog, auth=auth, verdict_seconds=0, answers_mb=0))
