@@ -107,6 +107,10 @@ def test_every_operation_has_its_function() -> None:
             assert ("requestBody" in operation) == ("body" in taken)
 
 
+def test_every_path_can_be_read() -> None:  # or a read could go on to a path that is less exact (app/middleware.py)
+    assert all("get" in item for item in CONTRACT.document["paths"].values())
+
+
 OPEN_TO_ALL = {"listVersions", "showVersion", "showVersionOfRoot", "checkHealth"}
 
 
