@@ -128,6 +128,36 @@ class CatalogBusy(DomainError):
         super().__init__("The catalog is being changed by others; try again later.")
 
 
+class CopyReadOnly(DomainError):
+    """An image of a copy is to be changed where that cannot be done at the image service first."""
+
+    def __init__(self, image_id: str) -> None:
+        super().__init__(
+            f"Image {quote(image_id)} is a copy of the image service's: change it there, and it changes here."
+        )
+
+
+class UpstreamForbids(DomainError):
+    """The image service does not let the caller change an image."""
+
+    def __init__(self, image_id: str) -> None:
+        super().__init__(f"The image service does not let you change image {quote(image_id)} so.")
+
+
+class UpstreamConflict(DomainError):
+    """The image service cannot change an image in the state that it is in."""
+
+    def __init__(self, image_id: str) -> None:
+        super().__init__(f"The image service cannot change image {quote(image_id)} at the moment: it is in use.")
+
+
+class UpstreamUnavailable(DomainError):
+    """The image service, which is to change an image first, gives no answer that could be used."""
+
+    def __init__(self) -> None:
+        super().__init__("The image service cannot be reached at the moment; try again later.")
+
+
 class CatalogUnavailable(DomainError):
     """The catalog cannot be read. What it says is for the log."""
 
@@ -152,12 +182,16 @@ _STATUS: dict[type[Exception], int] = {
     NotAllowed: 403,
     TooManyItems: 403,
     CatalogReadOnly: 403,
+    CopyReadOnly: 403,
+    UpstreamForbids: 403,
     ImageNotFound: 404,
     ItemNotFound: 404,
+    UpstreamConflict: 409,
     BodyTooLarge: 413,
     BadMediaType: 415,
     CatalogBusy: 503,
     IdentityUnavailable: 503,
+    UpstreamUnavailable: 503,
     CatalogUnavailable: 503,
     BadAnswer: 500,
 }

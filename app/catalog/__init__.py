@@ -1,6 +1,17 @@
 """The catalog: a SQLite file of images, who owns them, and who may see them."""
 
 from app.catalog.change import Changes, Metadata
+from app.catalog.copy import (
+    REASON,
+    Copied,
+    Found,
+    copy,
+    learn,
+    learn_change,
+    learn_end,
+    milliseconds,
+    records,
+)
 from app.catalog.find import Catalog, Image, Page, Version
 from app.catalog.load import Loaded, export, load, prepare
 from app.catalog.search import Query
@@ -8,8 +19,11 @@ from app.catalog.tokens import Token, add_token, find_token, list_tokens, revoke
 from app.catalog.write import Record, as_json
 
 __all__ = [
+    "REASON",
     "Catalog",
     "Changes",
+    "Copied",
+    "Found",
     "Image",
     "Loaded",
     "Metadata",
@@ -20,10 +34,16 @@ __all__ = [
     "Version",
     "add_token",
     "as_json",
+    "copy",
     "export",
     "find_token",
+    "learn",
+    "learn_change",
+    "learn_end",
     "list_tokens",
     "load",
+    "milliseconds",
     "prepare",
+    "records",
     "revoke_tokens",
 ]

@@ -8,11 +8,12 @@ import orjson
 from sqlite_utils import Database
 from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
 
+from app.catalog.copy import upstream_of
 from app.catalog.file import WRITER_WAITS, writing
 from app.catalog.find import Catalog
 from app.catalog.schema import SHOWN
 from app.catalog.write import COLUMNS, Record, as_json, bury, purge, write
-from app.faults import ImageNotFound, NotAllowed, TooManyItems
+from app.faults import CopyReadOnly, ImageNotFound, NotAllowed, TooManyItems
 from app.settings import Settings
 from app.tenants import comparable
 from app.timestamps import now
@@ -35,7 +36,8 @@ class Changes:
     """What the API does to a catalog: each change comes to be whole, or not at all, and waits for other writers.
 
     What nobody owns is changed by administrators. Each raises ImageNotFound where the tenant sees no such image,
-    NotAllowed where it sees one that it may not change, CatalogBusy, CatalogReadOnly and CatalogUnavailable.
+    NotAllowed where it sees one that it may not change, CopyReadOnly where the catalog is a copy, CatalogBusy,
+    CatalogReadOnly and CatalogUnavailable.
     """
 
     def __init__(self, catalog: Catalog, *, tombstone_days: int = Settings.tombstone_days) -> None:
@@ -65,11 +67,18 @@ class Changes:
 
     @contextmanager
     def _change(self, tenant: str, image_id: str, *, is_admin: bool) -> Iterator[_Change]:
-        with self._catalog.snapshot() as connection:  # or what can only be refused would wait for others who write
-            _changeable(connection, tenant, image_id, is_admin=is_admin)
+        # Looked for at first, or what can only be refused would wait for others who write.
+        if self._upstream(tenant, image_id, is_admin=is_admin) is not None:
+            raise CopyReadOnly(image_id)
         with writing(self._catalog.path, patience=WRITER_WAITS) as db:
             yield _Change(db, _changeable(db.conn, tenant, image_id, is_admin=is_admin))
             purge(db, self._tombstone_days)
+
+    def _upstream(self, tenant: str, image_id: str, *, is_admin: bool) -> str | None:
+        """Give where an image that the tenant may change was copied from, if it was."""
+        with self._catalog.snapshot() as connection:
+            _changeable(connection, tenant, image_id, is_admin=is_admin)
+            return upstream_of(connection)
 
 
 def _changeable(connection: sqlite3.Connection, tenant: str, image_id: str, *, is_admin: bool) -> Record:

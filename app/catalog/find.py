@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
 
+from app.catalog.copy import upstream_of
 from app.catalog.file import as_unavailable, reading
 from app.catalog.schema import SHOWN
 from app.catalog.search import Query, Search
@@ -88,6 +89,11 @@ class Catalog:
         """Raise CatalogUnavailable unless images can be read."""
         with self.snapshot() as connection:
             connection.execute("SELECT 1 FROM images LIMIT 1").fetchone()
+
+    def upstream(self) -> str | None:
+        """Give the URL of the image service that the catalog is a copy of, if it is one. Raises CatalogUnavailable."""
+        with self.snapshot() as connection:
+            return upstream_of(connection)
 
     def version(self) -> Version:
         """Tell which state of the catalog this thread sees: equal versions are one state. Raises CatalogUnavailable."""

@@ -7,9 +7,18 @@ from typing import NamedTuple
 
 from sqlite_utils import Database
 
+from app.catalog.copy import upstream_of
 from app.catalog.file import State, current, state, writing
 from app.catalog.write import COLUMNS, Record, bury, purge, write
+from app.faults import DomainError
 from app.settings import Settings
+
+
+class ImportIntoCopy(DomainError):
+    """A catalog that is a copy is to take other images."""
+
+    def __init__(self, catalog: Path, upstream: str) -> None:
+        super().__init__(f"{catalog} is a copy of {upstream}: what is imported needs a catalog of its own.")
 
 
 class Loaded(NamedTuple):
@@ -43,9 +52,12 @@ def load(  # noqa: PLR0913 one for each thing that the command can be told
 
     With `prune`, they are all that the owner has (None: all that nobody has): its others become tombstones, which are
     purged by the first change after so many days. `watch` passes the records on as they are written. Raises
-    CatalogUnavailable.
+    ImportIntoCopy, and what `writing` raises.
     """
     with writing(path) as db:
+        upstream = upstream_of(db.conn)
+        if upstream:
+            raise ImportIntoCopy(path, upstream)
         new, changed = write(db, watch(records))
         pruned = bury(db, _others(db, records, owner)) if prune else 0
         purge(db, tombstone_days)
@@ -57,10 +69,13 @@ def prepare(path: Path, sample: Callable[[], Sequence[Record]]) -> int:
 
     Gives how many images came from the sample. One that is current is not written to. Raises CatalogUnavailable.
     """
-    found = state(path)
-    if found is State.CURRENT:
-        return 0
-    return load(path, sample() if found is State.NOTHING else []).new
+    match state(path):
+        case State.NOTHING:
+            return load(path, sample()).new
+        case State.OLDER:
+            with writing(path):  # which is enough
+                pass
+    return 0
 
 
 def export(path: Path, *, owner: str | None = None, deleted: bool = False) -> Iterator[Record]:

@@ -133,7 +133,7 @@ class Search:
             elif amount == 0:  # as most images have it: these are met soon enough
                 yield Filter(f"{name} = 0")
         if query.changes_since is not None:
-            yield Filter("updated >= unixepoch(:since)", "listings_by_change", ordered=False)
+            yield Filter("changed >= unixepoch(:since)", "listings_by_change", ordered=False)
 
     def _lead(self, each: List, filters: Sequence[Filter]) -> Filter:
         """Choose the filter whose index is taken: the one that finds the fewest listings.

@@ -49,9 +49,10 @@ DELETE FROM listings WHERE (audience, deleted, created, rank) IN (
 """
 # An image that changed keeps its place: REPLACE would not let it.
 _UPSERT = f"""
-INSERT INTO images ({COLUMNS}, deleted_at) SELECT *, :deleted_at FROM temp.loaded WHERE true ORDER BY rowid
-ON CONFLICT (id) DO UPDATE SET ({COLUMNS}, deleted_at)
-    = ({", ".join(f"excluded.{column}" for column in Record._fields)}, excluded.deleted_at)
+INSERT INTO images ({COLUMNS}, deleted_at, learned)
+SELECT *, :deleted_at, :learned FROM temp.loaded WHERE true ORDER BY rowid
+ON CONFLICT (id) DO UPDATE SET ({COLUMNS}, deleted_at, learned)
+    = ({", ".join(f"excluded.{column}" for column in Record._fields)}, excluded.deleted_at, excluded.learned)
 """  # noqa: S608 likewise
 _LAST = "SELECT coalesce(max(position), 0) FROM images"
 _NAME_AUDIENCE = "INSERT INTO audiences (tenant) VALUES (?) ON CONFLICT DO NOTHING"
@@ -62,7 +63,7 @@ ON CONFLICT DO NOTHING
 """
 _LIST = """
 INSERT INTO listings
-SELECT audience, deleted, visible.created, rank, visible.updated, kind, visible.min_disk, visible.min_ram,
+SELECT audience, deleted, visible.created, rank, changed, kind, visible.min_disk, visible.min_ram,
        visible.name, server
 FROM temp.loaded NOT INDEXED CROSS JOIN visible USING (id)
 WHERE true
@@ -85,8 +86,13 @@ def as_json(value: object) -> str:
     return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
 
 
-def write(db: Database, records: Iterable[Record], *, deleted_at: str | None = None) -> tuple[int, int]:
-    """Write images and their listings. Give how many are new, and how many changed."""
+def write(
+    db: Database, records: Iterable[Record], *, deleted_at: str | None = None, learned: int | None = None
+) -> tuple[int, int]:
+    """Write images and their listings. Give how many are new, and how many changed.
+
+    A copy says when it learned of them, in milliseconds since 1970.
+    """
     db.execute(_LOADED)
     last, written = _number(db, _LAST), 0
     waiting = iter(records)
@@ -94,7 +100,7 @@ def write(db: Database, records: Iterable[Record], *, deleted_at: str | None = N
         db.conn.executemany(_STAGE, some)
         db.execute(_DROP_UNCHANGED)
         db.execute(_UNLIST)
-        written += db.execute(_UPSERT, {"deleted_at": deleted_at}).rowcount
+        written += db.execute(_UPSERT, {"deleted_at": deleted_at, "learned": learned}).rowcount
         db.conn.executemany(_NAME_AUDIENCE, ((tenant,) for tenant in _tenants(some)))
         db.execute(_NAME_KINDS)
         db.execute(_LIST)
@@ -103,13 +109,13 @@ def write(db: Database, records: Iterable[Record], *, deleted_at: str | None = N
     return new, written - new
 
 
-def bury(db: Database, records: Iterable[Record]) -> int:
+def bury(db: Database, records: Iterable[Record], *, learned: int | None = None) -> int:
     """Turn images of the catalog into tombstones, from which `purge` can tell when they were made. Give how many."""
     time = now()
     tombstones = (
         record._replace(status="DELETED", progress=0, updated=max(time, record.updated)) for record in records
     )
-    return write(db, tombstones, deleted_at=time)[1]
+    return write(db, tombstones, deleted_at=time, learned=learned)[1]
 
 
 def purge(db: Database, days: int) -> None:

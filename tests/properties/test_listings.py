@@ -15,7 +15,7 @@ from app.catalog.file import reading
 from tests.images import Fields, image, records_of
 
 TENANTS = ("openstack", "776a290892b747c4af8cec5d0e9b3a71", "0b5e2c7d94f14c1e8a6f3d2b1c0e9f88")
-COLUMNS = "audience, deleted, created, rank, updated, kind, min_disk, min_ram, name, server"
+COLUMNS = "audience, deleted, created, rank, changed, kind, min_disk, min_ram, name, server"
 
 an_image = st.builds(
     lambda number, fields: image(number, **fields),

@@ -115,7 +115,7 @@ def test_no_list_is_searched_twice_nor_one_that_cannot_have_what_is_asked_for(ca
 
 
 def test_few_changes_are_read_and_sorted(catalog: Catalog, marker: str) -> None:
-    search = "SEARCH listings USING INDEX listings_by_change (audience=? AND deleted=? AND updated>?)"
+    search = "SEARCH listings USING INDEX listings_by_change (audience=? AND deleted=? AND changed>?)"
     late = "2025-06-01T00:00:00Z"
     for query in (Query(changes_since=late), Query(changes_since=late, marker=marker)):
         assert walks(catalog, query) == [[search, SORT]] * 4
