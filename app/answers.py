@@ -1,7 +1,8 @@
 """Answers, kept: one that passed the contract is served again, as bytes, while what it depends on is as it was.
 
 An answer depends on its request (path, query, and the host that links may begin with), on who is calling, and on the
-catalog, and on nothing else. Each has a strong ETag, by which a client that has it already is told no more than that.
+catalog, and on nothing else; it is given while the catalog is fresh. Each has a strong ETag, by which a client that has
+it already is told no more than that.
 """
 
 import asyncio
@@ -18,6 +19,7 @@ from werkzeug.http import parse_accept_header, parse_etags
 
 from app.catalog import Catalog, Version
 from app.faults import CatalogUnavailable
+from app.freshness import Freshness
 from app.identity import Caller, Identity
 
 _log = logging.getLogger(__name__)
@@ -74,11 +76,14 @@ class Statistics(NamedTuple):
 class Answers:
     """Gives kept answers in front of the application, and keeps those that it gives."""
 
-    def __init__(self, next_app: ASGIApp, catalog: Catalog, identity: Identity, bound: int) -> None:
+    def __init__(
+        self, next_app: ASGIApp, catalog: Catalog, identity: Identity, freshness: Freshness, bound: int
+    ) -> None:
         """Take how many bytes the kept answers may have in memory; with none, no answer is kept."""
         self._next_app = next_app
         self._catalog = catalog
         self._identity = identity
+        self._freshness = freshness
         self._mattering = {*_MATTERING, identity.header}
         self._bound = bound
         self._kept: OrderedDict[Key, Answer] = OrderedDict()
@@ -104,7 +109,7 @@ class Answers:
         asked, token, if_none_match = self._read(scope)
         version = self._look()  # before the query: what changes after it is found by the next request
         caller = self._identity.known(token, version)
-        answer = None if caller is None else self._find((caller, asked))
+        answer = self._find((caller, asked)) if caller is not None and self._freshness.holds(version) else None
         if answer is None:
             answer = await self._ask(asked, scope, receive, send)
             if answer is None:  # a fault, or something that is no operation's answer: it is sent

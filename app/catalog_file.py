@@ -23,10 +23,8 @@ class CatalogFiles:
 
     def __init__(self, *, owner: str | None, visibility: str) -> None:
         """Take whose the images are, and who may see them, where they do not say so themselves."""
-        schemas = _schemas()
         self._defaults = {"visibility": visibility} | ({"owner": owner} if owner is not None else {})
-        self._file = compile_schema(schemas)
-        self._image = compile_schema(schemas["definitions"]["Image"])
+        self._file = compile_schema(_schemas())
         self._places: dict[str, tuple[str, int]] = {}
 
     def read(self, name: str, content: bytes) -> Iterator[Record]:
@@ -48,15 +46,20 @@ class CatalogFiles:
             yield _record(self._defaults | image)
 
     def _problem(self, name: str, number: int, image: Document) -> str | None:
-        wrong = problem(self._image, image)
+        wrong = _wrong(image)
         if wrong:
             return wrong
-        server = image.get("server", {}).get("id")
-        if server not in {None, image["metadata"].get("instance_uuid") or server}:
-            return "server.id is not the metadata's instance_uuid"
         place = (name, number)
         earlier = self._places.setdefault(image["id"], place)
         return None if earlier is place else "the id came before, in {}, image {}".format(*earlier)
+
+
+def record_of(image: Document) -> Record:
+    """Give what the catalog has of an image that says who sees it. Raises BadFile unless it is as the schemas say."""
+    wrong = _wrong(image)
+    if wrong:
+        raise BadFile(wrong)
+    return _record(image)
 
 
 def check_field(name: str, value: str) -> None:
@@ -91,6 +94,22 @@ def _schemas() -> Schema:
         registry=jsonschema_rs.Registry([contract]),
         base_uri=f"{folder}catalog-file.yaml",
     )
+
+
+@cache
+def _image() -> jsonschema_rs.Validator:
+    return compile_schema(_schemas()["definitions"]["Image"])
+
+
+def _wrong(image: Document) -> str | None:
+    """Say where an image is wrong first, and how; or None."""
+    wrong = problem(_image(), image)
+    if wrong:
+        return wrong
+    server = image.get("server", {}).get("id")
+    if server not in {None, image["metadata"].get("instance_uuid") or server}:
+        return "server.id is not the metadata's instance_uuid"
+    return None
 
 
 def _yaml(name: str) -> Schema:

@@ -1,20 +1,26 @@
 """What operations work with: the catalog, the settings, who is calling, and what links of the answer begin with."""
 
 import re
+from email.utils import formatdate
+from http import HTTPStatus
 
 from flask import current_app, request
 from starlette.datastructures import Headers
 from werkzeug.local import LocalProxy
 
+from app.bridge import JSON
 from app.catalog import Catalog, Changes
 from app.faults import BadHost
+from app.freshness import Freshness
 from app.identity import Caller, Identity
 from app.settings import Settings
-from app.views import Links
+from app.views import Document, Links
 
 catalog: Catalog = LocalProxy(lambda: current_app.extensions["catalog"])  # type: ignore[assignment]
 changes: Changes = LocalProxy(lambda: current_app.extensions["changes"])  # type: ignore[assignment]
 settings: Settings = LocalProxy(lambda: current_app.extensions["settings"])  # type: ignore[assignment]
+
+freshness: Freshness = LocalProxy(lambda: current_app.extensions["freshness"])  # type: ignore[assignment]
 
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._~-]+)(:(?P<port>[0-9]{1,5}))?")
 _LAST_PORT = 65535
@@ -24,6 +30,23 @@ def caller() -> Caller:
     """Tell who sent the request at hand."""
     identity: Identity = current_app.extensions["identity"]
     return identity.caller(request.environ["asgi.scope"])
+
+
+def token() -> str:
+    """Give the token that was sent with the request at hand."""
+    identity: Identity = current_app.extensions["identity"]
+    return ",".join(Headers(scope=request.environ["asgi.scope"]).getlist(identity.header.decode("ascii")))
+
+
+def answer(document: Document) -> JSON:
+    """Answer with what was read from the catalog: where that is a copy that got old, the answer says how old."""
+    response = JSON(document)
+    since = freshness.stale_since()
+    if since is not None:
+        response.status_code = HTTPStatus.NON_AUTHORITATIVE_INFORMATION
+        response.headers["Cache-Control"] = "no-store"  # the copy may be fresh in the next moment
+        response.headers["Last-Modified"] = formatdate(since, usegmt=True)
+    return response
 
 
 def links_of(tenant_id: str) -> Links:

@@ -24,7 +24,8 @@ from app.bridge import OnTheLoop
 from app.catalog import Catalog, Changes
 from app.contract import Contract
 from app.docs import Docs
-from app.identity import Identity, Open, OwnTokens
+from app.freshness import Freshness
+from app.identity import ByToken, Identity, Open, OwnTokens
 from app.middleware import Faults, RequestId, RoutedOnly, StrictRouting
 from app.security import security_map
 from app.settings import Settings
@@ -34,6 +35,7 @@ from app.validation import validator_map
 logging.getLogger("connexion.decorators.parameter").setLevel(logging.CRITICAL)
 
 
+Middleware = Callable[[ASGIApp], ASGIApp]
 Lifespan = Callable[[object], AbstractAsyncContextManager[None]]
 
 
@@ -47,6 +49,8 @@ def create_app(settings: Settings, contract: Contract | None = None, lifespan: L
     contract = contract or Contract.load(secured=settings.auth != "none")
     catalog = Catalog(settings.catalog)
     identity = identity_of(settings, contract, catalog)
+    freshness = Freshness(catalog, settings.stale_after if settings.stale_status == "203" else 0)
+    changes, find_new = _changes(settings, contract, catalog, identity)
     # What stands here where Connexion has its own.
     ours: dict[object, list[object]] = {
         SwaggerUIMiddleware: [Bodies, *([partial(Docs, contract=contract)] if settings.docs == "on" else [])],
@@ -57,8 +61,15 @@ def create_app(settings: Settings, contract: Contract | None = None, lifespan: L
         middlewares=[
             *_access_log(settings, contract),
             RequestId,
-            partial(Answers, catalog=catalog, identity=identity, bound=settings.answers_mb * 1_000_000),
+            partial(
+                Answers,
+                catalog=catalog,
+                identity=identity,
+                freshness=freshness,
+                bound=settings.answers_mb * 1_000_000,
+            ),
             *(one for each in ConnexionMiddleware.default_middlewares for one in ours.get(each, [each])),
+            *find_new,
         ],
         resolver=Resolver(function_of),
         pythonic_params=True,
@@ -73,8 +84,13 @@ def create_app(settings: Settings, contract: Contract | None = None, lifespan: L
     for error in (HTTPException, ProblemException, Exception):
         app.add_error_handler(error, Faults(contract).answer)
     app.middleware.app = OnTheLoop(app.app)
-    changes = Changes(catalog, tombstone_days=settings.tombstone_days)
-    app.app.extensions |= {"catalog": catalog, "changes": changes, "identity": identity, "settings": settings}
+    app.app.extensions |= {
+        "catalog": catalog,
+        "changes": changes,
+        "freshness": freshness,
+        "identity": identity,
+        "settings": settings,
+    }
     return app
 
 
@@ -97,6 +113,19 @@ def identity_of(settings: Settings, contract: Contract, catalog: Catalog) -> Ide
     return KeystoneTokens(contract.token_header, settings)
 
 
-def _access_log(settings: Settings, contract: Contract) -> list[Callable[[ASGIApp], ASGIApp]]:
+def _changes(
+    settings: Settings, contract: Contract, catalog: Catalog, identity: Identity
+) -> tuple[Changes, list[Middleware]]:
+    """Make what changes images, and what finds new ones: where tokens are Keystone's, both reach an image service."""
+    if not isinstance(identity, ByToken) or settings.auth != "keystone":
+        return Changes(catalog, tombstone_days=settings.tombstone_days), []
+    from app.mirror.through import FindNew, ThroughGlance, ways  # noqa: PLC0415 which other modes need not have
+
+    way = ways()
+    changes = ThroughGlance(catalog, way, identity.refused, tombstone_days=settings.tombstone_days)
+    return changes, [partial(FindNew, catalog=catalog, way=way, token_header=contract.token_header)]
+
+
+def _access_log(settings: Settings, contract: Contract) -> list[Middleware]:
     form = settings.access_log
     return [partial(AccessLog, contract=contract, form=form)] if form in FORMATS else []

@@ -148,7 +148,7 @@ class UpstreamConflict(DomainError):
     """The image service cannot change an image in the state that it is in."""
 
     def __init__(self, image_id: str) -> None:
-        super().__init__(f"The image service cannot change image {quote(image_id)} at the moment: it is in use.")
+        super().__init__(f"The image service cannot change image {quote(image_id)} now: it is in use.")
 
 
 class UpstreamUnavailable(DomainError):

@@ -99,15 +99,15 @@ class ByToken(Identity):
     async def identify(self, token: bytes) -> Caller:
         """Find out who gives a token, if one is given at all."""
         if not token:
-            raise self._refused(f"The header {self._header} is missing; it takes a token")
+            raise self.refused(f"The header {self._header} is missing; it takes a token")
         return await self._identify(token)
 
     @abstractmethod
     async def _identify(self, token: bytes) -> Caller:
         """Find out who gives a token. Raises as `identify` does."""
 
-    def _refused(self, problem: str = "The token is not known, or no longer") -> Unauthorized:
-        """Make what a caller is told who has no good token; of why it is none, nothing."""
+    def refused(self, problem: str = "The token is not known, or no longer") -> Unauthorized:
+        """Make what a caller is told who has no good token: of why it is none, nothing unless told."""
         return Unauthorized(f"{problem}.", self._challenge)
 
     def _remember(self, token: bytes, verdict: Verdict) -> Caller:
@@ -143,5 +143,5 @@ class OwnTokens(ByToken):
             token = find_token(connection, text.decode("latin-1"))
         until = seconds(token.expires) if token and token.expires else float("inf")
         if token is None or until <= time.time():
-            raise self._refused()
+            raise self.refused()
         return Verdict(Caller(token.tenant, token.is_admin), until)

@@ -5,9 +5,9 @@ from typing import Any
 from flask import Response, request
 
 from app import views
-from app.bridge import JSON, Nothing
+from app.bridge import Nothing
 from app.catalog import Query
-from app.current import caller, catalog, changes, links_of, settings
+from app.current import answer, caller, catalog, changes, links_of, settings
 
 
 def list_images(tenant_id: str, **query: Any) -> Response:
@@ -22,7 +22,7 @@ def list_images_details(tenant_id: str, **query: Any) -> Response:
 
 def show_image(tenant_id: str, image_id: str) -> Response:
     """Answer with an image that the tenant can see, in detail."""
-    return JSON({"image": views.image_details(catalog.get(tenant_id, image_id), links_of(tenant_id))})
+    return answer({"image": views.image_details(catalog.get(tenant_id, image_id), links_of(tenant_id))})
 
 
 show_bookmarked_image = show_image
@@ -36,4 +36,4 @@ def delete_image(tenant_id: str, image_id: str) -> Response:
 
 def _page(view: views.ImageView, tenant_id: str, query: dict[str, Any]) -> Response:
     page = catalog.find(tenant_id, Query(**query), at_most=settings.max_limit)
-    return JSON(views.image_list(page, view, links_of(tenant_id), request.path, request.query_string))
+    return answer(views.image_list(page, view, links_of(tenant_id), request.path, request.query_string))

@@ -111,7 +111,7 @@ class KeystoneTokens(ByToken):
 
     async def _ask(self, token: bytes) -> Caller:
         if not _TOKEN.fullmatch(token):
-            raise self._refused()
+            raise self.refused()
         asked = time.time()
         try:
             async with asyncio.timeout(_VERDICT_IN):
@@ -122,7 +122,7 @@ class KeystoneTokens(ByToken):
             _log.error("Keystone cannot be asked: %s", str(error) or "it takes too long")
             raise IdentityUnavailable from error
         if verdict is None or verdict.until <= time.time():
-            raise self._refused()
+            raise self.refused()
         return self._remember(token, verdict._replace(until=min(verdict.until, asked + self._seconds)))
 
 

@@ -6,14 +6,14 @@ from flask import Response
 
 from app.bridge import JSON, Nothing
 from app.catalog import Metadata
-from app.current import caller, catalog, changes
+from app.current import answer, caller, catalog, changes
 from app.faults import BadBody, ItemNotFound, quote
 from app.views import Document, image_metadata
 
 
 def list_metadata(tenant_id: str, image_id: str) -> Response:
     """Answer with all items of an image."""
-    return JSON({"metadata": image_metadata(catalog.get(tenant_id, image_id))})
+    return answer({"metadata": image_metadata(catalog.get(tenant_id, image_id))})
 
 
 def update_metadata(tenant_id: str, image_id: str, body: Document) -> Response:
@@ -30,7 +30,7 @@ def replace_metadata(tenant_id: str, image_id: str, body: Document) -> Response:
 
 def show_metadata_item(tenant_id: str, image_id: str, key: str) -> Response:
     """Answer with one item of an image."""
-    return JSON({"meta": _only(key, image_metadata(catalog.get(tenant_id, image_id)))})
+    return answer({"meta": _only(key, image_metadata(catalog.get(tenant_id, image_id)))})
 
 
 def set_metadata_item(tenant_id: str, image_id: str, key: str, body: Document) -> Response:

@@ -1,10 +1,13 @@
 """The operations on the service itself: what it is, and how it is."""
 
+import time
+
 from flask import Response, request
 
 from app.bridge import JSON
 from app.current import catalog, compute_url, settings
-from app.views import Document, version
+from app.freshness import passes_of
+from app.views import Document, mirror_health, version
 
 
 def list_versions() -> Response:
@@ -21,7 +24,7 @@ show_version_of_root = show_version
 
 
 def check_health() -> Response:
-    """Answer that the catalog can be read. Raises CatalogUnavailable where it cannot.
+    """Answer that the catalog can be read, and how old a copy is. Raises CatalogUnavailable where it cannot be read.
 
     What the worker did is told where nobody is asked who is calling: elsewhere it would tell of what others ask for.
     """
@@ -30,6 +33,8 @@ def check_health() -> Response:
     if settings.auth == "none":
         answers = request.environ["asgi.scope"]["state"]["answers"]  # the middleware that passed the request on
         document["answers"] = answers.statistics._asdict()
+    if catalog.upstream() is not None:
+        document["mirror"] = mirror_health(passes_of(settings.catalog), time.time())
     answer = JSON(document)
     answer.headers["Cache-Control"] = "no-store"
     return answer

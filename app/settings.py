@@ -75,6 +75,8 @@ class Settings:
     verdict_seconds: int = _setting("IMAGES_VERDICT_SECONDS", 60, _number(0, 3600), "a whole number from 0 to 3600")
     keystone_url: str | None = _setting("IMAGES_KEYSTONE_URL", None, _url, "an http or https URL")
     docs: str = _setting("IMAGES_DOCS", "on", _choice("on", "off"), "on or off")
+    stale_after: int = _setting("IMAGES_STALE_AFTER", 300, _number(0, 31_536_000), "a whole number from 0 to 31536000")
+    stale_status: str = _setting("IMAGES_STALE_STATUS", "203", _choice("203", "200"), "203 or 200")
     tombstone_days: int = _setting("IMAGES_TOMBSTONE_DAYS", 30, _number(0, 36_500), "a whole number from 0 to 36500")
     access_log: str = _setting("IMAGES_ACCESS_LOG", "off", _choice("off", "plain", "json"), "off, plain or json")
     answers_mb: int = _setting("IMAGES_ANSWERS_MB", 64, _number(0, 1_000_000), "a whole number from 0 to 1000000")

@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl, quote, urlencode
 import orjson
 
 from app.catalog import Image, Metadata, Page, Record
+from app.freshness import Passes
 
 Document = dict[str, Any]
 
@@ -63,6 +64,11 @@ def version(compute: str) -> Document:
         "updated": _SINCE,
         "links": [{"rel": "self", "href": f"{compute}/v2/"}],
     }
+
+
+def mirror_health(passes: Passes, now: float) -> Document:
+    """Give what is said of the passes of a mirror, at a time in seconds since 1970."""
+    return {"age": None if passes.good is None else max(0, int(now - passes.good)), "error": passes.error}
 
 
 def image_fields(image: Image | Record) -> Document:

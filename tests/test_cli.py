@@ -340,6 +340,6 @@ def test_what_asking_keystone_needs_is_named_where_it_is_missing(
     monkeypatch.setitem(sys.modules, "keystoneauth1.access", None)
     monkeypatch.delitem(sys.modules, "app.keystone", raising=False)
     refused = run("serve", IMAGES_AUTH="keystone")
-    missing = "IMAGES_AUTH is 'keystone', and keystoneauth1.access is not installed"
+    missing = "IMAGES_AUTH=keystone needs keystoneauth1.access, which is not installed"
     assert refused.stderr == f"Error: {missing}: pip install 'compute-images[keystone]'\n"
     assert (refused.exit_code, catalog.exists()) == (1, False)

@@ -15,8 +15,9 @@ FLOORS = [
     ["factory"],
     ["protocol"],
     ["access_log", "docs", "middleware", "images", "metadata", "security", "service", "validation"],
+    ["mirror"],
     ["current", "catalog_file"],
-    ["bridge", "answers", "keystone", "identity", "views", "catalog", "contract"],
+    ["bridge", "answers", "keystone", "identity", "views", "freshness", "catalog", "contract"],
     ["bodies", "settings", "schemas", "timestamps", "tenants", "faults", "resources"],
 ]
 ORDER = [room for floor in FLOORS for room in floor]

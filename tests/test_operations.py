@@ -1,6 +1,7 @@
 """Every operation, in every way that the contract says it may end; and what the single images and metadata do."""
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ from starlette.testclient import TestClient
 from app import factory
 from app.bodies import MOST
 from app.catalog import add_token
+from app.faults import UpstreamConflict
 from tests.conftest import Serve, loaded
 from tests.images import catalog_of, image, image_id
 
@@ -109,6 +111,10 @@ def end_wrong_method(client: TestClient, operation: Operation) -> Response:
     return client.patch(operation.url())
 
 
+def end_stale(client: TestClient, operation: Operation) -> Response:
+    return client.get(operation.url())
+
+
 def end_too_large(client: TestClient, operation: Operation) -> Response:
     headers = {"Content-Type": "application/json"}
     return client.request(operation.method, operation.url(), content=b" " * (MOST + 1), headers=headers)
@@ -121,6 +127,7 @@ def end_no_json(client: TestClient, operation: Operation) -> Response:
 
 ENDINGS: dict[int, Callable[[TestClient, Operation], Response]] = {
     200: end_well,
+    203: end_stale,
     204: end_well,
     304: end_unchanged,
     400: end_unknown,
@@ -128,6 +135,7 @@ ENDINGS: dict[int, Callable[[TestClient, Operation], Response]] = {
     403: end_forbidden,
     404: end_not_found,
     405: end_wrong_method,
+    409: end_well,
     413: end_too_large,
     415: end_no_json,
     500: end_well,
@@ -139,22 +147,35 @@ ENDINGS: dict[int, Callable[[TestClient, Operation], Response]] = {
 def test_an_operation_ends_as_the_contract_says_that_it_may(
     serve: Serve, catalog: Path, monkeypatch: pytest.MonkeyPatch, operation: Operation, status: int
 ) -> None:
-    if status == 500:
-        monkeypatch.setattr(factory, "function_of", lambda _: broken)
+    if status in RAISED:
+        monkeypatch.setattr(factory, "function_of", lambda _: raising(RAISED[status]))
     client = serve(catalog, auth=operation.auth)
     client.headers["X-Auth-Token"] = add_token(catalog, ME, is_admin=False, expires=None)
+    if status == 203:
+        make_a_copy(catalog)
     if status == 503:
         catalog.unlink()
     answer = ENDINGS[status](client, operation)
     assert answer.status_code == status, answer.text
     loaded(operation.auth).operations[operation.name].check_answer(status, answer.json() if answer.content else None)
     assert answer.headers["x-compute-request-id"] == answer.headers["x-openstack-request-id"]
-    for name in ("ETag", "Allow", "WWW-Authenticate"):
+    for name in ("ETag", "Allow", "Last-Modified", "WWW-Authenticate"):
         assert (name in answer.headers) == (name in headers_of(operation, status))
 
 
-def broken(**_: Any) -> None:
-    raise RuntimeError
+RAISED = {409: UpstreamConflict("1"), 500: RuntimeError()}
+
+
+def raising(error: Exception) -> Callable[..., None]:
+    def operation(**_: Any) -> None:
+        raise error
+
+    return operation
+
+
+def make_a_copy(catalog: Path) -> None:
+    with closing(sqlite3.connect(catalog)) as database, database:
+        database.execute("INSERT INTO upstream VALUES ('http://glance.test')")
 
 
 def headers_of(operation: Operation, status: int) -> Any:

@@ -1,16 +1,16 @@
 """The catalog: a SQLite file of images, who owns them, and who may see them."""
 
-from app.catalog.change import Changes, Metadata
+from app.catalog.change import Changes, Metadata, check_count
 from app.catalog.copy import (
     REASON,
     Copied,
     Found,
+    copies,
     copy,
     learn,
     learn_change,
     learn_end,
     milliseconds,
-    records,
 )
 from app.catalog.find import Catalog, Image, Page, Version
 from app.catalog.load import Loaded, export, load, prepare
@@ -34,6 +34,8 @@ __all__ = [
     "Version",
     "add_token",
     "as_json",
+    "check_count",
+    "copies",
     "copy",
     "export",
     "find_token",
@@ -44,6 +46,5 @@ __all__ = [
     "load",
     "milliseconds",
     "prepare",
-    "records",
     "revoke_tokens",
 ]

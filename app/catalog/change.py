@@ -59,8 +59,7 @@ class Changes:
         with self._change(tenant, image_id, is_admin=is_admin) as change:
             before: Metadata = orjson.loads(change.image.metadata)
             metadata = edit(before)
-            if len(metadata) > MOST_ITEMS and metadata.keys() - before.keys():  # a file may have brought more
-                raise TooManyItems(len(metadata), MOST_ITEMS)
+            check_count(before, metadata)
             updated = max(now(), change.image.updated)  # which a file may have in the future
             write(change.db, [change.image._replace(metadata=as_json(metadata), updated=updated)])
         return metadata
@@ -79,6 +78,12 @@ class Changes:
         with self._catalog.snapshot() as connection:
             _changeable(connection, tenant, image_id, is_admin=is_admin)
             return upstream_of(connection)
+
+
+def check_count(before: Metadata, after: Metadata) -> None:
+    """Raise TooManyItems where an image would get more items than it may have. A file may have brought more."""
+    if len(after) > MOST_ITEMS and after.keys() - before.keys():
+        raise TooManyItems(len(after), MOST_ITEMS)
 
 
 def _changeable(connection: sqlite3.Connection, tenant: str, image_id: str, *, is_admin: bool) -> Record:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -10,7 +11,7 @@ import orjson
 from sqlite_utils import Database
 from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
 
-from app.catalog.file import WRITER_WAITS, writing
+from app.catalog.file import WRITER_WAITS, State, as_unavailable, reading, state, writing
 from app.catalog.write import COLUMNS, Record, as_json, bury, purge, write
 from app.faults import DomainError
 from app.timestamps import now
@@ -81,9 +82,17 @@ def upstream_of(connection: sqlite3.Connection) -> str | None:
     return row and str(row[0])
 
 
-def records(connection: sqlite3.Connection, ids: Collection[str]) -> dict[str, Record]:
-    """Give what the catalog holds of some images, by their ids."""
-    return {id_: held.image for id_, held in _held(connection, ids).items()}
+def copies(path: Path, url: str, ids: Collection[str]) -> dict[str, Record] | None:
+    """Give what a copy of the image service at the URL has of some images, by their ids; None where there is no copy.
+
+    Raises CatalogUnavailable.
+    """
+    if state(path) is not State.CURRENT:
+        return None
+    with closing(reading(path)) as db, as_unavailable(path):
+        if upstream_of(db.conn) != url:
+            return None
+        return {id_: held.image for id_, held in _held(db.conn, ids).items()}
 
 
 def copy(path: Path, found: Found, *, replaceable: Collection[str] = (), tombstone_days: int) -> Copied:

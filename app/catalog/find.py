@@ -95,6 +95,11 @@ class Catalog:
         with self.snapshot() as connection:
             return upstream_of(connection)
 
+    def knows(self, image_id: str) -> bool:
+        """Tell whether the catalog has an image, whoever may see it, or a tombstone. Raises CatalogUnavailable."""
+        with self.snapshot() as connection:
+            return connection.execute("SELECT 1 FROM images WHERE id = ?", [image_id]).fetchone() is not None
+
     def version(self) -> Version:
         """Tell which state of the catalog this thread sees: equal versions are one state. Raises CatalogUnavailable."""
         try:  # and no context manager, as every kept answer waits for this

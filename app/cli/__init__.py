@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from app.cli.files import export_, import_
+from app.cli.mirroring import mirror
 from app.cli.serving import serve
 from app.cli.tokens import token
 from app.faults import DomainError, printable
@@ -34,5 +35,5 @@ def main(context: click.Context) -> None:
     context.obj = Settings.from_env(os.environ)
 
 
-for each in (serve, import_, export_, token):
+for each in (serve, import_, export_, mirror, token):
     main.add_command(each)

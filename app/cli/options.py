@@ -1,17 +1,30 @@
-"""What the options of the command take."""
+"""What the options of the command take, and what it needs for some."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
 import click
 
 from app.catalog_file import BadFile, check_field
 from app.faults import quote
+from app.settings import BadSetting
 from app.timestamps import format_utc, now, utc
 
 _LAST_PORT = 65535
 _UNITS = {"d": "days", "h": "hours", "m": "minutes"}
 _MOST_DAYS = 36_500
+
+
+@contextmanager
+def extra(name: str, needed_for: str) -> Iterator[None]:
+    """Say in one line what to install, where that is missing which the block imports. Raises BadSetting."""
+    try:
+        yield
+    except ImportError as error:
+        needs = f"{needed_for} needs {error.name}, which is not installed: pip install 'compute-images[{name}]'"
+        raise BadSetting(needs) from error
 
 
 class Field(click.ParamType[str]):

@@ -8,8 +8,8 @@ import click
 
 from app.catalog import prepare
 from app.catalog_file import sample
-from app.cli.options import Address
-from app.settings import BadSetting, Settings
+from app.cli.options import Address, extra
+from app.settings import Settings
 
 if TYPE_CHECKING:
     from app.server import Server
@@ -45,12 +45,8 @@ def _check_identity(settings: Settings, address: str) -> None:
 
 def _check_keystone() -> None:
     """Stop here, with one line, where each worker would."""
-    try:
+    with extra("keystone", "IMAGES_AUTH=keystone"):
         from app.keystone import check_credentials  # noqa: PLC0415 which other modes need not have
-    except ImportError as error:
-        raise BadSetting(
-            f"IMAGES_AUTH is 'keystone', and {error.name} is not installed: pip install 'compute-images[keystone]'"
-        ) from error
     check_credentials()
 
 

@@ -1,0 +1,79 @@
+"""How old a copy is: what the mirror says of its passes, in a file beside the catalog."""
+
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import orjson
+
+from app.catalog import Catalog, Version
+from app.faults import CatalogUnavailable
+
+_FOR_EVER = float("inf")
+
+
+@dataclass(frozen=True)
+class Passes:
+    """What is known of the passes over an image service. Times are seconds since 1970."""
+
+    good: float | None = None  # when the last one began that brought the catalog to what it found
+    whole: float | None = None  # when the last of these began that went over all images
+    since: str | None = None  # from which time of change on the next one has to ask
+    images: int = 0  # how many the last whole one found
+    failed: tuple[str, ...] = ()  # ids of images that could not be copied, and are to be asked for again
+    error: str | None = None  # what stopped the last one, if anything did
+
+
+def passes_of(catalog: Path) -> Passes:
+    """Read what is known of the passes: nothing, where the file is missing or no longer what was written."""
+    try:
+        known = orjson.loads(_file(catalog).read_bytes())
+        return Passes(**known | {"failed": tuple(known["failed"])})
+    except (OSError, ValueError, TypeError, KeyError):
+        return Passes()
+
+
+def tell(catalog: Path, passes: Passes) -> None:
+    """Write what is known of the passes. Readers see it whole, or what was there before."""
+    file = _file(catalog)
+    new = file.with_name(f"{file.name}.new")
+    new.write_bytes(orjson.dumps(asdict(passes)))
+    new.replace(file)
+
+
+class Freshness:
+    """Tells whether answers can be given from a catalog as they are, or have to say how old the copy is."""
+
+    def __init__(self, catalog: Catalog, stale_after: int) -> None:
+        """Take the seconds after which a copy is stale; with 0, none ever is."""
+        self._catalog = catalog
+        self._stale_after = stale_after or _FOR_EVER
+        self._version: Version | None = None
+        self._until = 0.0
+
+    def holds(self, version: Version | None) -> bool:
+        """Tell whether the catalog, in this version of it, can be read, and is fresh or no copy."""
+        if version != self._version or time.time() >= self._until:
+            self._version = version
+            try:
+                self._until = self._deadline()
+            except CatalogUnavailable:
+                self._until = 0.0
+        return time.time() < self._until
+
+    def _deadline(self) -> float:
+        if self._stale_after == _FOR_EVER or self._catalog.upstream() is None:
+            return _FOR_EVER
+        return (passes_of(self._catalog.path).good or 0.0) + self._stale_after
+
+    def stale_since(self) -> float | None:
+        """Give when the last good pass began, in seconds since 1970, where the copy is stale: 0 where none is known.
+
+        Raises CatalogUnavailable.
+        """
+        deadline = self._deadline()
+        return None if time.time() < deadline else deadline - self._stale_after
+
+
+def _file(catalog: Path) -> Path:
+    return catalog.with_name(f"{catalog.name}.mirror")

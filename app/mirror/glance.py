@@ -1,0 +1,181 @@
+"""Glance v2, as it is asked with the library of OpenStack's own tools."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import quote, urlencode, urlsplit
+
+import orjson
+from keystoneauth1.exceptions import ConnectionError as ConnectionFailure
+from keystoneauth1.exceptions import ConnectTimeout, DiscoveryFailure, HttpError
+from keystoneauth1.session import Session
+from openstack.config import OpenStackConfig
+from openstack.config.cloud_region import CloudRegion
+
+from app.faults import DomainError
+from app.views import Document
+
+PAGE = 1000  # images; Glance gives no more
+_ANSWER_IN = 25  # seconds, for a page, whose making takes Glance some
+_IMAGE = "image"  # the type of the service
+
+_PATCH = "application/openstack-images-v2.1-json-patch"
+
+
+class CloudUnusable(DomainError):
+    """The cloud that `clouds.yaml` or the variables OS_* name cannot be used, or they name none."""
+
+    def __init__(self, reason: object) -> None:
+        super().__init__(f"The cloud cannot be used: {reason}")
+
+
+class UpstreamFailed(Exception):
+    """The image service gives no answer that can be used. What happened is said without a word of where."""
+
+    def __init__(self, what: str, status: int | None = None) -> None:
+        """Take what happened, as it begins a sentence, and the status of the answer if it was one."""
+        super().__init__(f"{what} occurred")
+        self.what = what
+        self.status = status
+
+
+class MarkerGone(UpstreamFailed):
+    """The last image of a page was deleted before the next page was asked for."""
+
+
+class Glance:
+    """A Glance, as one caller sees it."""
+
+    def __init__(self, session: Session, url: str, *, token: str | None = None, answer_in: float = _ANSWER_IN) -> None:
+        """Take a session, whose credentials are used unless a token is given; and the URL without a version."""
+        self._session = session
+        self.url = url
+        self._answer_in = answer_in
+        self._who: dict[str, Any] = {} if token is None else {"authenticated": False}
+        self._headers = {} if token is None else {"X-Auth-Token": token}
+
+    def pages(self, since: str | None = None) -> Iterator[list[Any]]:
+        """Give all images, or those that changed at that time or later, a page at a time, the newest images first.
+
+        Their order is by when they were created, which does not change meanwhile. Raises UpstreamFailed.
+        """
+        asked = {"limit": PAGE, "visibility": "all"} | ({} if since is None else {"updated_at": f"gte:{since}"})
+        query, seen = urlencode(asked), set[str]()
+        while query:
+            page = self._page(query)
+            yield page["images"]
+            seen.add(query)
+            query = urlsplit(page.get("next", "")).query
+            if query in seen:
+                raise UpstreamFailed("A page that came before")
+
+    def check(self) -> None:
+        """Raise UpstreamFailed unless it lists images."""
+        self._page("limit=1")
+
+    def image(self, image_id: str) -> Any:
+        """Give an image; None where there is none. Raises UpstreamFailed."""
+        return self._ask("GET", _path(image_id), missing=True)
+
+    def members(self, image_id: str) -> list[str] | None:
+        """Give the projects that accepted an image; None where it is gone. Raises UpstreamFailed."""
+        answer = self._ask("GET", f"{_path(image_id)}/members", missing=True)
+        try:
+            return answer and [each["member_id"] for each in answer["members"] if each["status"] == "accepted"]
+        except (KeyError, TypeError) as error:
+            raise UpstreamFailed("A malformed answer") from error
+
+    def delete(self, image_id: str) -> None:
+        """Delete an image. Raises UpstreamFailed."""
+        self._ask("DELETE", _path(image_id))
+
+    def patch(self, image_id: str, changes: list[Document]) -> Any:
+        """Change an image as RFC 6902 says it, and give it. Raises UpstreamFailed."""
+        return self._ask("PATCH", _path(image_id), data=orjson.dumps(changes), headers={"Content-Type": _PATCH})
+
+    def _page(self, query: str) -> Document:
+        try:
+            page = self._ask("GET", f"/images?{query}")
+        except UpstreamFailed as error:
+            if "marker=" in query and error.status in {HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND}:
+                raise MarkerGone(error.what, error.status) from error
+            raise
+        well_formed = isinstance(page, dict) and isinstance(page.get("images"), list)
+        if not well_formed or not isinstance(page.get("next", ""), str):
+            raise UpstreamFailed("A malformed page")
+        return dict(page)
+
+    def _ask(
+        self, method: str, path: str, *, missing: bool = False, headers: dict[str, str] | None = None, **options: Any
+    ) -> Any:
+        """Give the document of an answer; None where it has none, or where nothing is there and that is no failure."""
+        with _as_failures():
+            answer = self._session.request(
+                f"{self.url}/v2{path}",
+                method,
+                headers=self._headers | (headers or {}),
+                timeout=self._answer_in,
+                raise_exc=False,
+                redirect=False,  # or whoever it sends us to is given tokens, and believed
+                log=False,  # of tokens
+                **self._who,
+                **options,
+            )
+        if missing and answer.status_code == HTTPStatus.NOT_FOUND:
+            return None
+        if not answer.ok or answer.is_redirect:
+            raise UpstreamFailed(f"An answer with status {answer.status_code}", answer.status_code)
+        try:
+            return orjson.loads(answer.content) if answer.content else None
+        except orjson.JSONDecodeError as error:
+            raise UpstreamFailed("A malformed answer") from error
+
+
+def cloud() -> CloudRegion:
+    """Read which cloud is used, and how. Raises CloudUnusable."""
+    try:
+        return OpenStackConfig(app_name="compute-images").get_one()
+    except Exception as error:
+        raise CloudUnusable(error) from error
+
+
+def glance_of(region: CloudRegion) -> Glance:
+    """Give the Glance of a cloud, as the credentials see it. Raises CloudUnusable, and UpstreamFailed."""
+    try:
+        with _as_failures():
+            session = region.get_session()
+            url = region.get_endpoint(_IMAGE) or session.get_endpoint(
+                service_type=_IMAGE,
+                interface=region.get_interface(_IMAGE),
+                region_name=region.get_region_name(_IMAGE),
+            )
+    except UpstreamFailed:
+        raise
+    except Exception as error:
+        raise CloudUnusable(error) from error
+    if url is None:
+        raise CloudUnusable("its catalog has no image service")
+    return Glance(session, _without_version(url))
+
+
+@contextmanager
+def _as_failures() -> Iterator[None]:
+    """Make failures of the way to the image service, Keystone included, those of the image service."""
+    try:
+        yield
+    except ConnectTimeout as error:
+        raise UpstreamFailed("A timeout") from error
+    except HttpError as error:  # of Keystone's, as those of Glance are not raised
+        raise UpstreamFailed("A refusal of the credentials") from error
+    except (ConnectionFailure, DiscoveryFailure) as error:
+        raise UpstreamFailed("A failure of the connection") from error
+
+
+def _without_version(url: str) -> str:
+    base, _, last = url.rstrip("/").rpartition("/")
+    return base if last.startswith("v") and last[1:].replace(".", "").isdigit() else url.rstrip("/")
+
+
+def _path(image_id: str) -> str:
+    return f"/images/{quote(image_id, safe='')}"

@@ -1,0 +1,93 @@
+"""What an image of Glance's is in the catalog."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from app.catalog import Metadata, Record
+from app.catalog_file import BadFile, record_of
+from app.timestamps import utc
+from app.views import Document
+
+_STATUSES = {
+    "active": ("ACTIVE", 100),
+    "queued": ("SAVING", 25),
+    "saving": ("SAVING", 50),
+    "killed": ("ERROR", 0),
+    "deleted": ("DELETED", 0),
+    "pending_delete": ("DELETED", 0),
+}
+_UNKNOWN = ("UNKNOWN", 0)
+
+# What Glance itself says of an image. All else are properties that somebody gave it.
+_FIELDS = frozenset(
+    {
+        "checksum", "container_format", "created_at", "direct_url", "disk_format", "file", "id", "locations",
+        "min_disk", "min_ram", "name", "os_hash_algo", "os_hash_value", "os_hidden", "owner",
+        "protected", "schema", "self", "size", "status", "stores", "tags", "updated_at", "virtual_size", "visibility",
+    }
+)  # fmt: skip
+
+
+def is_field(key: str) -> bool:
+    """Tell whether Glance itself says this of an image: no property can have the name."""
+    return key in _FIELDS
+
+
+def image_record(image: Any, members: Iterable[str] = ()) -> Record:
+    """Give what the catalog has of an image. Raises BadFile where the contract has no such image."""
+    if not isinstance(image, dict):
+        raise BadFile("it is no object")
+    status, progress = _state(image.get("status"))
+    known = {"OS-EXT-IMG-SIZE:size": image.get("size"), "owner": image.get("owner")}
+    return record_of(
+        {
+            "id": image.get("id"),
+            "name": image.get("name"),
+            "status": status,
+            "progress": progress,
+            "created": _time(image.get("created_at")),
+            "updated": _time(image.get("updated_at")),
+            "minDisk": _amount(image.get("min_disk")),
+            "minRam": _amount(image.get("min_ram")),
+            "metadata": properties(image),
+            "visibility": image.get("visibility"),
+            "members": list(members),
+        }
+        | {name: value for name, value in known.items() if value is not None}
+    )
+
+
+def properties(image: Document) -> Metadata:
+    """Give the properties of an image as items of metadata, which are text; nested ones are left out."""
+    return {
+        key: value if value is None else str(value)
+        for key, value in image.items()
+        if not is_field(key) and not isinstance(value, dict | list)
+    }
+
+
+def status_reason(what: str, url: str, image_id: str) -> str:
+    """Say why an image could not be copied, as the API's own documentation shows it."""
+    return (
+        f"ERROR:{what} occurred during synchronize image the server({url} <{url}/> ) in the image operation. "
+        f"image_id={image_id}"
+    )
+
+
+def _state(value: Any) -> tuple[Any, int]:
+    """Give the status and the progress; what is no text stays, for the schema to complain about."""
+    return _STATUSES.get(value, _UNKNOWN) if isinstance(value, str) else (value, 0)
+
+
+def _time(value: Any) -> Any:
+    """Give a time as the catalog has it; what is none stays, for the schema to complain about."""
+    try:
+        return utc(value)
+    except (TypeError, ValueError):
+        return value
+
+
+def _amount(value: Any) -> Any:
+    if value is None:
+        return 0
+    return int(value) if isinstance(value, str) and value.isascii() and value.isdigit() else value
