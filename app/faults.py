@@ -131,10 +131,8 @@ class CatalogBusy(DomainError):
 class CopyReadOnly(DomainError):
     """An image of a copy is to be changed where that cannot be done at the image service first."""
 
-    def __init__(self, image_id: str) -> None:
-        super().__init__(
-            f"Image {quote(image_id)} is a copy of the image service's: change it there, and it changes here."
-        )
+    def __init__(self, image_id: str, upstream: str) -> None:
+        super().__init__(f"Image {quote(image_id)} is a copy of the one at {upstream}: change it there.")
 
 
 class UpstreamForbids(DomainError):

@@ -7,6 +7,7 @@ from pathlib import Path
 import orjson
 
 from app.catalog import Catalog, Version
+from app.catalog.file import as_unavailable
 from app.faults import CatalogUnavailable
 
 _FOR_EVER = float("inf")
@@ -34,11 +35,12 @@ def passes_of(catalog: Path) -> Passes:
 
 
 def tell(catalog: Path, passes: Passes) -> None:
-    """Write what is known of the passes. Readers see it whole, or what was there before."""
+    """Write what is known of the passes. Readers see it whole, or what was there before. Raises CatalogUnavailable."""
     file = _file(catalog)
     new = file.with_name(f"{file.name}.new")
-    new.write_bytes(orjson.dumps(asdict(passes)))
-    new.replace(file)
+    with as_unavailable(file):
+        new.write_bytes(orjson.dumps(asdict(passes)))
+        new.replace(file)
 
 
 class Freshness:

@@ -67,8 +67,9 @@ class Changes:
     @contextmanager
     def _change(self, tenant: str, image_id: str, *, is_admin: bool) -> Iterator[_Change]:
         # Looked for at first, or what can only be refused would wait for others who write.
-        if self._upstream(tenant, image_id, is_admin=is_admin) is not None:
-            raise CopyReadOnly(image_id)
+        upstream = self._upstream(tenant, image_id, is_admin=is_admin)
+        if upstream is not None:
+            raise CopyReadOnly(image_id, upstream)
         with writing(self._catalog.path, patience=WRITER_WAITS) as db:
             yield _Change(db, _changeable(db.conn, tenant, image_id, is_admin=is_admin))
             purge(db, self._tombstone_days)

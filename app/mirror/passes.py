@@ -3,6 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Collection, Iterable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -77,13 +78,16 @@ class Mirror:
         try:
             return self._pass(before, whole=whole or not self._can_follow(before))
         except UpstreamFailed as error:
-            tell(self._catalog, replace(before, error=f"{error} at the image service"))
-            raise PassFailed(
-                f"{error} at the image service: {error.__cause__ or error.__context__ or 'no more is known'}"
-            ) from error
+            self._tell_of_failure(before, f"{error} at the image service")
+            more = f": {error.__cause__}" if error.__cause__ else ""
+            raise PassFailed(f"{error} at the image service{more}") from error
         except (CatalogBusy, CatalogUnavailable) as error:
-            tell(self._catalog, replace(before, error="The catalog could not be written"))
+            self._tell_of_failure(before, "The catalog could not be written")
             raise PassFailed(str(error)) from error
+
+    def _tell_of_failure(self, before: Passes, error: str) -> None:
+        with suppress(CatalogUnavailable):  # where even that cannot be written, it grows old
+            tell(self._catalog, replace(before, error=error))
 
     def _can_follow(self, before: Passes) -> bool:
         return before.since is not None and copies(self._catalog, self._glance.url, []) is not None
@@ -110,12 +114,13 @@ class Mirror:
 
     def _survey(self, before: Passes, *, whole: bool) -> Survey:
         listed = self._listed(before, whole=whole)
-        if not whole:
-            listed |= {each: self._glance.image(each) for each in before.failed if each not in listed}
         known = None if whole else copies(self._catalog, self._glance.url, listed.keys())
         survey = Survey(self._glance, known or {})
         for image_id, image in listed.items():
             survey.take(image_id, image)
+        for image_id in () if whole else before.failed:
+            if image_id not in listed:
+                survey.look_for(image_id)
         return survey
 
     def _listed(self, before: Passes, *, whole: bool) -> dict[str, Any]:

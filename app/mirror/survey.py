@@ -1,6 +1,6 @@
 """What a pass finds out of the images that it meets: which can be copied, which not and why, and which are gone."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from app.catalog import Record
@@ -29,9 +29,16 @@ class Survey:
         return max((image.updated for image in self.images), default=None)
 
     def take(self, image_id: str, image: Any) -> None:
-        """Look at an image, which is None where there is none. Raises UpstreamFailed where nothing more can be had."""
+        """Look at an image. Raises UpstreamFailed where nothing more can be had."""
+        self._take(image_id, lambda: image)
+
+    def look_for(self, image_id: str) -> None:
+        """Ask for an image, and look at it. Raises as `take` does."""
+        self._take(image_id, lambda: self._glance.image(image_id))
+
+    def _take(self, image_id: str, get: Callable[[], Any]) -> None:
         try:
-            record = image if image is None else self._record(image_id, image)
+            record = self._record(image_id, get())
         except BadFile as error:
             self._fail(image_id, f"A malformed image ({error})")
         except UpstreamFailed as error:
@@ -44,6 +51,9 @@ class Survey:
                 self.images.append(record)
 
     def _record(self, image_id: str, image: Any) -> Record | None:
+        """Give what the catalog has of an image; None where there is none."""
+        if image is None:
+            return None
         record = image_record(image)
         if record.visibility != "shared":
             return record

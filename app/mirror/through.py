@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from http import HTTPStatus
+from typing import Any
 from uuid import UUID
 
 from starlette.datastructures import Headers
@@ -80,10 +81,8 @@ class ThroughGlance(Changes):
             return super().edit_metadata(tenant, image_id, edit, is_admin=is_admin)
         with self._as_faults(image_id):
             glance = self._way(url, token(), _ANSWER_IN)
-            image = glance.image(image_id)
-            if image is None:
-                raise ImageNotFound
-            before = image_record(image) and properties(image)
+            image = _copied(glance.image(image_id))
+            before = properties(image)
             changes = _difference(before, _allowed(before, edit(before)))
             changed = glance.patch(image_id, changes) if changes else image
             record = image_record(changed)
@@ -161,6 +160,14 @@ class FindNew:
             _log.warning("image %s cannot be found at the image service: %s", image_id, error)
             return False
         return True
+
+
+def _copied(image: Any) -> Document:
+    """Give an image if it can be copied, once it is changed. Raises ImageNotFound where it is None, and BadFile."""
+    if image is None:
+        raise ImageNotFound
+    image_record(image)
+    return dict(image)
 
 
 def _allowed(before: Metadata, after: Metadata) -> Metadata:
