@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import cache
 from http import HTTPStatus
 from typing import Any
 from uuid import UUID
@@ -41,9 +42,12 @@ Ways = Callable[[str, str, float], Glance]
 
 
 def ways() -> Ways:
-    """Give how a Glance is reached by its URL, with a caller's token, in so many seconds. Raises CloudUnusable."""
-    session = cloud().get_session()
-    return lambda url, token, answer_in: Glance(session, url, token=token, answer_in=answer_in)
+    """Give how a Glance is reached by its URL, with a caller's token, in so many seconds.
+
+    The cloud tells which certificates are believed; it is read when a copy is first served.
+    """
+    session = cache(lambda: cloud().get_session())
+    return lambda url, token, answer_in: Glance(session(), url, token=token, answer_in=answer_in)
 
 
 class ThroughGlance(Changes):

@@ -108,7 +108,8 @@ def test_the_installed_command_knows_its_version(installed: Installed, tmp_path:
 def test_the_installed_command_helps(installed: Installed, tmp_path: Path) -> None:
     usage = printed(installed, tmp_path, installed.command, "--help").splitlines()
     assert usage[0] == "Usage: compute-images [OPTIONS] COMMAND [ARGS]..."
-    assert [line.split()[0] for line in usage[usage.index("Commands:") + 1 :]] == ["export", "import", "serve", "token"]
+    commands = [line.split()[0] for line in usage[usage.index("Commands:") + 1 :]]
+    assert commands == ["export", "import", "mirror", "serve", "token"]
 
 
 def test_the_installed_service_answers_the_documented_sample(service: Service) -> None:
