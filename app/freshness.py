@@ -73,6 +73,8 @@ class Freshness:
 
         Raises CatalogUnavailable.
         """
+        if self.holds(self._catalog.version()):  # as it mostly does: no more is looked up
+            return None
         deadline = self._deadline()
         return None if time.time() < deadline else deadline - self._stale_after
 

@@ -3,12 +3,14 @@
 import json
 import sys
 import sysconfig
+import time
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
-from app.catalog import add_token
+from app.catalog import Found, add_token, copy, export, milliseconds
+from app.freshness import Passes, tell
 from tests.bench.catalogs import SAMPLE
 from tests.bench.peers.prism import prism
 from tests.bench.servers import ROOT, Answer, Spec
@@ -21,6 +23,8 @@ VARIED = LIST + "?changes-since=2001-01-01T00:00:00.{n}Z"  # the contract cuts t
 _VARIED_ROWS = "/catalog/images.json?_shape=array&_sort_desc=created&updated__gte=2001-01-01T00:00:00.{n}Z&_size="
 
 _ANY_TOKEN = {"X-Auth-Token": "any"}  # which a mock of the contract asks for, too
+
+_FRESH = 86_400  # seconds: longer than a benchmark
 
 _WORKER = "uvicorn_worker.UvicornWorker"
 
@@ -40,6 +44,15 @@ def guarded(catalog: Path) -> Spec:
     """Start the service so that it asks for a token, and has one."""
     token = add_token(catalog, TENANT, is_admin=False, expires=None)
     return service(catalog, KEPT, IMAGES_AUTH="token")._replace(headers={"X-Auth-Token": token})
+
+
+def copied(catalog: Path, folder: Path) -> Spec:
+    """Start the service with the same images in a catalog that is a copy, and fresh."""
+    folder.mkdir(parents=True, exist_ok=True)
+    images = list(export(catalog, deleted=True))
+    copy(folder / catalog.name, Found("http://glance.example.com", milliseconds(), images), tombstone_days=1)
+    tell(folder / catalog.name, Passes(good=time.time()))
+    return service(folder / catalog.name, KEPT, IMAGES_STALE_AFTER=str(_FRESH))
 
 
 def ceiling(answer: Answer, folder: Path) -> Spec:

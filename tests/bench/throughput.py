@@ -11,12 +11,25 @@ from tests.bench import BenchError
 from tests.bench.catalogs import PAGE, SAMPLE, Catalogs
 from tests.bench.report import Row, Section, Target
 from tests.bench.servers import Server, Spec, running
-from tests.bench.specs import CEILING, CONNEXION, FASTAPI, KEPT, SERVICE, LeftOut, ceiling, guarded, peers, service
+from tests.bench.specs import (
+    CEILING,
+    CONNEXION,
+    FASTAPI,
+    KEPT,
+    SERVICE,
+    LeftOut,
+    ceiling,
+    copied,
+    guarded,
+    peers,
+    service,
+)
 from tests.bench.wrk import Effort, drive
 
-KEPT_ANSWER, GUARDED, LOGGED, NOT_MODIFIED = (
+KEPT_ANSWER, GUARDED, COPIED, LOGGED, NOT_MODIFIED = (
     "kept answer",
     "kept answer, a token asked for",
+    "kept answer, from a copy",
     "kept answer, access log on",
     "304",
 )
@@ -30,6 +43,8 @@ _TARGETS = {
     (KEPT_ANSWER, PAGE): Target(0.80),
     (GUARDED, SAMPLE): Target(0.90),
     (GUARDED, PAGE): Target(0.90),
+    (COPIED, SAMPLE): Target(0.95),
+    (COPIED, PAGE): Target(0.95),
     (CONNEXION, SAMPLE): Target(4),
     (CONNEXION, PAGE): Target(20),
     (FASTAPI, SAMPLE): Target(1.3),
@@ -51,16 +66,18 @@ def _measure(size: int, catalog: Path, folder: Path, effort: Effort, specs: Sequ
         ours = stack.enter_context(running(service(catalog), folder))
         answer = ours.get(KEPT)
         asked = stack.enter_context(running(guarded(catalog), folder / "guarded"))
+        copy = stack.enter_context(running(copied(catalog, folder / "copy"), folder / "copied"))
         logged = stack.enter_context(running(service(catalog, IMAGES_ACCESS_LOG="json"), folder / "logged"))
         constant = stack.enter_context(running(ceiling(answer, folder / "answer"), folder))
         others = [stack.enter_context(running(spec, folder)) for spec in specs]
-        _check([ours, asked, *others], size)
+        _check([ours, asked, copy, *others], size)
         if constant.get().body != answer.body:
             raise BenchError("the ceiling does not send the answer of the service")
         runs: dict[str, Run] = {
             CEILING: lambda: drive(constant, effort),
             KEPT_ANSWER: lambda: drive(ours, effort, [KEPT]),
             GUARDED: lambda: drive(asked, effort),
+            COPIED: lambda: drive(copy, effort),
             LOGGED: lambda: drive(logged, effort, [KEPT]),
             SERVICE: lambda: drive(ours, effort),
             **{each.spec.name: (lambda each=each: drive(each, effort)) for each in others},  # type: ignore[misc]
@@ -84,6 +101,7 @@ def _rows(size: int, rates: Rates, found: Peers) -> Iterator[Row]:
     yield Row(f"{CEILING}: the same bytes, nothing else", _rate(rates[CEILING]))
     yield _row(KEPT_ANSWER, size, rates, rates[KEPT_ANSWER] / rates[CEILING], "of the ceiling")
     yield _row(GUARDED, size, rates, rates[GUARDED] / rates[KEPT_ANSWER], "of a kept one without")
+    yield _row(COPIED, size, rates, rates[COPIED] / rates[KEPT_ANSWER], "of one from another catalog")
     yield _row(LOGGED, size, rates, rates[LOGGED] / rates[CEILING], "of the ceiling")
     if NOT_MODIFIED in rates:
         yield _row(NOT_MODIFIED, size, rates, rates[NOT_MODIFIED] / rates[KEPT_ANSWER], "of a kept 200")
