@@ -109,7 +109,8 @@ class Answers:
         asked, token, if_none_match = self._read(scope)
         version = self._look()  # before the query: what changes after it is found by the next request
         caller = self._identity.known(token, version)
-        answer = self._find((caller, asked)) if caller is not None and self._freshness.holds(version) else None
+        fresh = scope.setdefault("state", {})["fresh"] = self._freshness.holds(version)
+        answer = self._find((caller, asked)) if fresh and caller is not None else None
         if answer is None:
             answer = await self._ask(asked, scope, receive, send)
             if answer is None:  # a fault, or something that is no operation's answer: it is sent
@@ -163,7 +164,7 @@ class Answers:
 
     async def _ask(self, asked: Asked, scope: Scope, receive: Receive, send: Send) -> Answer | None:
         """Have the application answer. Give what passed the contract; anything else is sent on as it comes."""
-        state = scope.setdefault("state", {})
+        state = scope["state"]
         state["answers"] = self
         held: list[Message] = []
 

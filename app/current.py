@@ -41,11 +41,10 @@ def token() -> str:
 def answer(document: Document) -> JSON:
     """Answer with what was read from the catalog: where that is a copy that got old, the answer says how old."""
     response = JSON(document)
-    since = freshness.stale_since()
-    if since is not None:
+    if not request.environ["asgi.scope"]["state"]["fresh"]:  # as `Answers` found it
         response.status_code = HTTPStatus.NON_AUTHORITATIVE_INFORMATION
         response.headers["Cache-Control"] = "no-store"  # the copy may be fresh in the next moment
-        response.headers["Last-Modified"] = formatdate(since, usegmt=True)
+        response.headers["Last-Modified"] = formatdate(freshness.since(), usegmt=True)
     return response
 
 

@@ -63,20 +63,14 @@ class Freshness:
                 self._until = 0.0
         return time.time() < self._until
 
+    def since(self) -> float:
+        """Give when the last good pass began, in seconds since 1970: 0 where none is known of."""
+        return passes_of(self._catalog.path).good or 0.0
+
     def _deadline(self) -> float:
         if self._stale_after == _FOR_EVER or self._catalog.upstream() is None:
             return _FOR_EVER
-        return (passes_of(self._catalog.path).good or 0.0) + self._stale_after
-
-    def stale_since(self) -> float | None:
-        """Give when the last good pass began, in seconds since 1970, where the copy is stale: 0 where none is known.
-
-        Raises CatalogUnavailable.
-        """
-        if self.holds(self._catalog.version()):  # as it mostly does: no more is looked up
-            return None
-        deadline = self._deadline()
-        return None if time.time() < deadline else deadline - self._stale_after
+        return self.since() + self._stale_after
 
 
 def _file(catalog: Path) -> Path:

@@ -11,7 +11,7 @@ import orjson
 import pytest
 from flask import Response
 from starlette.testclient import TestClient
-from starlette.types import ASGIApp, Message, Scope
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app import factory, images
 from app.answers import Answers, Statistics
@@ -161,10 +161,14 @@ def service(keep: Keep, sample_catalog: Path) -> Service:
 
 @pytest.fixture
 def plain(monkeypatch: pytest.MonkeyPatch, sample_catalog: Path) -> Iterator[TestClient]:
-    """Serve the documented sample with nothing in front of the application."""
+    """Serve the documented sample with nothing in front of the application, which is told that it is fresh."""
 
     def nothing(next_app: ASGIApp, **_: Any) -> ASGIApp:
-        return next_app
+        async def fresh(scope: Scope, receive: Receive, send: Send) -> None:
+            scope.setdefault("state", {})["fresh"] = True
+            await next_app(scope, receive, send)
+
+        return fresh
 
     with monkeypatch.context() as patched:
         patched.setattr(factory, "Answers", nothing)
