@@ -9,16 +9,18 @@ from uuid import uuid4
 import httpx2
 
 from tests.images import Fields
-from tests.openstack.keystone import PASSWORD, Keystone
+from tests.openstack.keystone import PASSWORD, REGION, Keystone
 from tests.server.service import until
 
-DEFAULT = "default"  # the domain that is there from the start
+# What is there from the start.
+DEFAULT = "default"  # the domain
+FIRST_PROJECT = "admin"
 
 # What a token can be of, unless it is of its owner's project.
 UNSCOPED = "unscoped"
 OF_THE_DOMAIN = {"domain": {"id": DEFAULT}}
 OF_THE_SYSTEM = {"system": {"all": True}}
-OF_THE_FIRST_PROJECT = {"project": {"name": "admin", "domain": {"id": DEFAULT}}}
+OF_THE_FIRST_PROJECT = {"project": {"name": FIRST_PROJECT, "domain": {"id": DEFAULT}}}
 
 _TOKENS = "/auth/tokens"
 
@@ -31,6 +33,7 @@ class Person(NamedTuple):
 
 
 ADMIN, MEMBER, READER, STRANGER, SERVICE = map(Person, ("admin", "member", "reader", "stranger", "images"))
+GLANCE = Person("glance")
 
 
 def as_variables(credentials: dict[str, Any]) -> dict[str, Any]:
@@ -42,7 +45,7 @@ class Cloud:
     """Projects, and people in them.
 
     A member and a reader have the project `ours`, a stranger has `theirs`. In another domain, a namesake of the member
-    has `elsewhere`, a namesake of `ours`. The service that asks about tokens has a project and a role of its own.
+    has `elsewhere`, a namesake of `ours`. The services that ask about tokens have a project and a role of their own.
     """
 
     def __init__(self, keystone: Keystone) -> None:
@@ -63,13 +66,25 @@ class Cloud:
         self._join("reader", READER, self.projects["ours"])
         self._join("member", STRANGER, self.projects["theirs"])
         self._join("member", self.namesake, self.projects["elsewhere"])
-        self._join("service", SERVICE, self._create("project", name="service"))
+        services = self._create("project", name="service")
+        for service in (SERVICE, GLANCE):
+            self._join("service", service, services)
 
     def credentials(self, person: Person = SERVICE, project: str = "service") -> dict[str, Any]:
         """Tell how to be somebody in a project, in the words of clouds.yaml."""
         domains = {"user_domain_id": person.domain, "project_domain_id": person.domain}
         proof = {"username": person.name, "password": PASSWORD, "project_name": project}
         return {"auth_url": self._keystone.url} | proof | domains
+
+    def administrator(self) -> dict[str, Any]:
+        """Tell how to be the administrator in the first project, in the words of clouds.yaml."""
+        return self.credentials(ADMIN, FIRST_PROJECT) | {"region_name": REGION}
+
+    def offer(self, kind: str, url: str) -> None:
+        """Tell whoever gets a token from now on where a service is, such as `image`; %(project_id)s may be in it."""
+        service = self._create("service", type=kind, name=kind)
+        for interface in ("public", "internal"):
+            self._create("endpoint", interface=interface, region_id=REGION, service_id=service, url=url)
 
     def token(self, person: Person = MEMBER, scope: Fields | str | None = None) -> str:
         """Give a new token."""

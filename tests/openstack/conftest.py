@@ -11,6 +11,7 @@ from tests.images import catalog_of, image, image_id
 from tests.kept import Missing
 from tests.openstack.cloud import (
     ADMIN,
+    GLANCE,
     OF_THE_DOMAIN,
     OF_THE_FIRST_PROJECT,
     OF_THE_SYSTEM,
@@ -20,6 +21,7 @@ from tests.openstack.cloud import (
     Cloud,
     as_variables,
 )
+from tests.openstack.glance import Glance
 from tests.openstack.keystone import Keystone
 from tests.server.service import Service, serving, until
 
@@ -44,6 +46,15 @@ def keystone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keystone]:
 def cloud(keystone: Keystone) -> Cloud:
     """Have projects, and people in them."""
     return Cloud(keystone)
+
+
+@pytest.fixture(scope="session")
+def glance(cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Glance]:
+    """Run a Glance, which the cloud offers."""
+    glance = Glance(tmp_path_factory.mktemp("glance"), cloud.credentials(GLANCE))
+    cloud.offer("image", glance.origin)
+    with glance.running():
+        yield glance
 
 
 @pytest.fixture(scope="session")

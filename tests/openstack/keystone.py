@@ -11,6 +11,7 @@ from tests.images import Fields
 from tests.openstack.component import Component
 
 PASSWORD = "secret"  # noqa: S105 everybody's
+REGION = "RegionOne"
 
 # What outlives no test need not be on the disk, nor be hard to guess.
 _CONFIGURATION = """
@@ -38,7 +39,7 @@ class Keystone(Component):
         self._configure("keystone.conf", _CONFIGURATION)
         self._manage("fernet_setup", f"--keystone-user={os.geteuid()}", f"--keystone-group={os.getegid()}")
         endpoints = (f"--bootstrap-{interface}-url={self.url}" for interface in ("public", "internal", "admin"))
-        self._manage("bootstrap", f"--bootstrap-password={PASSWORD}", "--bootstrap-region-id=RegionOne", *endpoints)
+        self._manage("bootstrap", f"--bootstrap-password={PASSWORD}", f"--bootstrap-region-id={REGION}", *endpoints)
 
     @property
     def requests(self) -> list[str]:
