@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory, gettempdir
 
 import click
 
-from tests.bench import BenchError, costs, growth, throughput, wrk
+from tests.bench import BenchError, costs, growth, mirroring, throughput, wrk
 from tests.bench.catalogs import PAGE, SAMPLE, Catalogs
 from tests.bench.chart import chart
 from tests.bench.report import Section, facts, table
@@ -16,7 +16,7 @@ from tests.bench.wrk import Effort
 
 _CHART = Path(__file__).with_name("chart.svg")
 _CACHE = Path(gettempdir()) / "compute-images-bench"
-_SECTIONS = ("throughput", "growth", "import", "memory", "start")
+_SECTIONS = ("throughput", "growth", "import", "memory", "start", "mirror")
 _BARS = {
     CEILING: "ceiling",
     throughput.KEPT_ANSWER: "compute-images, kept",
@@ -37,6 +37,7 @@ class Bench:
         self._effort = effort
         self._sizes = growth.SIZES[:2] if short else growth.SIZES
         self._imported = 1_000 if short else 100_000
+        self._mirrored = 30 if short else 3_000
         self.panels: dict[str, dict[str, float]] = {}
 
     def sections(self, names: tuple[str, ...]) -> Iterator[Section]:
@@ -65,6 +66,9 @@ class Bench:
 
     def _start(self) -> Iterator[Section]:
         yield costs.start(self._effort.rounds, self._catalogs, self._folder)
+
+    def _mirror(self) -> Iterator[Section]:
+        yield mirroring.section(self._mirrored, self._effort.rounds, self._folder / "mirror")
 
 
 @click.command()

@@ -1,0 +1,130 @@
+"""What a mirror costs, and what it asks of Glance: a real one, with a Keystone beside it."""
+
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+from uuid import uuid4
+
+import openstack
+
+from app.mirror.glance import PAGE, cloud, glance_of
+from app.mirror.passes import Mirror
+from tests.bench import BenchError
+from tests.bench.report import Row, Section, Target
+from tests.bench.throughput import interleaved
+from tests.kept import Missing
+from tests.openstack.cloud import GLANCE, Cloud, as_variables
+from tests.openstack.glance import Glance
+from tests.openstack.keystone import Keystone
+
+_PROPERTIES = 4  # of each image
+_FIRST = datetime(2025, 1, 1)  # noqa: DTZ001 as Glance's database has it
+_LISTED = Target(1.3, most=True)
+
+_IMAGE = """
+INSERT INTO images (id, name, size, status, created_at, updated_at, deleted, owner, min_disk, min_ram, visibility)
+VALUES (?, ?, ?, 'active', ?, ?, 0, ?, 0, 512, ?)
+"""
+_PROPERTY = """
+INSERT INTO image_properties (image_id, name, value, created_at, updated_at, deleted) VALUES (?, ?, ?, ?, ?, 0)
+"""
+
+
+def section(size: int, rounds: int, folder: Path) -> Section:
+    """Go over so many images, public and private ones, none of which changed, some times."""
+    title = f"A mirror of {size:,} images"
+    try:
+        with _running(folder) as (keystone_cloud, glance):
+            _fill(glance.database, keystone_cloud.projects["ours"], size)
+            with _credentials(as_variables(keystone_cloud.administrator())):
+                return Section(title, list(_rows(size, rounds, folder / "catalog.db", glance)))
+    except Missing as missing:
+        return Section(title, [Row("a pass over all images", "left out", str(missing))])
+
+
+def _rows(size: int, rounds: int, catalog: Path, glance: Glance) -> Iterator[Row]:
+    region = cloud()
+    mirror = Mirror(lambda: glance_of(region), catalog, tombstone_days=1, replaceable=(), watch=lambda pages, _: pages)
+    mirror.make_pass(whole=True)
+    listing = openstack.connection.Connection(config=region).image
+
+    def whole() -> int:
+        return mirror.make_pass(whole=True).images
+
+    def listed() -> int:
+        return sum(1 for _ in listing.images(limit=PAGE, visibility="all"))
+
+    def changed() -> int:
+        return mirror.make_pass(whole=False).copied.changed
+
+    seconds = interleaved(
+        {"whole": _timed(whole, size), "listed": _timed(listed, size), "changed": _timed(changed, 0)}, rounds
+    )
+    ratio = seconds["whole"] / seconds["listed"]
+    yield Row("a pass over all, nothing new", f"{seconds['whole']:.2f} s", "openstacksdk's listing", ratio, _LISTED)
+    yield _requests(glance, whole, size // PAGE + 1)  # Glance does not say that a full page is the last
+    yield Row("a pass over what changed, nothing new", f"{seconds['changed']:.2f} s")
+    yield _requests(glance, changed, 1)
+
+
+def _timed(run: Callable[[], int], expected: int) -> Callable[[], float]:
+    """Measure the seconds that something takes, which gives a number that is known."""
+
+    def timed() -> float:
+        begin = time.perf_counter()
+        found = run()
+        if found != expected:
+            raise BenchError(f"{found} images, and not {expected}")
+        return time.perf_counter() - begin
+
+    return timed
+
+
+def _requests(glance: Glance, run: Callable[[], int], most: int) -> Row:
+    before = len(glance.requests)
+    run()
+    asked = len(glance.requests) - before
+    return Row("its requests to Glance", str(asked), "", asked, Target(most, most=True))
+
+
+@contextmanager
+def _running(folder: Path) -> Iterator[tuple[Cloud, Glance]]:
+    """Run a Keystone and a Glance until the end of the block. Raises Missing."""
+    folders = [folder / name for name in ("keystone", "glance")]
+    for each in folders:
+        each.mkdir(parents=True)
+    keystone = Keystone(folders[0])
+    with keystone.running():
+        people = Cloud(keystone)
+        glance = Glance(folders[1], people.credentials(GLANCE))
+        people.offer("image", glance.origin)
+        with glance.running():
+            yield people, glance
+
+
+def _fill(database: Path, owner: str, size: int) -> None:
+    """Put images into Glance's database: to make them one by one would take minutes."""
+    with closing(sqlite3.connect(database)) as connection, connection:
+        for number in range(size):
+            image_id, created = str(uuid4()), f"{_FIRST + timedelta(minutes=number)}.000000"
+            visibility = ("public", "private")[number % 2]
+            connection.execute(_IMAGE, (image_id, f"image{number}", number, created, created, owner, visibility))
+            connection.executemany(
+                _PROPERTY, [(image_id, f"p{each}", str(number), created, created) for each in range(_PROPERTIES)]
+            )
+
+
+@contextmanager
+def _credentials(variables: dict[str, str]) -> Iterator[None]:
+    """Have some variables of the environment until the end of the block."""
+    before = dict(os.environ)
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
