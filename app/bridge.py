@@ -79,12 +79,13 @@ class OnTheLoop(SpecMiddleware):
     The bridge that comes with Connexion hands each request to a thread and each part of the answer back: three hops,
     which cost more than all that lies between them. It is safe to do without them, because all that a GET waits for is
     a read of a SQLite file along an index: nearly always that takes less than a hop, and no reader waits for a writer.
-    A writer waits for others, so what may write goes to a thread, one at a time as SQLite has it.
+    A writer waits for others, so what may write goes to a thread: one at a time as SQLite has it, or some where they
+    wait for an image service most of the time.
     """
 
-    def __init__(self, flask: Flask) -> None:
+    def __init__(self, flask: Flask, *, writers: int) -> None:
         self._flask = flask
-        self._writer = asyncio.Lock()
+        self._writers = asyncio.Semaphore(writers)
 
     def add_api(self, specification: Any, **options: Any) -> None:
         """Give Flask the operations of the contract."""
@@ -107,13 +108,13 @@ class OnTheLoop(SpecMiddleware):
     async def _turn(self) -> AsyncIterator[None]:
         """Wait for other writers of this worker, here and not in threads, which are for others too."""
         try:
-            await asyncio.wait_for(self._writer.acquire(), WRITER_WAITS)
+            await asyncio.wait_for(self._writers.acquire(), WRITER_WAITS)
         except TimeoutError:
             raise CatalogBusy from None
         try:
             yield
         finally:
-            self._writer.release()
+            self._writers.release()
 
     def _dispatch(self, scope: Scope, body: bytes) -> Response:
         environ: dict[str, Any] = build_environ(scope, BytesIO(body))  # type: ignore[arg-type, assignment]

@@ -35,6 +35,8 @@ from app.validation import validator_map
 logging.getLogger("connexion.decorators.parameter").setLevel(logging.CRITICAL)
 
 
+_WRITERS = 8  # of one worker, that wait for an image service
+
 Middleware = Callable[[ASGIApp], ASGIApp]
 Lifespan = Callable[[object], AbstractAsyncContextManager[None]]
 
@@ -83,7 +85,7 @@ def create_app(settings: Settings, contract: Contract | None = None, lifespan: L
     app.add_api(contract.document | {"servers": [{"url": "/"}]})
     for error in (HTTPException, ProblemException, Exception):
         app.add_error_handler(error, Faults(contract).answer)
-    app.middleware.app = OnTheLoop(app.app)
+    app.middleware.app = OnTheLoop(app.app, writers=_WRITERS if find_new else 1)
     app.app.extensions |= {
         "catalog": catalog,
         "changes": changes,
