@@ -107,9 +107,10 @@ def copy(path: Path, found: Found, *, replaceable: Collection[str] = (), tombsto
         met = {image.id for image in found.images} | found.failed.keys()
         held = _held(db.conn, None if found.gone is None else {*met, *found.gone})
         newer = {id_ for id_, each in held.items() if each.learned is not None and each.learned >= found.began}
-        gone = [held[id_].image for id_ in held.keys() - met - newer if not held[id_].is_deleted]
+        live = {id_: each.image for id_, each in held.items() if id_ not in newer and not each.is_deleted}
+        gone = [image for id_, image in live.items() if id_ not in met]
         found_again = [_merged(image, held.get(image.id)) for image in found.images if image.id not in newer]
-        failed = [_failed(held[id_].image, why) for id_, why in found.failed.items() if id_ in held.keys() - newer]
+        failed = [_failed(live[id_], why) for id_, why in found.failed.items() if id_ in live]
         learned = milliseconds()
         deleted = bury(db, gone, learned=learned)
         new, changed = write(db, [*found_again, *failed], learned=learned)
@@ -125,14 +126,15 @@ def learn(path: Path, image: Record) -> None:
 
 
 def learn_change(path: Path, image: Record) -> None:
-    """Bring an image of a copy to what it is now, but for its members, unless the copy knows of a later change.
+    """Bring an image of a copy to what it is now, unless the copy knows of a later change.
 
-    Raises what `writing` raises.
+    Who sees it stays: that is for a pass to find out. Raises what `writing` raises.
     """
     with writing(path, patience=WRITER_WAITS) as db:
         held = _held(db.conn, [image.id]).get(image.id)
         if held and not held.is_deleted and held.image.updated <= image.updated:
-            write(db, [image._replace(members=held.image.members)], learned=milliseconds())
+            image = image._replace(visibility=held.image.visibility, members=held.image.members)
+            write(db, [image], learned=milliseconds())
 
 
 def learn_end(path: Path, image_id: str, *, tombstone_days: int) -> None:
