@@ -12,7 +12,7 @@ from sqlite_utils import Database
 from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
 
 from app.catalog.file import WRITER_WAITS, State, as_unavailable, reading, state, writing
-from app.catalog.write import COLUMNS, Record, as_json, bury, purge, write
+from app.catalog.write import COLUMNS, Record, as_json, bury, clear, purge, write
 from app.faults import DomainError
 from app.timestamps import now
 
@@ -154,8 +154,7 @@ def _claim(db: Database, path: Path, url: str, replaceable: Collection[str]) -> 
     held = _held(db.conn, None)
     if not {id_ for id_, each in held.items() if not each.is_deleted} <= set(replaceable):
         raise NotACopy(path)
-    bury(db, [each.image for each in held.values()])
-    purge(db, 0)
+    clear(db)
     db.execute("INSERT INTO upstream VALUES (?)", [url])
 
 

@@ -124,6 +124,12 @@ def purge(db: Database, days: int) -> None:
         db.execute(statement, {"before": days_ago(days)})
 
 
+def clear(db: Database) -> None:
+    """Remove all images and tombstones, without a trace."""
+    db.execute("DELETE FROM listings")
+    db.execute("DELETE FROM images")
+
+
 def _number(db: Database, query: str) -> int:
     return int(db.execute(query).fetchone()[0])
 
