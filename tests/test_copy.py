@@ -1,0 +1,633 @@
+"""A catalog that is a copy: what a pass over an image service changes, and what it leaves alone."""
+
+from collections.abc import Callable, Collection, Mapping
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from sqlite_utils import Database
+
+from app.catalog import (
+    Catalog,
+    Copied,
+    Found,
+    Query,
+    Record,
+    add_token,
+    copies,
+    copy,
+    export,
+    learn,
+    learn_change,
+    learn_end,
+    list_tokens,
+    load,
+    prepare,
+)
+from app.catalog.copy import NotACopy, OtherUpstream
+from app.catalog.file import State, reading, state, writing
+from app.catalog.load import ImportIntoCopy
+from app.catalog.schema import MIGRATIONS
+from app.catalog_file import sample
+from app.faults import CatalogBusy, CatalogUnavailable
+from app.timestamps import format_utc
+from tests.images import Fields, catalog_of, image, image_id, records_of
+
+GLANCE = "http://glance.test"
+ME = "11111111111111111111111111111111"
+YOU = "22222222222222222222222222222222"
+EARLIER, LATER = "2020-06-01T00:00:00Z", "2021-01-01T00:00:00Z"  # both before the clock's
+WHY, WHY_ELSE = "ERROR:A timeout occurred", "ERROR:A failure of the connection occurred"
+
+module = import_module("app.catalog.copy")  # whose name in the package is the function's
+
+
+class Clock:
+    """The time, in the place of those functions that tell it to the catalog."""
+
+    def __init__(self) -> None:
+        self.time = datetime(2026, 1, 1, tzinfo=UTC)
+
+    def tick(self, seconds: float = 1) -> None:
+        """Let time pass."""
+        self.time += timedelta(seconds=seconds)
+
+    def milliseconds(self) -> int:
+        """Tell it in milliseconds since 1970."""
+        return round(self.time.timestamp() * 1000)
+
+    def now(self, *, later: int = 0) -> str:
+        """Tell it in UTC, or what it will be some seconds later."""
+        return format_utc(self.time + timedelta(seconds=later))
+
+    def days_ago(self, days: int) -> str:
+        """Tell what it was some days before."""
+        return format_utc(self.time - timedelta(days=days))
+
+
+@pytest.fixture(autouse=True)
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Give the clock, which stands still unless it is told to go on."""
+    clock = Clock()
+    for where, names in (("copy", ("milliseconds", "now")), ("write", ("now", "days_ago"))):
+        for name in names:
+            monkeypatch.setattr(import_module(f"app.catalog.{where}"), name, getattr(clock, name))
+    return clock
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "catalog.db"
+
+
+Pass = Callable[..., Copied]
+
+
+@pytest.fixture
+def make_pass(path: Path, clock: Clock) -> Pass:
+    """Give a function that brings the catalog to what a pass found, a second after what was done before."""
+
+    def make(  # noqa: PLR0913 one for each thing that a pass finds
+        *images: Fields,
+        failed: Mapping[str, str] | None = None,
+        gone: Collection[str] | None = None,
+        url: str = GLANCE,
+        replaceable: Collection[str] = (),
+        tombstone_days: int = 30,
+        meanwhile: Callable[[], None] = lambda: None,
+    ) -> Copied:
+        clock.tick()
+        found = Found(url, clock.milliseconds(), records_of(*images), failed or {}, gone)
+        meanwhile()
+        return copy(path, found, replaceable=replaceable, tombstone_days=tombstone_days)
+
+    return make
+
+
+def stored(path: Path) -> list[Record]:
+    return list(export(path, deleted=True))
+
+
+def states(path: Path) -> dict[int, str]:
+    return {int(record.id[-12:]): record.status for record in stored(path)}
+
+
+def only(path: Path) -> Record:
+    (record,) = stored(path)
+    return record
+
+
+def record_of(*arguments: Any, **fields: Any) -> Record:
+    (record,) = records_of(image(*arguments, **fields))
+    return record
+
+
+def metadata(path: Path) -> Any:
+    return orjson.loads(only(path).metadata)
+
+
+def since(path: Path, time: str) -> list[int]:
+    found = Catalog(path).find(ME, Query(changes_since=time), at_most=1000)
+    return [int(each.id[-12:]) for each in found.images]
+
+
+# --- what a pass found ---
+
+
+def test_a_catalog_is_brought_to_what_a_pass_found(path: Path, make_pass: Pass) -> None:
+    assert make_pass(image(1), image(2), image(3)) == Copied(new=3, changed=0, deleted=0)
+    images = image(2), image(3, name="new", updated=LATER), image(4, visibility="shared", owner=ME, members=[YOU])
+    assert make_pass(*images) == Copied(new=1, changed=1, deleted=1)
+    assert list(export(path)) == records_of(*images)
+
+
+def test_images_of_other_ids_are_gone_where_all_were_gone_over(path: Path, make_pass: Pass) -> None:
+    make_pass(image(1), image(2), image(3))
+    assert make_pass(image(1), failed={image_id(2): WHY}).deleted == 1
+    assert states(path) == {1: "ACTIVE", 2: "ACTIVE", 3: "DELETED"}
+
+
+def test_images_are_gone_that_were_found_to_be_where_some_were_gone_over(path: Path, make_pass: Pass) -> None:
+    make_pass(image(1), image(2), image(3))
+    assert make_pass(image(4), gone=[image_id(2), image_id(9)]) == Copied(new=1, changed=0, deleted=1)
+    assert states(path) == {1: "ACTIVE", 2: "DELETED", 3: "ACTIVE", 4: "ACTIVE"}
+
+
+def test_what_is_gone_becomes_a_tombstone_of_now_once(path: Path, clock: Clock, make_pass: Pass) -> None:
+    make_pass(image(1, name="a", metadata={"b": "c"}))
+    assert make_pass() == Copied(new=0, changed=0, deleted=1)
+    tombstone = record_of(1, name="a", metadata={"b": "c"}, status="DELETED", progress=0, updated=clock.now())
+    assert only(path) == tombstone
+    assert [make_pass(), make_pass(gone=[image_id(1)])] == [Copied(0, 0, 0)] * 2
+    assert only(path) == tombstone
+
+
+def test_what_is_gone_may_come_back(path: Path, clock: Clock, make_pass: Pass) -> None:
+    make_pass(image(1))
+    make_pass()
+    gone = clock.now()
+    assert make_pass(image(1)) == Copied(new=0, changed=1, deleted=0)
+    assert only(path) == record_of(1, updated=gone)
+    clock.tick(1000 * 24 * 3600)
+    make_pass(image(1), image(2))
+    assert states(path) == {1: "ACTIVE", 2: "ACTIVE"}
+
+
+def test_a_tombstone_is_purged_by_the_first_pass_after_its_days(path: Path, clock: Clock, make_pass: Pass) -> None:
+    make_pass(image(1))
+    make_pass(tombstone_days=7)
+    clock.tick(7 * 24 * 3600 - 2)
+    make_pass(tombstone_days=7)
+    assert states(path) == {1: "DELETED"}
+    make_pass(tombstone_days=7)
+    assert states(path) == {}
+
+
+def test_an_image_keeps_its_place(path: Path, make_pass: Pass) -> None:
+    make_pass(image(1), image(2), image(3))
+    make_pass(image(4), image(2, name="new"), image(1))
+    assert list(states(path)) == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("gone", [None, ()], ids=["whole", "of some"])
+def test_a_pass_that_finds_nothing_new_leaves_the_file_alone(
+    path: Path, make_pass: Pass, gone: Collection[str] | None
+) -> None:
+    images = image(1), image(2, visibility="shared", owner=ME, members=[YOU]), image(3, metadata={"a": "b"})
+    make_pass(*images, image(4), image(5))
+    make_pass(*images, failed={image_id(4): WHY})
+    before = path.read_bytes()
+    with closing(reading(path)) as db:
+        (version,) = db.execute("PRAGMA data_version").fetchone()
+        assert make_pass(*images, failed={image_id(4): WHY, image_id(5): WHY}, gone=gone) == Copied(0, 0, 0)
+        assert db.execute("PRAGMA data_version").fetchone() == (version,)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("found", "updated"), [(EARLIER, LATER), (LATER, LATER), ("2022-01-01T00:00:00Z", "2022-01-01T00:00:00Z")]
+)
+def test_an_image_is_never_dated_back(path: Path, make_pass: Pass, found: str, updated: str) -> None:
+    make_pass(image(1, updated=LATER))
+    make_pass(image(1, name="new", updated=found))
+    assert only(path) == record_of(1, name="new", updated=updated)
+
+
+def test_a_tombstone_is_never_dated_back(path: Path, make_pass: Pass) -> None:
+    make_pass(image(1, updated="2100-01-01T00:00:00Z"))
+    make_pass()
+    assert only(path).updated == "2100-01-01T00:00:00Z"
+
+
+def test_a_pass_that_cannot_be_written_whole_changes_nothing(path: Path, clock: Clock, make_pass: Pass) -> None:
+    make_pass(image(1))
+    clock.tick()
+    bad = record_of(3)._replace(metadata="not json")
+    with pytest.raises(CatalogUnavailable):
+        copy(path, Found(GLANCE, clock.milliseconds(), [record_of(2), bad], gone=None), tombstone_days=30)
+    assert states(path) == {1: "ACTIVE"}
+
+
+# --- what was learned since the pass began ---
+
+
+def test_what_was_learned_since_a_pass_began_stays(path: Path, make_pass: Pass) -> None:
+    make_pass(image(1), image(2), image(3), image(4, metadata={"a": "1"}))
+
+    def learn_all() -> None:
+        learn_change(path, record_of(1, name="newer", updated=LATER))
+        learn_end(path, image_id(2), tombstone_days=30)
+        learn_change(path, record_of(3, name="newer", updated=LATER))
+        learn_change(path, record_of(4, metadata={"a": "2"}, updated=LATER))
+        learn(path, record_of(5))
+        learn(path, record_of(6))
+
+    found = image(1), image(2), image(6, name="older")
+    assert make_pass(*found, failed={image_id(4): WHY}, meanwhile=learn_all) == Copied(0, 0, 0)
+    assert states(path) == {1: "ACTIVE", 2: "DELETED", 3: "ACTIVE", 4: "ACTIVE", 5: "ACTIVE", 6: "ACTIVE"}
+    assert [record.name for record in stored(path)] == ["newer", None, "newer", None, None, None]
+    assert orjson.loads(stored(path)[3].metadata) == {"a": "2"}
+
+
+def test_the_pass_after_it_has_the_last_word_again(path: Path, make_pass: Pass) -> None:
+    make_pass(image(1), image(2))
+    make_pass(image(1), image(2), meanwhile=lambda: learn_end(path, image_id(2), tombstone_days=30))
+    assert make_pass(image(2)) == Copied(new=0, changed=1, deleted=1)
+    assert states(path) == {1: "DELETED", 2: "ACTIVE"}
+
+
+# --- images that cannot be copied ---
+
+
+def test_an_image_that_cannot_be_copied_keeps_its_last_copy_which_says_why(
+    path: Path, clock: Clock, make_pass: Pass
+) -> None:
+    make_pass(image(1, name="a", metadata={"b": "c"}, visibility="shared", owner=ME, members=[YOU]))
+    assert make_pass(failed={image_id(1): WHY}) == Copied(new=0, changed=1, deleted=0)
+    assert only(path) == record_of(
+        1,
+        name="a",
+        metadata={"b": "c", "sync_status_reason": WHY},
+        visibility="shared",
+        owner=ME,
+        members=[YOU],
+        updated=clock.now(),
+    )
+
+
+def test_that_an_image_cannot_be_copied_is_a_change_once_for_each_reason(
+    path: Path, clock: Clock, make_pass: Pass
+) -> None:
+    make_pass(image(1))
+    times = []
+    for why in (WHY, WHY, WHY_ELSE, WHY_ELSE):
+        make_pass(failed={image_id(1): why})
+        times.append((only(path).updated == clock.now(), metadata(path)))
+    assert times == [
+        (True, {"sync_status_reason": WHY}),
+        (False, {"sync_status_reason": WHY}),
+        (True, {"sync_status_reason": WHY_ELSE}),
+        (False, {"sync_status_reason": WHY_ELSE}),
+    ]
+
+
+def test_that_an_image_can_be_copied_again_is_a_change_once(path: Path, clock: Clock, make_pass: Pass) -> None:
+    make_pass(image(1, metadata={"a": "b"}))
+    make_pass(failed={image_id(1): WHY})
+    assert make_pass(image(1, metadata={"a": "b"})).changed == 1
+    copied = clock.now()
+    assert only(path) == record_of(1, metadata={"a": "b"}, updated=copied)
+    assert make_pass(image(1, metadata={"a": "b"})).changed == 0
+    assert only(path).updated == copied
+
+
+def test_a_reason_of_the_image_services_own_is_data(path: Path, make_pass: Pass) -> None:
+    own = image(1, metadata={"sync_status_reason": "theirs"})
+    make_pass(own)
+    assert make_pass(own) == Copied(0, 0, 0)
+    assert only(path) == record_of(1, metadata={"sync_status_reason": "theirs"})
+    make_pass(failed={image_id(1): WHY})
+    make_pass(own)
+    assert metadata(path) == {"sync_status_reason": "theirs"}
+
+
+def test_of_an_image_that_never_was_copied_there_is_nothing(path: Path, make_pass: Pass) -> None:
+    assert make_pass(failed={image_id(1): WHY}) == Copied(0, 0, 0)
+    assert stored(path) == []
+
+
+def test_a_tombstone_is_no_copy_that_could_say_why_there_is_none(path: Path, clock: Clock, make_pass: Pass) -> None:
+    make_pass(image(1))
+    make_pass()
+    before = stored(path)
+    assert make_pass(failed={image_id(1): WHY}) == Copied(0, 0, 0)
+    assert stored(path) == before
+    clock.tick(31 * 24 * 3600)
+    make_pass()
+    assert stored(path) == []
+
+
+# --- what the catalog was before ---
+
+SAMPLE = [record.id for record in sample()]
+
+
+def test_the_first_pass_makes_a_catalog_a_copy(path: Path, make_pass: Pass) -> None:
+    assert make_pass() == Copied(0, 0, 0)
+    assert Catalog(path).upstream() == GLANCE
+    assert Catalog(catalog_of(path.parent / "other")).upstream() is None
+
+
+def test_the_sample_makes_way_without_a_trace(path: Path, make_pass: Pass) -> None:
+    prepare(path, sample)
+    assert make_pass(image(1), replaceable=SAMPLE) == Copied(new=1, changed=0, deleted=0)
+    assert stored(path) == records_of(image(1))
+    assert since(path, "2000-01-01T00:00:00Z") == [1]
+    with closing(reading(path)) as db:
+        assert db.execute("SELECT count(*) FROM listings").fetchone() == (1,)
+
+
+@pytest.mark.parametrize("updated", [EARLIER, "2100-01-01T00:00:00Z"])
+def test_so_do_tombstones_whatever_they_are_of(path: Path, make_pass: Pass, updated: str) -> None:
+    load(path, records_of(image(1, status="DELETED", updated=updated), image(2, status="DELETED", updated=updated)))
+    make_pass(image(2), replaceable=SAMPLE)
+    assert stored(path) == records_of(image(2))
+
+
+def test_a_sample_image_that_was_changed_makes_way_too(path: Path, make_pass: Pass) -> None:
+    prepare(path, sample)
+    load(path, [sample()[0]._replace(name="changed")])
+    make_pass(replaceable=SAMPLE)
+    assert stored(path) == []
+
+
+def test_tokens_stay(path: Path, make_pass: Pass) -> None:
+    prepare(path, sample)
+    add_token(path, ME, is_admin=False, expires=None)
+    make_pass(replaceable=SAMPLE)
+    assert [token.tenant for token in list_tokens(path)] == [ME]
+
+
+def test_a_catalog_of_imported_images_becomes_no_copy(path: Path, make_pass: Pass) -> None:
+    prepare(path, sample)
+    load(path, records_of(image(1)))
+    before = stored(path)
+    with pytest.raises(NotACopy, match=f"^{path} has images that were imported; a copy needs a catalog of its own.$"):
+        make_pass(image(2), replaceable=SAMPLE)
+    assert stored(path) == before
+    assert Catalog(path).upstream() is None
+
+
+def test_a_copy_of_one_image_service_becomes_none_of_another(path: Path, make_pass: Pass) -> None:
+    make_pass(image(1))
+    with pytest.raises(OtherUpstream, match=f"^{path} is a copy of {GLANCE}; a copy of http://b.test needs a catalog"):
+        make_pass(image(2), url="http://b.test")
+    assert Catalog(path).upstream() == GLANCE
+    assert stored(path) == records_of(image(1))
+
+
+def test_what_fails_leaves_the_catalog_what_it_was(path: Path, clock: Clock) -> None:
+    prepare(path, sample)
+    bad = record_of(1)._replace(metadata="not json")
+    with pytest.raises(CatalogUnavailable):
+        copy(path, Found(GLANCE, clock.milliseconds(), [bad]), replaceable=SAMPLE, tombstone_days=30)
+    assert [record.id for record in stored(path)] == SAMPLE
+    assert Catalog(path).upstream() is None
+
+
+def test_readers_see_the_sample_until_all_is_copied(
+    path: Path, make_pass: Pass, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare(path, sample)
+    write = module.write
+    seen: list[object] = []
+
+    def write_and_look(*args: Any, **options: Any) -> tuple[int, int]:
+        written: tuple[int, int] = write(*args, **options)
+        seen.extend([[record.id for record in stored(path)], Catalog(path).upstream()])
+        return written
+
+    monkeypatch.setattr(module, "write", write_and_look)
+    make_pass(image(1), replaceable=SAMPLE)
+    assert seen == [SAMPLE, None]
+
+
+@pytest.mark.parametrize("prune", [False, True])
+def test_a_copy_takes_no_imports(path: Path, make_pass: Pass, prune: bool) -> None:
+    make_pass(image(1))
+    before = path.read_bytes()
+    with pytest.raises(ImportIntoCopy, match=f"^{path} is a copy of {GLANCE}: what is imported needs a catalog of its"):
+        load(path, records_of(image(2)), prune=prune)
+    assert path.read_bytes() == before
+
+
+def test_a_copy_is_prepared_as_it_is(path: Path, make_pass: Pass) -> None:
+    make_pass()
+    assert prepare(path, sample) == 0
+    assert stored(path) == []
+
+
+def test_a_copy_that_came_first_is_prepared_as_it_is(path: Path, make_pass: Pass) -> None:
+    def sample_too_late() -> list[Record]:
+        make_pass(image(1))
+        return sample()
+
+    assert prepare(path, sample_too_late) == 0
+    assert stored(path) == records_of(image(1))
+
+
+# --- single images ---
+
+
+def test_what_a_copy_has_is_given_by_id(path: Path, make_pass: Pass) -> None:
+    make_pass(image(1), image(2), image(3, name="a"))
+    make_pass(image(1), image(3, name="a"))
+    held = copies(path, GLANCE, [image_id(2), image_id(3), image_id(9)])
+    assert held == {record.id: record for record in stored(path)[1:]}
+    assert copies(path, GLANCE, []) == {}
+
+
+def test_what_is_no_copy_of_an_image_service_gives_none(path: Path, make_pass: Pass) -> None:
+    assert copies(path, GLANCE, []) is None
+    assert not path.exists()
+    assert copies(catalog_of(path.parent / "other", image(1)), GLANCE, [image_id(1)]) is None
+    make_pass(image(1))
+    assert copies(path, "http://b.test", [image_id(1)]) is None
+
+
+def test_an_image_is_learned_that_the_catalog_lacks(path: Path, make_pass: Pass) -> None:
+    make_pass(image(1))
+    learn(path, record_of(2, name="a", owner=ME, visibility="private"))
+    assert stored(path)[1:] == records_of(image(2, name="a", owner=ME, visibility="private"))
+
+
+def test_an_image_or_tombstone_that_the_catalog_has_is_not_learned_anew(path: Path, make_pass: Pass) -> None:
+    make_pass(image(1), image(2))
+    make_pass(image(1))
+    before = stored(path)
+    learn(path, record_of(1, name="a", updated=LATER))
+    learn(path, record_of(2, name="a", updated=LATER))
+    assert stored(path) == before
+
+
+def test_a_change_is_learned_but_not_who_sees_the_image(path: Path, make_pass: Pass) -> None:
+    make_pass(image(1, owner=ME, visibility="shared", members=[YOU]), image(2, owner=ME, visibility="private"))
+    for number in (1, 2):
+        learn_change(path, record_of(number, owner=ME, visibility="public", metadata={"a": "b"}, updated=LATER))
+    changed: Fields = {"owner": ME, "metadata": {"a": "b"}, "updated": LATER}
+    assert stored(path) == records_of(
+        image(1, visibility="shared", members=[YOU], **changed), image(2, visibility="private", **changed)
+    )
+
+
+@pytest.mark.parametrize(("found", "name"), [(EARLIER, None), (LATER, "a"), ("2022-01-01T00:00:00Z", "a")])
+def test_a_change_is_not_learned_once_a_later_one_is_known(
+    path: Path, make_pass: Pass, found: str, name: str | None
+) -> None:
+    make_pass(image(1, updated=LATER))
+    learn_change(path, record_of(1, name="a", updated=found))
+    assert only(path).name == name
+
+
+def test_a_change_of_an_image_that_is_gone_is_not_learned(path: Path, make_pass: Pass) -> None:
+    make_pass(image(1))
+    make_pass()
+    before = stored(path)
+    learn_change(path, record_of(1, name="a", updated="2100-01-01T00:00:00Z"))
+    learn_change(path, record_of(2))
+    assert stored(path) == before
+
+
+def test_an_end_is_learned_once(path: Path, clock: Clock, make_pass: Pass) -> None:
+    make_pass(image(1), image(2))
+    clock.tick()
+    learn_end(path, image_id(1), tombstone_days=30)
+    ended = clock.now()
+    clock.tick()
+    learn_end(path, image_id(1), tombstone_days=30)
+    learn_end(path, image_id(9), tombstone_days=30)
+    assert stored(path)[0] == record_of(1, status="DELETED", progress=0, updated=ended)
+    assert states(path) == {1: "DELETED", 2: "ACTIVE"}
+
+
+def test_an_end_that_is_learned_purges_tombstones_too(path: Path, clock: Clock, make_pass: Pass) -> None:
+    make_pass(image(1), image(2))
+    make_pass(image(2))
+    clock.tick(8 * 24 * 3600)
+    learn_end(path, image_id(2), tombstone_days=7)
+    assert states(path) == {2: "DELETED"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda path: learn(path, record_of(2)),
+        lambda path: learn_change(path, record_of(1, name="a")),
+        lambda path: learn_end(path, image_id(1), tombstone_days=30),
+    ],
+    ids=["learn", "learn_change", "learn_end"],
+)
+def test_who_waits_for_others_does_not_wait_as_long_as_a_command(
+    path: Path, make_pass: Pass, monkeypatch: pytest.MonkeyPatch, change: Callable[[Path], None]
+) -> None:
+    monkeypatch.setattr(module, "WRITER_WAITS", 0.1)
+    make_pass(image(1))
+    with writing(path), pytest.raises(CatalogBusy):
+        change(path)
+
+
+# --- who asks for what changed ---
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda _, make_pass: make_pass(image(1), image(2, name="new")),
+        lambda _, make_pass: make_pass(image(1)),
+        lambda _, make_pass: make_pass(image(1), failed={image_id(2): WHY}),
+        lambda path, _: learn_change(path, record_of(2, name="new")),
+        lambda path, _: learn_end(path, image_id(2), tombstone_days=30),
+    ],
+    ids=["changed", "gone", "failed", "learned", "ended"],
+)
+def test_what_was_learned_is_shown_as_changed_some_seconds_longer(
+    path: Path, clock: Clock, make_pass: Pass, change: Callable[[Path, Pass], None]
+) -> None:
+    make_pass(image(1), image(2))
+    clock.tick(100)
+    change(path, make_pass)
+    assert [since(path, clock.now(later=seconds)) for seconds in (-30, 0, 10, 11)] == [[2], [2], [2], []]
+
+
+def test_a_new_image_is_shown_as_changed_however_old_it_is(path: Path, clock: Clock, make_pass: Pass) -> None:
+    make_pass(image(1))
+    clock.tick(100)
+    make_pass(image(1), image(2))
+    learn(path, record_of(3))
+    assert [since(path, clock.now(later=seconds)) for seconds in (0, 10, 11)] == [[2, 3], [2, 3], []]
+    assert {record.updated for record in stored(path)} == {"2020-01-01T00:00:00Z"}
+
+
+def test_what_changed_later_than_it_was_learned_is_shown_as_of_then(path: Path, clock: Clock, make_pass: Pass) -> None:
+    make_pass(image(1, updated=clock.now(later=60)))
+    assert [since(path, clock.now(later=seconds)) for seconds in (58, 59, 60)] == [[1], [1], []]
+
+
+def test_what_is_as_it_was_is_not_shown_again(path: Path, clock: Clock, make_pass: Pass) -> None:
+    make_pass(image(1), image(2))
+    clock.tick(100)
+    make_pass(image(1), image(2))
+    assert since(path, clock.now()) == []
+
+
+def test_what_was_imported_is_shown_as_of_its_own_time(tmp_path: Path) -> None:
+    path = catalog_of(tmp_path, image(1, updated=EARLIER))
+    assert [since(path, time) for time in (EARLIER, "2020-06-01T00:00:01Z")] == [[1], []]
+
+
+# --- catalogs of the version before ---
+
+_LIST_AS_BEFORE = (
+    "INSERT INTO audiences (tenant) SELECT DISTINCT owner FROM images WHERE owner IS NOT NULL",
+    "INSERT INTO kinds (status, type) SELECT DISTINCT status, type FROM images",
+    """
+    INSERT INTO listings
+    SELECT audience, deleted, created, rank, updated, kind, min_disk, min_ram, name, server FROM visible
+    """,
+)
+
+
+def test_a_catalog_of_the_version_before_is_brought_to_this_one_and_may_become_a_copy(
+    path: Path, clock: Clock, make_pass: Pass
+) -> None:
+    images = image(1, updated=EARLIER), image(2, owner=ME, visibility="private"), image(3, status="DELETED", progress=0)
+    with closing(Database(path)) as db:
+        MIGRATIONS.apply(db, stop_before="5: upstream")
+        db.table("images").insert_all(record._asdict() for record in records_of(*images))
+        for statement in _LIST_AS_BEFORE:
+            db.execute(statement)
+        db.conn.commit()
+    assert state(path) is State.OLDER
+    assert copies(path, GLANCE, []) is None
+    assert prepare(path, sample) == 0
+    assert stored(path) == records_of(*images)
+    new = catalog_of(path.parent / "new", *images)
+    for table in ("images", "listings", "upstream"):
+        with closing(reading(path)) as db, closing(reading(new)) as expected:
+            query = f"SELECT * FROM {table}"  # noqa: S608 ours
+            assert db.execute(query).fetchall() == expected.execute(query).fetchall()
+            assert db.table(table).columns == expected.table(table).columns
+    assert since(path, EARLIER) == [1]
+    make_pass(image(1, name="new"), replaceable=[image_id(1), image_id(2)])
+    assert since(path, clock.now(later=10)) == [1]
+
+
+def test_a_first_pass_brings_a_catalog_of_the_version_before_to_this_one(path: Path, make_pass: Pass) -> None:
+    with closing(Database(path)) as db:
+        MIGRATIONS.apply(db, stop_before="5: upstream")
+    make_pass(image(1))
+    assert (state(path), Catalog(path).upstream()) == (State.CURRENT, GLANCE)
