@@ -9,8 +9,11 @@ import orjson
 from app.catalog import Catalog, Version
 from app.catalog.file import as_unavailable
 from app.faults import CatalogUnavailable
+from app.schemas import compile_schema
 
 _FOR_EVER = float("inf")
+_TIME = {"type": "number", "nullable": True, "minimum": 0}
+_TEXT = {"type": "string", "nullable": True}
 
 
 @dataclass(frozen=True)
@@ -25,13 +28,30 @@ class Passes:
     error: str | None = None  # what stopped the last one, if anything did
 
 
+_WRITTEN = compile_schema(
+    {
+        "type": "object",
+        "additionalProperties": False,
+        "required": ["good", "whole", "since", "images", "failed", "error"],
+        "properties": {
+            "good": _TIME,
+            "whole": _TIME,
+            "since": _TEXT,
+            "images": {"type": "integer", "minimum": 0},
+            "failed": {"type": "array", "items": {"type": "string"}},
+            "error": _TEXT,
+        },
+    }
+)
+
+
 def passes_of(catalog: Path) -> Passes:
     """Read what is known of the passes: nothing, where the file is missing or no longer what was written."""
     try:
         known = orjson.loads(_file(catalog).read_bytes())
-        return Passes(**known | {"failed": tuple(known["failed"])})
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError):
         return Passes()
+    return Passes(**known | {"failed": tuple(known["failed"])}) if _WRITTEN.is_valid(known) else Passes()
 
 
 def tell(catalog: Path, passes: Passes) -> None:
