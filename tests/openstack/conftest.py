@@ -21,7 +21,9 @@ from tests.openstack.cloud import (
     Cloud,
     as_variables,
 )
+from tests.openstack.copies import Copy
 from tests.openstack.glance import Glance
+from tests.openstack.images import Images
 from tests.openstack.keystone import Keystone
 from tests.server.service import Service, serving, until
 
@@ -55,6 +57,31 @@ def glance(cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Iterator[G
     cloud.offer("image", glance.origin)
     with glance.running():
         yield glance
+
+
+@pytest.fixture
+def administrator(glance: Glance, cloud: Cloud) -> Images:
+    """Give the image service as the administrator sees it."""
+    return Images(glance, cloud.token(ADMIN, OF_THE_FIRST_PROJECT))
+
+
+@pytest.fixture
+def member(glance: Glance, cloud: Cloud) -> Images:
+    """Give the image service as it is seen in our project."""
+    return Images(glance, cloud.token())
+
+
+@pytest.fixture
+def stranger(glance: Glance, cloud: Cloud) -> Images:
+    """Give the image service as it is seen in their project."""
+    return Images(glance, cloud.token(STRANGER))
+
+
+@pytest.fixture
+def copy(glance: Glance, cloud: Cloud, tmp_path: Path) -> Copy:
+    """Give a catalog that is to be a copy of what the administrator sees in Glance, which has no images yet."""
+    glance.empty()
+    return Copy(tmp_path, as_variables(cloud.administrator()))
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,11 @@
 """A real Glance, which asks a Keystone about tokens."""
 
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import httpx2
 import orjson
@@ -11,6 +13,16 @@ import orjson
 from tests.openstack.component import Component
 
 _JSON = "application/json"
+
+_NOW = "strftime('%Y-%m-%d %H:%M:%f000', 'now')"
+_INSERT_IMAGE = f"""
+INSERT INTO images (id, name, owner, status, visibility, min_disk, min_ram, created_at, updated_at, deleted)
+VALUES (?, ?, ?, 'queued', 'private', 0, 0, {_NOW}, {_NOW}, 0)
+"""  # noqa: S608 ours
+_INSERT_PROPERTY = f"""
+INSERT INTO image_properties (image_id, name, value, created_at, updated_at, deleted)
+VALUES (?, ?, ?, {_NOW}, {_NOW}, 0)
+"""  # noqa: S608 ours
 
 _CONFIGURATION = """
 [DEFAULT]
@@ -65,3 +77,25 @@ class Glance(Component):
         """Have it give so many images on a page at most until the end of the block."""
         with self._restarted(OS_DEFAULT__API_LIMIT_MAX=str(page)):
             yield
+
+    def execute(self, statement: str, *values: object) -> None:
+        """Write to its database what no caller can have it write."""
+        with closing(sqlite3.connect(self.database)) as database, database:
+            database.execute(statement, values)
+
+    def empty(self) -> None:
+        """Have it know of no image any more."""
+        for table in ("image_locations", "image_members", "image_properties", "image_tags", "images"):
+            self.execute(f"DELETE FROM {table}")  # noqa: S608 ours
+
+    def forget_deleted(self) -> None:
+        """Have it not know any more which images it had, as its administrators do now and then."""
+        for what in ("purge", "purge_images_table"):
+            self._manage("db", what, "--age_in_days=0")
+
+    def fill(self, owner: str, count: int, **properties: str) -> None:
+        """Give it many images at once: private ones of a project, with some properties."""
+        ids = [str(uuid4()) for _ in range(count)]
+        with closing(sqlite3.connect(self.database)) as database, database:
+            database.executemany(_INSERT_IMAGE, [(each, f"image {number}", owner) for number, each in enumerate(ids)])
+            database.executemany(_INSERT_PROPERTY, [(each, *item) for each in ids for item in properties.items()])

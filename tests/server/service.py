@@ -79,7 +79,7 @@ def environment(**variables: str) -> dict[str, str]:
 
 def run(*command: str, folder: Path, **variables: str) -> "subprocess.CompletedProcess[str]":
     """Run a command to its end."""
-    with _session(command, folder, variables, output=subprocess.PIPE) as process:
+    with session(command, folder, variables, output=subprocess.PIPE) as process:
         output, errors = process.communicate(timeout=_PATIENCE)
     return subprocess.CompletedProcess(command, process.returncode, output.decode(), errors.decode())
 
@@ -89,7 +89,7 @@ def serving(folder: Path, *, command: Sequence[str] = SERVE, workers: int = 1, *
     """Serve in a folder, which is the home as well, until the end of the block at the latest."""
     log = folder / "log"
     variables = {"HOME": str(folder), "WEB_CONCURRENCY": str(workers)} | variables
-    with log.open("wb") as output, _session(command, folder, variables, output=output.fileno()) as process:
+    with log.open("wb") as output, session(command, folder, variables, output=output.fileno()) as process:
         service = Service(process, folder, log)
         service.await_workers(workers)
         yield service
@@ -113,7 +113,7 @@ def until(condition: Callable[[], bool]) -> None:
 
 
 @contextmanager
-def _session(
+def session(
     command: Sequence[str], folder: Path, variables: Mapping[str, str], *, output: int
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run a command in a session of its own, of which nothing is left after the block."""
