@@ -96,6 +96,11 @@ def hang_up(exchange: Exchange) -> None:
     exchange.reset()
 
 
+def empty(exchange: Exchange) -> None:
+    """Answer nothing, as if that were something."""
+    exchange.answer(Answer(200, "application/json", b""))
+
+
 def cut_short(exchange: Exchange) -> None:
     """Answer half, which says that it is the whole."""
     answer = exchange.forward()
