@@ -1,5 +1,6 @@
 """What an image of Glance's is in the catalog."""
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -90,4 +91,4 @@ def _time(value: Any) -> Any:
 def _amount(value: Any) -> Any:
     if value is None:
         return 0
-    return int(value) if isinstance(value, str) and value.isascii() and value.isdigit() else value
+    return int(value) if isinstance(value, str) and re.fullmatch("[0-9]{1,10}", value) else value
