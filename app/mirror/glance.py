@@ -8,7 +8,7 @@ from urllib.parse import quote, urlencode, urlsplit
 
 import orjson
 from keystoneauth1.exceptions import ConnectionError as ConnectionFailure
-from keystoneauth1.exceptions import ConnectTimeout, DiscoveryFailure, HttpError
+from keystoneauth1.exceptions import ConnectTimeout, DiscoveryFailure, HttpError, InvalidResponse
 from keystoneauth1.session import Session
 from openstack.config import OpenStackConfig
 from openstack.config.cloud_region import CloudRegion
@@ -145,6 +145,7 @@ def glance_of(region: CloudRegion) -> Glance:
     try:
         with _as_failures():
             session = region.get_session()
+            session.get_token()  # or credentials that cannot be used would be noticed in the middle of a pass
             url = region.get_endpoint(_IMAGE) or session.get_endpoint(
                 service_type=_IMAGE,
                 interface=region.get_interface(_IMAGE),
@@ -168,7 +169,7 @@ def _as_failures() -> Iterator[None]:
         raise UpstreamFailed("A timeout") from error
     except HttpError as error:  # of Keystone's, as those of Glance are not raised
         raise UpstreamFailed("A refusal of the credentials") from error
-    except (ConnectionFailure, DiscoveryFailure) as error:
+    except (ConnectionFailure, DiscoveryFailure, InvalidResponse) as error:
         raise UpstreamFailed("A failure of the connection") from error
 
 
