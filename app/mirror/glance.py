@@ -66,7 +66,7 @@ class Glance:
             page = self._page(query)
             yield page["images"]
             seen.add(query)
-            query = urlsplit(page.get("next", "")).query
+            query = _query(page.get("next", ""))
             if query in seen:
                 raise UpstreamFailed("A page that came before")
 
@@ -76,13 +76,15 @@ class Glance:
 
     def image(self, image_id: str) -> Any:
         """Give an image; None where there is none. Raises UpstreamFailed."""
-        return self._ask("GET", _path(image_id), missing=True)
+        return self._find(_path(image_id))
 
     def members(self, image_id: str) -> list[str] | None:
         """Give the projects that accepted an image; None where it is gone. Raises UpstreamFailed."""
-        answer = self._ask("GET", f"{_path(image_id)}/members", missing=True)
+        answer = self._find(f"{_path(image_id)}/members")
+        if answer is None:
+            return None
         try:
-            return answer and [each["member_id"] for each in answer["members"] if each["status"] == "accepted"]
+            return [each["member_id"] for each in answer["members"] if each["status"] == "accepted"]
         except (KeyError, TypeError) as error:
             raise UpstreamFailed("A malformed answer") from error
 
@@ -106,10 +108,20 @@ class Glance:
             raise UpstreamFailed("A malformed page")
         return dict(page)
 
-    def _ask(
-        self, method: str, path: str, *, missing: bool = False, headers: dict[str, str] | None = None, **options: Any
-    ) -> Any:
-        """Give the document of an answer; None where it has none, or where nothing is there and that is no failure."""
+    def _find(self, path: str) -> Any:
+        """Give the document at a path; None where nothing is there, but not where there is no document."""
+        try:
+            document = self._ask("GET", path)
+        except UpstreamFailed as error:
+            if error.status == HTTPStatus.NOT_FOUND:
+                return None
+            raise
+        if document is None:
+            raise UpstreamFailed("A malformed answer")
+        return document
+
+    def _ask(self, method: str, path: str, *, headers: dict[str, str] | None = None, **options: Any) -> Any:
+        """Give the document of an answer that all went well; None where it has none."""
         with _as_failures():
             answer = self._session.request(
                 f"{self.url}/v2{path}",
@@ -122,9 +134,7 @@ class Glance:
                 **self._who,
                 **options,
             )
-        if missing and answer.status_code == HTTPStatus.NOT_FOUND:
-            return None
-        if not answer.ok or answer.is_redirect:
+        if not HTTPStatus.OK <= answer.status_code < HTTPStatus.MULTIPLE_CHOICES:
             raise UpstreamFailed(f"An answer with status {answer.status_code}", answer.status_code)
         try:
             return orjson.loads(answer.content) if answer.content else None
@@ -176,6 +186,13 @@ def _as_failures() -> Iterator[None]:
 def _without_version(url: str) -> str:
     base, _, last = url.rstrip("/").rpartition("/")
     return base if last.startswith("v") and last[1:].replace(".", "").isdigit() else url.rstrip("/")
+
+
+def _query(url: str) -> str:
+    try:
+        return urlsplit(url).query
+    except ValueError as error:
+        raise UpstreamFailed("A malformed page") from error
 
 
 def _path(image_id: str) -> str:
