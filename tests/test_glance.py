@@ -1,0 +1,380 @@
+"""How a Glance is asked: what is sent, which answers are taken, and what is said of the others."""
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import orjson
+import pytest
+from keystoneauth1 import exceptions
+from keystoneauth1.noauth import NoAuth
+from keystoneauth1.session import Session
+from requests import Response
+
+from app.mirror.glance import CloudUnusable, Glance, MarkerGone, UpstreamFailed, cloud, glance_of
+from tests.glance import NOTHING, SILENCE, Said, Stand, glance_at, glance_image, standing
+from tests.images import image_id
+
+ME, YOU, THEM = "1" * 32, "2" * 32, "3" * 32
+CALLERS = "the caller's token"
+FIRST_PAGE = "GET /v2/images?limit=1000&visibility=all"
+ONE = f"/v2/images/{image_id(1)}"
+
+
+class Way(NamedTuple):
+    """Something that a Glance is asked, and the method and path of the request."""
+
+    request: str
+    ask: Callable[[Glance], Any]
+
+
+WAYS = {
+    "page": Way("GET /v2/images", lambda glance: list(glance.pages())),
+    "check": Way("GET /v2/images", Glance.check),
+    "image": Way(f"GET {ONE}", lambda glance: glance.image(image_id(1))),
+    "members": Way(f"GET {ONE}/members", lambda glance: glance.members(image_id(1))),
+    "patch": Way(f"PATCH {ONE}", lambda glance: glance.patch(image_id(1), [])),
+    "delete": Way(f"DELETE {ONE}", lambda glance: glance.delete(image_id(1))),
+}
+each_way = pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+
+
+@pytest.fixture
+def stand() -> Iterator[Stand]:
+    with standing() as stand:
+        yield stand
+
+
+@pytest.fixture
+def glance(stand: Stand) -> Glance:
+    return glance_at(stand.url, answer_in=0.3)
+
+
+def ids(pages: Iterator[list[Any]]) -> list[list[int]]:
+    return [[int(image["id"][-12:]) for image in page] for page in pages]
+
+
+# --- pages ---
+
+
+def test_all_images_are_given_a_page_at_a_time_the_newest_first(stand: Stand, glance: Glance) -> None:
+    stand.page = 2
+    stand.put(*(glance_image(number, created_at=f"202{number}-01-01T00:00:00Z") for number in (3, 1, 5, 2, 4)))
+    assert ids(glance.pages()) == [[5, 4], [3, 2], [1]]
+    assert stand.asked == [FIRST_PAGE, *(f"{FIRST_PAGE}&marker={image_id(number)}" for number in (4, 2))]
+
+
+def test_those_are_given_that_changed_at_a_time_or_later(stand: Stand, glance: Glance) -> None:
+    times = ("2020-01-01T00:00:00Z", "2020-01-01T00:00:01Z", "2020-01-01T00:00:02Z")
+    stand.put(*(glance_image(number, updated_at=time) for number, time in enumerate(times, 1)))
+    assert ids(glance.pages("2020-01-01T00:00:01Z")) == [[3, 2]]
+    assert stand.asked == [f"{FIRST_PAGE}&updated_at=gte%3A2020-01-01T00%3A00%3A01Z"]
+
+
+@pytest.mark.parametrize("next_", ["/v2/images?{}", "http://127.0.0.1:1/v9/others?{}", "?{}", "x://:0?{}#a"])
+def test_of_the_link_to_the_next_page_the_query_alone_is_followed(stand: Stand, glance: Glance, next_: str) -> None:
+    query = f"marker={image_id(1)}&limit=7&visibility=all"
+    stand.says = {
+        FIRST_PAGE: Said(200, {"images": [glance_image(1)], "next": next_.format(query)}),
+        f"GET /v2/images?{query}": Said(200, {"images": [glance_image(2)]}),
+    }
+    assert ids(glance.pages()) == [[1], [2]]
+    assert stand.asked == [FIRST_PAGE, f"GET /v2/images?{query}"]
+
+
+@pytest.mark.parametrize("next_", ["", "/v2/images", "/v2/images?"])
+def test_a_link_without_a_query_leads_nowhere(stand: Stand, glance: Glance, next_: str) -> None:
+    stand.says = {FIRST_PAGE: Said(200, {"images": [glance_image(1)], "next": next_})}
+    assert ids(glance.pages()) == [[1]]
+
+
+@pytest.mark.parametrize("length", [1, 2, 3])
+def test_a_page_that_comes_again_is_a_failure(stand: Stand, glance: Glance, length: int) -> None:
+    queries = ["limit=1000&visibility=all", "marker=a", "marker=b"][:length]
+    for query, next_ in zip(queries, [*queries[1:], queries[0]], strict=True):
+        stand.says[f"GET /v2/images?{query}"] = Said(200, {"images": [], "next": f"/v2/images?{next_}"})
+    with pytest.raises(UpstreamFailed, match=r"^A page that came before occurred$"):
+        list(glance.pages())
+    assert stand.asked == [f"GET /v2/images?{query}" for query in queries]
+
+
+@pytest.mark.parametrize("status", [400, 404])
+def test_a_marker_that_is_gone_is_told_from_other_failures(stand: Stand, glance: Glance, status: int) -> None:
+    stand.page = 1
+    stand.put(glance_image(1), glance_image(2))
+    stand.says[f"{FIRST_PAGE}&marker={image_id(2)}"] = Said(status)
+    with pytest.raises(MarkerGone):
+        list(glance.pages())
+    stand.says = {FIRST_PAGE: Said(status)}
+    with pytest.raises(UpstreamFailed) as failed:
+        list(glance.pages())
+    assert (type(failed.value), failed.value.status) == (UpstreamFailed, status)
+
+
+PAGES: dict[str, Any] = {
+    "empty": b"",
+    "null": None,
+    "a list": [],
+    "no images": {},
+    "images that are none": {"images": None},
+    "an object of images": {"images": {}},
+    "a next that is null": {"images": [], "next": None},
+    "a next that is a number": {"images": [], "next": 5},
+    "a next that is no URL": {"images": [], "next": "http://[?marker=a"},
+}
+
+
+@pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
+def test_what_is_no_page_is_a_failure(stand: Stand, glance: Glance, page: Any) -> None:
+    stand.says["GET /v2/images"] = Said(200, page)
+    with pytest.raises(UpstreamFailed, match=r"^A malformed page occurred$"):
+        list(glance.pages())
+
+
+def test_a_glance_is_checked_by_one_image(stand: Stand, glance: Glance) -> None:
+    glance.check()
+    assert stand.asked == ["GET /v2/images?limit=1"]
+
+
+# --- single images ---
+
+
+def test_an_image_is_given_as_it_is(stand: Stand, glance: Glance) -> None:
+    stand.put(glance_image(1, a="b"))
+    assert glance.image(image_id(1)) == glance_image(1, a="b")
+    assert glance.image(image_id(2)) is None
+
+
+def test_the_members_are_those_that_accepted(stand: Stand, glance: Glance) -> None:
+    stand.put(glance_image(1), glance_image(2))
+    stand.share(1, **{ME: "accepted", YOU: "pending", THEM: "rejected", "4" * 32: "accepted"})
+    assert glance.members(image_id(1)) == [ME, "4" * 32]
+    assert glance.members(image_id(2)) == []
+    assert glance.members(image_id(3)) is None
+
+
+NO_MEMBERS: list[Any] = [None, 5, {"a": 1}, [None], ["x"], [[]], [{}], [{"member_id": ME}], [{"status": "accepted"}]]
+NO_DOCUMENTS: list[Any] = [[], {}, "", 0, False, None, "x", *({"members": members} for members in NO_MEMBERS)]
+
+
+@pytest.mark.parametrize("document", NO_DOCUMENTS, ids=str)
+def test_what_are_no_members_is_a_failure(stand: Stand, glance: Glance, document: Any) -> None:
+    stand.says[f"GET {ONE}/members"] = Said(200, orjson.dumps(document))
+    with pytest.raises(UpstreamFailed, match=r"^A malformed answer occurred$"):
+        glance.members(image_id(1))
+
+
+def test_a_change_is_sent_as_a_json_patch_and_answered_with_the_image(stand: Stand, glance: Glance) -> None:
+    stand.put(glance_image(1, a="b"))
+    changes = [{"op": "remove", "path": "/a"}, {"op": "add", "path": "/c", "value": "d"}]
+    assert glance.patch(image_id(1), changes) == glance_image(1, c="d")
+    assert [(each.what, orjson.loads(each.body)) for each in stand.requests] == [(f"PATCH {ONE}", changes)]
+
+
+def test_an_image_is_deleted(stand: Stand, glance: Glance) -> None:
+    stand.put(glance_image(1))
+    glance.delete(image_id(1))
+    assert (stand.asked, stand.images) == ([f"DELETE {ONE}"], {})
+
+
+def test_an_id_is_one_part_of_a_path_whatever_it_is(stand: Stand, glance: Glance) -> None:
+    glance.image("../a?b#c/é")
+    assert stand.asked == ["GET /v2/images/..%2Fa%3Fb%23c%2F%C3%A9"]
+
+
+# --- who asks ---
+
+
+def test_a_token_that_is_given_is_sent_and_no_other(stand: Stand) -> None:
+    stand.put(glance_image(1))
+    for way in WAYS.values():
+        way.ask(Glance(Session(auth=NoAuth()), stand.url, token=CALLERS))
+    assert {request.token for request in stand.requests} == {CALLERS}
+
+
+def test_the_own_credentials_are_used_where_none_is_given(stand: Stand) -> None:
+    stand.put(glance_image(1))
+    for way in WAYS.values():
+        way.ask(Glance(Session(auth=NoAuth()), stand.url))
+    assert {request.token for request in stand.requests} == {"notused"}  # which is the word for no token
+
+
+@each_way
+def test_a_refused_token_is_not_replaced_by_the_own_credentials(stand: Stand, way: Way) -> None:
+    stand.says[way.request] = Said(401)
+    with pytest.raises(UpstreamFailed) as failed:
+        way.ask(Glance(Session(auth=NoAuth()), stand.url, token=CALLERS))
+    assert failed.value.status == 401
+    assert [request.token for request in stand.requests] == [CALLERS]
+
+
+# --- what is no answer ---
+
+
+@each_way
+@pytest.mark.parametrize("status", [300, 304, 400, 401, 403, 409, 410, 413, 429, 500, 502, 503])
+def test_another_status_than_one_that_all_went_well_is_a_failure(
+    stand: Stand, glance: Glance, way: Way, status: int
+) -> None:
+    stand.says[way.request] = Said(status)
+    with pytest.raises(UpstreamFailed, match=f"^An answer with status {status} occurred$") as failed:
+        way.ask(glance)
+    assert failed.value.status == status
+
+
+@each_way
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("somewhere", [True, False])
+def test_nothing_is_sent_elsewhere(stand: Stand, glance: Glance, way: Way, status: int, somewhere: bool) -> None:
+    with standing() as other:
+        headers = (("Location", f"{other.url}{ONE}"), ("Content-Length", "0")) if somewhere else ()
+        stand.says[way.request] = Said(status, b"", headers)
+        with pytest.raises(UpstreamFailed, match=f"^An answer with status {status} occurred$"):
+            way.ask(glance)
+        assert other.asked == []
+
+
+BODY = orjson.dumps(glance_image())
+FAILURES: dict[str, tuple[Said, str]] = {
+    "silence": (SILENCE, "A timeout"),
+    "the end of the connection": (NOTHING, "A failure of the connection"),
+    "a body that ends early": (Said(200, BODY, (("Content-Length", "9999"),)), "A failure of the connection"),
+    "JSON that ends early": (Said(200, BODY[:-1]), "A malformed answer"),
+    "HTML": (Said(200, b"<html>"), "A malformed answer"),
+    "text that is none": (Said(200, b'"\xff"'), "A malformed answer"),
+}
+
+
+@each_way
+@pytest.mark.parametrize(("said", "what"), FAILURES.values(), ids=FAILURES)
+def test_what_is_no_answer_is_a_failure(stand: Stand, glance: Glance, way: Way, said: Said, what: str) -> None:
+    stand.says[way.request] = said
+    with pytest.raises(UpstreamFailed, match=f"^{what} occurred$") as failed:
+        way.ask(glance)
+    assert (failed.value.what, failed.value.status) == (what, None)
+
+
+@pytest.mark.parametrize("way", [WAYS["image"], WAYS["members"]], ids=["image", "members"])
+@pytest.mark.parametrize("status", [200, 204])
+def test_an_answer_without_a_document_is_not_that_nothing_is_there(
+    stand: Stand, glance: Glance, way: Way, status: int
+) -> None:
+    stand.says[way.request] = Said(status)
+    with pytest.raises(UpstreamFailed, match=r"^A malformed answer occurred$"):
+        way.ask(glance)
+
+
+@each_way
+def test_who_is_not_there_is_a_failure_of_the_connection(way: Way) -> None:
+    with pytest.raises(UpstreamFailed, match=r"^A failure of the connection occurred$"):
+        way.ask(glance_at("http://127.0.0.1:1"))
+
+
+CREDENTIALS: list[tuple[Exception, str]] = [
+    (exceptions.Unauthorized(), "A refusal of the credentials"),
+    (exceptions.ServiceUnavailable(), "A refusal of the credentials"),
+    (exceptions.ConnectTimeout(), "A timeout"),
+    (exceptions.ConnectFailure(), "A failure of the connection"),
+    (exceptions.SSLError(), "A failure of the connection"),
+    (exceptions.UnknownConnectionError("x", ValueError()), "A failure of the connection"),
+    (exceptions.DiscoveryFailure(), "A failure of the connection"),
+    (exceptions.InvalidResponse(Response()), "A failure of the connection"),
+]
+
+
+@pytest.mark.parametrize(("error", "what"), CREDENTIALS, ids=lambda value: type(value).__name__)
+def test_a_keystone_that_gives_no_token_is_a_failure(stand: Stand, error: Exception, what: str) -> None:
+    class Refused(NoAuth):
+        """Stands where credentials are used in vain."""
+
+        def get_token(self, _session: Session) -> str:
+            raise error
+
+    with pytest.raises(UpstreamFailed, match=f"^{what} occurred$"):
+        Glance(Session(auth=Refused()), stand.url).check()
+    assert stand.asked == []
+
+
+def test_callers_ask_at_the_same_time(stand: Stand) -> None:
+    session = Session()
+    both = threading.Barrier(2, timeout=5)
+    for number in (1, 2):
+        stand.put(glance_image(number))
+        stand.meanwhile[f"GET /v2/images/{image_id(number)}"] = both.wait
+    asking = [
+        threading.Thread(target=Glance(session, stand.url, token=str(number)).image, args=[image_id(number)])
+        for number in (1, 2)
+    ]
+    for thread in asking:
+        thread.start()
+    for thread in asking:
+        thread.join()
+    assert not both.broken
+    assert sorted((each.what[-1], each.token) for each in stand.requests) == [("1", "1"), ("2", "2")]
+
+
+# --- which cloud ---
+
+
+@pytest.fixture
+def environ(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> pytest.MonkeyPatch:
+    """Have a cloud in the environment that asks for no credentials, and no other."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("OS_AUTH_TYPE", "none")
+    return monkeypatch
+
+
+@pytest.mark.parametrize(
+    ("url", "base"),
+    [
+        ("http://a.test", "http://a.test"),
+        ("http://a.test/", "http://a.test"),
+        ("http://a.test/v2", "http://a.test"),
+        ("http://a.test:9292/v2.9/", "http://a.test:9292"),
+        ("http://a.test/image", "http://a.test/image"),
+        ("http://a.test/image/v2/", "http://a.test/image"),
+        ("http://a.test/volumes", "http://a.test/volumes"),
+        ("http://a.test/v", "http://a.test/v"),
+    ],
+)
+@pytest.mark.parametrize("variable", ["OS_IMAGE_ENDPOINT_OVERRIDE", "OS_ENDPOINT"])
+def test_the_url_of_a_glance_is_without_a_version(
+    environ: pytest.MonkeyPatch, url: str, base: str, variable: str
+) -> None:
+    environ.setenv(variable, url)
+    assert glance_of(cloud()).url == base
+
+
+def test_a_cloud_without_an_image_service_cannot_be_used(environ: pytest.MonkeyPatch) -> None:
+    with pytest.raises(CloudUnusable, match=r"^The cloud cannot be used: its catalog has no image service$"):
+        glance_of(cloud())
+
+
+def test_a_cloud_that_is_not_named_cannot_be_used(environ: pytest.MonkeyPatch) -> None:
+    environ.setenv("OS_CLOUD", "none")
+    with pytest.raises(CloudUnusable, match=r"^The cloud cannot be used: Cloud none was not found"):
+        cloud()
+
+
+@pytest.mark.parametrize("override", [True, False])
+def test_a_password_that_is_missing_is_missed_at_once(environ: pytest.MonkeyPatch, override: bool) -> None:
+    environ.setenv("OS_AUTH_TYPE", "password")
+    environ.setenv("OS_AUTH_URL", "http://127.0.0.1:1/v3")
+    environ.setenv("OS_USERNAME", "u")
+    if override:
+        environ.setenv("OS_IMAGE_ENDPOINT_OVERRIDE", "http://127.0.0.1:1")
+    with pytest.raises(CloudUnusable, match=r"^The cloud cannot be used: .*password"):
+        glance_of(cloud())
+
+
+@pytest.mark.parametrize("override", [True, False])
+def test_a_keystone_that_is_not_there_may_come(environ: pytest.MonkeyPatch, override: bool) -> None:
+    credentials = {"USERNAME": "u", "PASSWORD": "p", "PROJECT_NAME": "p", "AUTH_TYPE": "password"}
+    domains = {"USER_DOMAIN_ID": "default", "PROJECT_DOMAIN_ID": "default"}
+    for name, value in {"AUTH_URL": "http://127.0.0.1:1/v3", **credentials, **domains}.items():
+        environ.setenv(f"OS_{name}", value)
+    if override:
+        environ.setenv("OS_IMAGE_ENDPOINT_OVERRIDE", "http://127.0.0.1:1")
+    with pytest.raises(UpstreamFailed, match=r"^A failure of the connection occurred$"):
+        glance_of(cloud())
