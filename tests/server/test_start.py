@@ -18,6 +18,7 @@ from tests.server.service import SERVE, Service, run, serving
 from tests.server.wire import ask, request
 
 CHECKOUT = Path(app.__file__).parent.parent
+PROCESSES = dict(line.split(": ", 1) for line in (CHECKOUT / "Procfile").read_text().splitlines())
 
 
 def free_port() -> int:
@@ -45,14 +46,21 @@ def test_the_service_writes_nothing_but_its_catalog(service: Service) -> None:
     }
 
 
+def test_the_procfile_starts_a_mirror_of_the_cloud_that_it_is_told(tmp_path: Path) -> None:
+    assert PROCESSES.keys() == {"web", "mirror"}
+    ended = run(
+        *shlex.split(PROCESSES["mirror"]), folder=tmp_path, PATH=sysconfig.get_path("scripts"), HOME=str(tmp_path)
+    )
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr.startswith("Error: The cloud cannot be used: ")
+
+
 def test_the_procfile_starts_the_same_service_for_other_machines(tmp_path: Path) -> None:
-    (line,) = (CHECKOUT / "Procfile").read_text().splitlines()
-    process, command = line.split(": ", 1)
     port = free_port()
     path = sysconfig.get_path("scripts")
-    words = shlex.split(Template(command).substitute(PORT=port))
+    words = shlex.split(Template(PROCESSES["web"]).substitute(PORT=port))
     with serving(tmp_path, command=words, PATH=path, PORT=str(port)) as service:
-        assert (process, service.port) == ("web", port)
+        assert service.port == port
         assert f"Listening at: http://0.0.0.0:{port} " in service.log
         assert len(ask(port, request(LIST)).images) == 7
         warning = f"Warning: nobody is asked for a token (IMAGES_AUTH is none): whoever reaches 0.0.0.0:{port} can"
