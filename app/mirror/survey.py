@@ -51,10 +51,12 @@ class Survey:
                 self.images.append(record)
 
     def _record(self, image_id: str, image: Any) -> Record | None:
-        """Give what the catalog has of an image; None where there is none."""
+        """Give what the catalog has of an image; None where there is none, or one that lists leave out."""
         if image is None:
             return None
         record = image_record(image)
+        if image.get("os_hidden"):
+            return None
         if record.visibility != "shared":
             return record
         known = self._known.get(image_id)
