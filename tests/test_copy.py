@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Collection, Mapping
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -34,7 +33,7 @@ from app.catalog.load import ImportIntoCopy
 from app.catalog.schema import MIGRATIONS
 from app.catalog_file import sample
 from app.faults import CatalogBusy, CatalogUnavailable
-from app.timestamps import format_utc
+from tests.clock import Clock, told_to_copies
 from tests.images import Fields, catalog_of, image, image_id, records_of
 
 GLANCE = "http://glance.test"
@@ -46,37 +45,9 @@ WHY, WHY_ELSE = "ERROR:A timeout occurred", "ERROR:A failure of the connection o
 module = import_module("app.catalog.copy")  # whose name in the package is the function's
 
 
-class Clock:
-    """The time, in the place of those functions that tell it to the catalog."""
-
-    def __init__(self) -> None:
-        self.time = datetime(2026, 1, 1, tzinfo=UTC)
-
-    def tick(self, seconds: float = 1) -> None:
-        """Let time pass."""
-        self.time += timedelta(seconds=seconds)
-
-    def milliseconds(self) -> int:
-        """Tell it in milliseconds since 1970."""
-        return round(self.time.timestamp() * 1000)
-
-    def now(self, *, later: int = 0) -> str:
-        """Tell it in UTC, or what it will be some seconds later."""
-        return format_utc(self.time + timedelta(seconds=later))
-
-    def days_ago(self, days: int) -> str:
-        """Tell what it was some days before."""
-        return format_utc(self.time - timedelta(days=days))
-
-
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    """Give the clock, which stands still unless it is told to go on."""
-    clock = Clock()
-    for where, names in (("copy", ("milliseconds", "now")), ("write", ("now", "days_ago"))):
-        for name in names:
-            monkeypatch.setattr(import_module(f"app.catalog.{where}"), name, getattr(clock, name))
-    return clock
+    return told_to_copies(monkeypatch)
 
 
 @pytest.fixture

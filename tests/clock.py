@@ -1,0 +1,54 @@
+"""The time, as tests have it: it stands still unless it is told to go on."""
+
+from datetime import UTC, datetime, timedelta
+from importlib import import_module
+
+import pytest
+
+from app.timestamps import format_utc
+
+# Where the functions are looked for that tell the time to copies. `copy` in the package is the function of that name.
+_TOLD = {
+    "catalog.copy": ("milliseconds", "now"),
+    "catalog.write": ("now", "days_ago"),
+    "mirror.passes": ("milliseconds",),
+}
+
+
+class Clock:
+    """Stands in for those functions, and for the module `time`."""
+
+    def __init__(self) -> None:
+        self._time = datetime(2026, 1, 1, tzinfo=UTC)
+
+    def tick(self, seconds: float = 1) -> None:
+        """Let time pass."""
+        self._time += timedelta(seconds=seconds)
+
+    def time(self) -> float:
+        """Tell it in seconds since 1970."""
+        return self._time.timestamp()
+
+    monotonic = time
+
+    def milliseconds(self) -> int:
+        """Tell it in milliseconds since 1970."""
+        return round(self.time() * 1000)
+
+    def now(self, *, later: float = 0) -> str:
+        """Tell it in UTC, or what it will be some seconds later."""
+        return format_utc(self._time + timedelta(seconds=later))
+
+    def days_ago(self, days: int) -> str:
+        """Tell what it was some days before."""
+        return format_utc(self._time - timedelta(days=days))
+
+
+def told_to_copies(patch: pytest.MonkeyPatch) -> Clock:
+    """Give a clock that tells the time to copies, and to passes."""
+    clock = Clock()
+    for module, names in _TOLD.items():
+        for name in names:
+            patch.setattr(import_module(f"app.{module}"), name, getattr(clock, name))
+    patch.setattr(import_module("app.mirror.passes"), "time", clock)
+    return clock
