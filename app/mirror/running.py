@@ -6,7 +6,9 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO
 
+from app.catalog.file import as_unavailable
 from app.faults import DomainError
 from app.mirror.passes import Mirror, PassFailed, Report
 
@@ -22,14 +24,22 @@ class OtherMirror(DomainError):
 
 @contextmanager
 def alone(catalog: Path) -> Iterator[None]:
-    """Keep other mirrors from a catalog until the end of the block, however that comes. Raises OtherMirror."""
-    catalog.parent.mkdir(parents=True, exist_ok=True)
-    with catalog.with_name(f"{catalog.name}.mirror-lock").open("w") as lock:
+    """Keep other mirrors from a catalog until the end of the block, however that comes.
+
+    Raises OtherMirror, and CatalogUnavailable where there is no writing beside the catalog.
+    """
+    with _lock_of(catalog) as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise OtherMirror(catalog) from None
         yield
+
+
+def _lock_of(catalog: Path) -> TextIO:
+    with as_unavailable(catalog):
+        catalog.parent.mkdir(parents=True, exist_ok=True)
+        return catalog.with_name(f"{catalog.name}.mirror-lock").open("w")
 
 
 def keep_copying(
