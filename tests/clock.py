@@ -30,6 +30,7 @@ class Clock:
         return self._time.timestamp()
 
     monotonic = time
+    sleep = tick
 
     def milliseconds(self) -> int:
         """Tell it in milliseconds since 1970."""

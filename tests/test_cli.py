@@ -252,7 +252,7 @@ def test_a_wrong_setting_is_said_in_one_line(run: Run) -> None:
     )
 
 
-@pytest.mark.parametrize("command", ["", "serve", "import", "export"])
+@pytest.mark.parametrize("command", ["", "serve", "import", "export", "mirror", "token"])
 def test_help_is_there(run: Run, command: str) -> None:
     result = run(*filter(None, [command]), "--help")
     assert (result.exit_code, result.stdout.startswith("Usage: ")) == (0, True)
