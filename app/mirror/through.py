@@ -154,9 +154,11 @@ class FindNew:
     def _learn(self, glance: Glance, image_id: str) -> bool:
         try:
             image = glance.image(image_id)
-            if image is None or image.get("os_hidden"):  # which no list has, and so no mirror
+            if image is None:
                 return False
             record = image_record(image)
+            if record.status == "DELETED" or image.get("os_hidden"):  # which no list has, and so no mirror
+                return False
             if record.visibility == "shared":
                 record = record._replace(visibility="private")
             learn(self._catalog.path, record)
