@@ -25,7 +25,7 @@ class State(Enum):
     """What a file holds, as seen by this version of the service."""
 
     NOTHING = "no catalog yet"
-    OLDER = "a catalog of an earlier version, which serve or import brings to this one"
+    OLDER = "a catalog of an earlier version, which serve, import, mirror, or a new token brings to this one"
     CURRENT = "a catalog of this version"
 
 
