@@ -302,15 +302,10 @@ def test_a_line_is_said_of_each_pass(copy: Copy, administrator: Images) -> None:
     assert [line for line in mirror.said if not re.fullmatch(rf"{time} (All|Changed) images: .*\.", line)] == []
 
 
-def test_sigterm_ends_a_mirror_between_passes_and_within(copy: Copy, glance: Glance, administrator: Images) -> None:
-    administrator.create()
+def test_sigterm_ends_a_mirror(copy: Copy) -> None:
     with copy.mirrored("--every", "1000") as mirror:
         mirror.await_passes()
         assert mirror.terminate() == 0
-    with copy.mirrored(*WHOLE) as mirror:
-        mirror.await_passes()
-        with glance.halted():
-            assert mirror.terminate() == 0
 
 
 def test_a_second_mirror_of_a_catalog_says_so_and_ends(copy: Copy) -> None:

@@ -414,6 +414,13 @@ def test_a_mirror_goes_on_when_glance_does(
         assert mirror.terminate() == 0
 
 
+def test_sigterm_ends_a_mirror_that_waits_for_glance(copy: Copy, proxy: Proxy, images: list[str]) -> None:
+    before = len(proxy.requests)
+    with proxy.meeting(silent(20), to=NEXT_PAGE), copy.mirrored(*WHOLE) as mirror, copy.unwritten():
+        until(lambda: any(NEXT_PAGE in request for request in proxy.requests[before:]))
+        assert mirror.terminate() == 0
+
+
 def test_a_mirror_goes_on_when_keystone_does(
     copy: Copy, keystone: Keystone, administrator: Images, images: list[str]
 ) -> None:
