@@ -35,7 +35,7 @@ def caller() -> Caller:
 def token() -> str:
     """Give the token that was sent with the request at hand."""
     identity: Identity = current_app.extensions["identity"]
-    return ",".join(Headers(scope=request.environ["asgi.scope"]).getlist(identity.header.decode("ascii")))
+    return identity.token(request.environ["asgi.scope"])
 
 
 def answer(document: Document) -> JSON:

@@ -52,7 +52,7 @@ def create_app(settings: Settings, contract: Contract | None = None, lifespan: L
     catalog = Catalog(settings.catalog)
     identity = identity_of(settings, contract, catalog)
     freshness = Freshness(catalog, settings.stale_after if settings.stale_status == "203" else 0)
-    changes, find_new = _changes(settings, contract, catalog, identity)
+    changes, find_new = _changes(settings, catalog, identity)
     # What stands here where Connexion has its own.
     ours: dict[object, list[object]] = {
         SwaggerUIMiddleware: [Bodies, *([partial(Docs, contract=contract)] if settings.docs == "on" else [])],
@@ -115,17 +115,18 @@ def identity_of(settings: Settings, contract: Contract, catalog: Catalog) -> Ide
     return KeystoneTokens(contract.token_header, settings)
 
 
-def _changes(
-    settings: Settings, contract: Contract, catalog: Catalog, identity: Identity
-) -> tuple[Changes, list[Middleware]]:
+def _changes(settings: Settings, catalog: Catalog, identity: Identity) -> tuple[Changes, list[Middleware]]:
     """Make what changes images, and what finds new ones: where tokens are Keystone's, both reach an image service."""
     if not isinstance(identity, ByToken) or settings.auth != "keystone":
         return Changes(catalog, tombstone_days=settings.tombstone_days), []
-    from app.mirror.through import FindNew, ThroughGlance, ways  # noqa: PLC0415 which other modes need not have
+    # Which other modes need not have.
+    from app.mirror.finding import FindNew  # noqa: PLC0415
+    from app.mirror.glance import ways  # noqa: PLC0415
+    from app.mirror.through import ThroughGlance  # noqa: PLC0415
 
     way = ways()
     changes = ThroughGlance(catalog, way, identity.refused, tombstone_days=settings.tombstone_days)
-    return changes, [partial(FindNew, catalog=catalog, way=way, token_header=contract.token_header)]
+    return changes, [partial(FindNew, catalog=catalog, way=way, identity=identity)]
 
 
 def _access_log(settings: Settings, contract: Contract) -> list[Middleware]:

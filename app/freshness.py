@@ -48,7 +48,7 @@ _WRITTEN = compile_schema(
 def passes_of(catalog: Path) -> Passes:
     """Read what is known of the passes: nothing, where the file is missing or no longer what was written."""
     try:
-        known = orjson.loads(_file(catalog).read_bytes())
+        known = orjson.loads(beside(catalog, "mirror").read_bytes())
     except (OSError, ValueError):
         return Passes()
     return Passes(**known | {"failed": tuple(known["failed"])}) if _WRITTEN.is_valid(known) else Passes()
@@ -56,7 +56,7 @@ def passes_of(catalog: Path) -> Passes:
 
 def tell(catalog: Path, passes: Passes) -> None:
     """Write what is known of the passes. Readers see it whole, or what was there before. Raises CatalogUnavailable."""
-    file = _file(catalog)
+    file = beside(catalog, "mirror")
     new = file.with_name(f"{file.name}.new")
     with as_unavailable(file):
         new.write_bytes(orjson.dumps(asdict(passes)))
@@ -78,20 +78,24 @@ class Freshness:
         if version != self._version or time.time() >= self._until:
             self._version = version
             try:
-                self._until = self._deadline()
+                self._until = self.since() + self._stale_after
             except CatalogUnavailable:
                 self._until = 0.0
         return time.time() < self._until
 
     def since(self) -> float:
-        """Give when the last good pass began, in seconds since 1970: 0 where none is known of."""
-        return passes_of(self._catalog.path).good or 0.0
+        """Give when the last good pass began that is known of, in seconds since 1970. Raises CatalogUnavailable.
 
-    def _deadline(self) -> float:
-        if self._stale_after == _FOR_EVER or self._catalog.upstream() is None:
+        The mirror knows best; but what it wrote last may be lost.
+        """
+        upstream = self._catalog.upstream()
+        if upstream is None:
             return _FOR_EVER
-        return self.since() + self._stale_after
+        good = passes_of(self._catalog.path).good
+        return upstream.good if good is None else good
 
 
-def _file(catalog: Path) -> Path:
-    return catalog.with_name(f"{catalog.name}.mirror")
+def beside(catalog: Path, name: str) -> Path:
+    """Give the path of a file beside a catalog, which has one and no more, by whatever name it is reached."""
+    file = catalog.resolve()
+    return file.with_name(f"{file.name}.{name}")

@@ -42,6 +42,10 @@ class Identity(ABC):
 
     header = b""  # the one that has the token, in lower case; none has this name
 
+    def token(self, scope: Scope) -> str:
+        """Give the token that was sent with a request: of two, nobody can say which is meant, and both are none."""
+        return ",".join(value.decode("latin-1") for name, value in scope["headers"] if name == self.header)
+
     @abstractmethod
     def known(self, token: bytes, version: Version | None) -> Caller | None:
         """Tell who gives a token, where that needs no asking while the catalog is of this version."""

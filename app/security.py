@@ -4,7 +4,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from connexion.lifecycle import ConnexionRequest
-from starlette.datastructures import Headers
 
 from app.identity import Identity
 
@@ -22,13 +21,12 @@ class TokenSecurity:
     def __init__(self, identity: Identity) -> None:
         self._identity = identity
 
-    def get_fn(self, scheme: dict[str, Any], _scopes: list[str]) -> Check:
+    def get_fn(self, _scheme: dict[str, Any], _scopes: list[str]) -> Check:
         """Make the check of an operation that needs a token. It raises Unauthorized and OtherTenant, among others."""
 
         async def check(request: ConnexionRequest) -> dict[str, Any]:
             scope = request.scope
-            token = ",".join(Headers(scope=scope).getlist(scheme["name"]))  # of two, nobody can say which is meant
-            caller = await self._identity.identify(token.encode("latin-1"))
+            caller = await self._identity.identify(self._identity.token(scope).encode("latin-1"))
             caller.check(scope["path_params"]["tenant_id"])
             scope["state"]["caller"] = caller
             return {}

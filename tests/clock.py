@@ -7,12 +7,9 @@ import pytest
 
 from app.timestamps import format_utc
 
-# Where the functions are looked for that tell the time to copies. `copy` in the package is the function of that name.
-_TOLD = {
-    "catalog.copy": ("milliseconds", "now"),
-    "catalog.write": ("now", "days_ago"),
-    "mirror.passes": ("milliseconds",),
-}
+# Where the functions are looked for that tell the time to copies, and the module `time`.
+_TOLD = {"catalog.upstream": ("now",), "catalog.write": ("now", "days_ago")}
+_TIMED = ("catalog.upstream", "mirror.passes")
 
 
 class Clock:
@@ -32,10 +29,6 @@ class Clock:
     monotonic = time
     sleep = tick
 
-    def milliseconds(self) -> int:
-        """Tell it in milliseconds since 1970."""
-        return round(self.time() * 1000)
-
     def now(self, *, later: float = 0) -> str:
         """Tell it in UTC, or what it will be some seconds later."""
         return format_utc(self._time + timedelta(seconds=later))
@@ -51,5 +44,6 @@ def told_to_copies(patch: pytest.MonkeyPatch) -> Clock:
     for module, names in _TOLD.items():
         for name in names:
             patch.setattr(import_module(f"app.{module}"), name, getattr(clock, name))
-    patch.setattr(import_module("app.mirror.passes"), "time", clock)
+    for module in _TIMED:
+        patch.setattr(import_module(f"app.{module}"), "time", clock)
     return clock

@@ -65,12 +65,14 @@ class Asked(NamedTuple):
     what: str  # method, path and query
     token: str | None
     body: bytes
+    cookie: str | None
 
 
 class Stand(ThreadingHTTPServer):
     """The server. Each image is there for everyone who asks for it."""
 
     daemon_threads = True
+    request_queue_size = 128  # connections that wait: a mirror comes with several at once
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -187,7 +189,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def _answer(self, right: Callable[[], Said], body: bytes = b"") -> None:
         what = f"{self.command} {self.path}"
-        self.server.requests.append(Asked(what, self.headers["X-Auth-Token"], body))
+        self.server.requests.append(Asked(what, self.headers["X-Auth-Token"], body, self.headers["Cookie"]))
         places = (what, what.partition("?")[0])
         for place in places:
             self.server.meanwhile.pop(place, lambda: None)()
@@ -220,9 +222,9 @@ def standing() -> Iterator[Stand]:
             thread.join()
 
 
-def glance_at(url: str, *, answer_in: float = 20) -> Glance:
+def glance_at(url: str, *, answer_in: float = 20, is_admin: bool = False) -> Glance:
     """Give the Glance at a URL, as a mirror asks it."""
-    return Glance(Session(auth=NoAuth()), url, answer_in=answer_in)
+    return Glance(Session(auth=NoAuth()), url, answer_in=answer_in, is_admin=is_admin)
 
 
 def _time(text: str) -> datetime:

@@ -9,7 +9,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from app import freshness, service
-from app.catalog import Catalog, Found, copy, milliseconds
+from app.catalog import Catalog, Found, Upstream, copy_found
 from app.faults import CatalogUnavailable
 from app.freshness import Freshness, Passes, passes_of, tell
 from tests.conftest import Serve
@@ -53,9 +53,10 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
-def make_pass(path: Path) -> None:
-    """Bring a catalog to what it has, as passes do; nothing is said of it."""
-    copy(path, Found("http://glance.test", milliseconds(), records_of(*IMAGES), gone=None), tombstone_days=30)
+def make_pass(path: Path, good: float = GOOD) -> None:
+    """Bring a catalog to what it has, as a pass does that began then; nothing is said of it."""
+    upstream = Upstream("http://glance.test", is_admin=False, good=good)
+    copy_found(path, Found(upstream, records_of(*IMAGES), gone=None), tombstone_days=30)
 
 
 @pytest.fixture
@@ -157,7 +158,7 @@ def test_a_catalog_that_becomes_a_copy_is_one_from_the_next_request_on(
     catalog = catalog_of(tmp_path)
     client = serve(catalog, stale_after=60)
     assert [asked(client), asked(client)] == [(200, False), (200, True)]
-    make_pass(catalog)
+    make_pass(catalog, GOOD - 60)
     assert asked(client) == (203, False)
     tell(catalog, Passes(good=GOOD))
     assert asked(client) == (200, False)
@@ -270,14 +271,41 @@ BROKEN: dict[str, Callable[[Path], Any]] = {
 
 
 @pytest.mark.parametrize("damage", BROKEN.values(), ids=BROKEN)
-def test_a_copy_of_which_no_pass_is_known_is_as_old_as_can_be(
+def test_a_copy_of_which_no_pass_is_known_is_as_old_as_what_it_found_last(
     client: TestClient, catalog: Path, clock: Clock, damage: Callable[[Path], Any]
 ) -> None:
+    tell(catalog, Passes(good=GOOD + 30))
     damage(file_of(catalog))
     assert passes_of(catalog) == Passes()
+    clock.now = GOOD + 59.999
+    assert client.get(LIST).status_code == 200
+    clock.now = GOOD + 60
     answer = client.get(LIST)
-    assert (answer.status_code, answer.headers["Last-Modified"]) == (203, "Thu, 01 Jan 1970 00:00:00 GMT")
+    assert (answer.status_code, answer.headers["Last-Modified"]) == (203, GOOD_AS_DATE)
     assert health(client)["mirror"] == {"age": None, "error": None}
+
+
+def test_a_copy_of_which_no_good_pass_is_known_is_as_old_as_what_it_found_last(
+    client: TestClient, catalog: Path, clock: Clock
+) -> None:
+    tell(catalog, Passes(error="A timeout occurred at the image service"))
+    clock.now = GOOD + 60
+    answer = client.get(LIST)
+    assert (answer.status_code, answer.headers["Last-Modified"]) == (203, GOOD_AS_DATE)
+
+
+def test_a_catalog_has_one_file_of_passes_by_whatever_name_it_is_reached(
+    serve: Serve, catalog: Path, clock: Clock
+) -> None:
+    (catalog.parent / "elsewhere").mkdir()
+    link, twice = catalog.with_name("link.db"), catalog.parent / "elsewhere" / "twice.db"
+    link.symlink_to(catalog.name)
+    twice.symlink_to(link)
+    clock.now = GOOD + 60
+    tell(twice, Passes(good=clock.now))
+    assert [passes_of(path) for path in (catalog, link, twice)] == [Passes(good=clock.now)] * 3
+    assert [serve(path, stale_after=60).get(LIST).status_code for path in (catalog, link, twice)] == [200] * 3
+    assert list(catalog.parent.rglob("*.mirror*")) == [file_of(catalog)]
 
 
 def test_a_catalog_holds_while_it_is_fresh_and_can_be_read(catalog: Path, clock: Clock) -> None:

@@ -7,7 +7,11 @@ from typing import Any, NamedTuple
 import orjson
 import pytest
 from keystoneauth1 import exceptions
+from keystoneauth1.access import AccessInfoV3
+from keystoneauth1.identity import BaseIdentityPlugin
+from keystoneauth1.loading import Opt
 from keystoneauth1.noauth import NoAuth
+from keystoneauth1.plugin import BaseAuthPlugin
 from keystoneauth1.session import Session
 from requests import Response
 
@@ -82,16 +86,25 @@ def test_of_the_link_to_the_next_page_the_query_alone_is_followed(stand: Stand, 
     assert stand.asked == [FIRST_PAGE, f"GET /v2/images?{query}"]
 
 
-@pytest.mark.parametrize("next_", ["", "/v2/images", "/v2/images?"])
-def test_a_link_without_a_query_leads_nowhere(stand: Stand, glance: Glance, next_: str) -> None:
-    stand.says = {FIRST_PAGE: Said(200, {"images": [glance_image(1)], "next": next_})}
+def test_a_link_that_is_empty_leads_nowhere(stand: Stand, glance: Glance) -> None:
+    stand.says = {FIRST_PAGE: Said(200, {"images": [glance_image(1)], "next": ""})}
     assert ids(glance.pages()) == [[1]]
+
+
+@pytest.mark.parametrize(
+    "next_", ["/v2/images", "/v2/images?", "/v2/images?limit=1000", "?visibility=all", "#marker=a"]
+)
+def test_a_link_that_leads_to_the_first_page_is_a_failure(stand: Stand, glance: Glance, next_: str) -> None:
+    stand.says = {FIRST_PAGE: Said(200, {"images": [glance_image(1)], "next": next_})}
+    with pytest.raises(UpstreamFailed, match=r"^A malformed page occurred$"):
+        list(glance.pages())
+    assert stand.asked == [FIRST_PAGE]
 
 
 @pytest.mark.parametrize("length", [1, 2, 3])
 def test_a_page_that_comes_again_is_a_failure(stand: Stand, glance: Glance, length: int) -> None:
-    queries = ["limit=1000&visibility=all", "marker=a", "marker=b"][:length]
-    for query, next_ in zip(queries, [*queries[1:], queries[0]], strict=True):
+    queries = ["limit=1000&visibility=all", "marker=a", "marker=b", "marker=c"][: length + 1]
+    for query, next_ in zip(queries, [*queries[1:], queries[1]], strict=True):
         stand.says[f"GET /v2/images?{query}"] = Said(200, {"images": [], "next": f"/v2/images?{next_}"})
     with pytest.raises(UpstreamFailed, match=r"^A page that came before occurred$"):
         list(glance.pages())
@@ -208,6 +221,15 @@ def test_a_refused_token_is_not_replaced_by_the_own_credentials(stand: Stand, wa
     assert [request.token for request in stand.requests] == [CALLERS]
 
 
+def test_no_cookies_are_kept(stand: Stand) -> None:
+    session = Session()
+    cookie = ("Set-Cookie", "session=theirs; Path=/"), ("Content-Length", "0")
+    stand.says[f"DELETE {ONE}"] = Said(204, b"", cookie)
+    for caller in (ME, YOU):
+        Glance(session, stand.url, token=caller).delete(image_id(1))
+    assert [(request.token, request.cookie) for request in stand.requests] == [(ME, None), (YOU, None)]
+
+
 # --- what is no answer ---
 
 
@@ -279,19 +301,45 @@ CREDENTIALS: list[tuple[Exception, str]] = [
     (exceptions.UnknownConnectionError("x", ValueError()), "A failure of the connection"),
     (exceptions.DiscoveryFailure(), "A failure of the connection"),
     (exceptions.InvalidResponse(Response()), "A failure of the connection"),
+    (exceptions.AuthorizationFailure(), "A failure of the connection"),
+    (exceptions.EndpointNotFound(), "A failure of the connection"),
+    (exceptions.ClientException(), "A failure of the connection"),
 ]
+
+
+class Refused(NoAuth):
+    """Stands where credentials are used in vain."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self._error = error
+
+    def get_token(self, _session: Session) -> str:
+        """Fail."""
+        raise self._error
 
 
 @pytest.mark.parametrize(("error", "what"), CREDENTIALS, ids=lambda value: type(value).__name__)
 def test_a_keystone_that_gives_no_token_is_a_failure(stand: Stand, error: Exception, what: str) -> None:
-    class Refused(NoAuth):
-        """Stands where credentials are used in vain."""
-
-        def get_token(self, _session: Session) -> str:
-            raise error
-
     with pytest.raises(UpstreamFailed, match=f"^{what} occurred$"):
-        Glance(Session(auth=Refused()), stand.url).check()
+        Glance(Session(auth=Refused(error)), stand.url).check()
+    assert stand.asked == []
+
+
+UNUSABLE: list[Exception] = [
+    exceptions.MissingRequiredOptions([Opt("password")]),
+    exceptions.MissingAuthPlugin("none"),
+    exceptions.NoMatchingPlugin("x"),
+    exceptions.UnsupportedParameters(["x"]),
+]
+
+
+@pytest.mark.parametrize("error", UNUSABLE, ids=lambda error: type(error).__name__)
+def test_credentials_that_can_never_give_a_token_are_a_cloud_that_cannot_be_used(
+    stand: Stand, error: Exception
+) -> None:
+    with pytest.raises(CloudUnusable, match=f"^The cloud cannot be used: {error}"):
+        Glance(Session(auth=Refused(error)), stand.url).check()
     assert stand.asked == []
 
 
@@ -378,3 +426,76 @@ def test_a_keystone_that_is_not_there_may_come(environ: pytest.MonkeyPatch, over
         environ.setenv("OS_IMAGE_ENDPOINT_OVERRIDE", "http://127.0.0.1:1")
     with pytest.raises(UpstreamFailed, match=r"^A failure of the connection occurred$"):
         glance_of(cloud())
+
+
+class Credentials(BaseIdentityPlugin):
+    """Stands where a password is expected: Keystone gives a token for it, which has roles."""
+
+    def __init__(self, *roles: str) -> None:
+        super().__init__()
+        named = {"roles": [{"id": role, "name": role} for role in roles]} if roles else {}
+        self._token = {"expires_at": "2100-01-01T00:00:00.000000Z"} | named
+
+    def get_auth_ref(self, _session: Session) -> AccessInfoV3:
+        """Give the token."""
+        return AccessInfoV3({"token": self._token}, CALLERS)
+
+    def get_cache_id_elements(self) -> dict[str, str | None]:
+        """Tell what the token depends on."""
+        return {}
+
+
+class Region:
+    """Stands where a cloud is expected that asks for some credentials."""
+
+    def __init__(self, credentials: BaseAuthPlugin) -> None:
+        self._credentials = credentials
+
+    def get_session(self) -> Session:
+        """Give what asks with the credentials."""
+        return Session(auth=self._credentials)
+
+    def get_endpoint(self, _service: str) -> str:
+        """Tell where the image service is."""
+        return "http://glance.test"
+
+
+@pytest.mark.parametrize(
+    ("credentials", "is_admin"),
+    [
+        (Credentials("admin"), True),
+        (Credentials("reader", "admin", "member"), True),
+        (Credentials("reader", "member"), False),
+        (Credentials("Administrator", "admins", "project_admin"), False),
+        (Credentials(), False),
+        (NoAuth(), False),
+    ],
+    ids=["admin", "among others", "others", "similar ones", "none", "no credentials"],
+)
+def test_the_roles_of_the_credentials_tell_whether_they_are_an_administrators(
+    credentials: BaseAuthPlugin, is_admin: bool
+) -> None:
+    assert glance_of(Region(credentials)).is_admin is is_admin  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("error", [*UNUSABLE, ValueError("odd")], ids=lambda error: type(error).__name__)
+def test_whatever_else_is_wrong_with_credentials_is_said_of_the_cloud(error: Exception) -> None:
+    with pytest.raises(CloudUnusable) as failed:
+        glance_of(Region(Refused(error)))  # type: ignore[arg-type]
+    assert str(failed.value) == f"The cloud cannot be used: {error}"
+
+
+def test_members_are_waited_for_no_longer_than_ten_seconds(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[float] = []
+    session = Session(auth=NoAuth())
+    request = session.request
+
+    def watch(*args: Any, timeout: float, **options: Any) -> Response:
+        asked.append(timeout)
+        return request(*args, timeout=timeout, **options)
+
+    monkeypatch.setattr(session, "request", watch)
+    for answer_in in (25, 5):
+        Glance(session, stand.url, answer_in=answer_in).members(image_id(1))
+        Glance(session, stand.url, answer_in=answer_in).image(image_id(1))
+    assert asked == [10, 25, 5, 5]

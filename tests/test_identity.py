@@ -117,6 +117,22 @@ def test_a_token_that_is_none_is_refused(client: TestClient, text: str) -> None:
     assert answer.json() == {"unauthorized": {"code": 401, "message": "The token is not known, or no longer."}}
 
 
+@pytest.mark.parametrize(
+    ("headers", "token"),
+    [
+        ([], ""),
+        ([(b"x-auth-token", b"a")], "a"),
+        ([(b"x-auth-token", b"a"), (b"other", b"x"), (b"x-auth-token", b"b")], "a,b"),
+        ([(b"x-auth-token", b"\xe9")], "\xe9"),
+        ([(b"x-auth-token2", b"a")], ""),
+    ],
+    ids=str,
+)
+def test_a_token_is_all_that_its_header_says(catalog: Path, headers: list[tuple[bytes, bytes]], token: str) -> None:
+    identity = OwnTokens(Catalog(catalog), "X-Auth-Token")
+    assert identity.token({"headers": headers}) == token
+
+
 def test_two_tokens_are_none(client: TestClient, token: Make) -> None:
     good = token().encode()
     for pair in ([good, b"x"], [b"x", good], [good, good]):

@@ -49,7 +49,7 @@ def test_every_room_has_its_floor() -> None:
 
 
 def test_the_files_of_the_catalog_import_one_way() -> None:
-    order = ["__init__", "change", "find", "load", "tokens", "copy", "file", "search", "write", "schema"]
+    order = ["__init__", "change", "find", "load", "tokens", "upstream", "file", "search", "write", "schema"]
     for path in (ROOT / "app" / "catalog").glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("app.catalog."):

@@ -7,7 +7,8 @@ import pytest
 
 from app.catalog import Record
 from app.catalog_file import BadFile
-from app.mirror.mapping import image_record, is_field, properties, status_reason
+from app.faults import ImageNotFound
+from app.mirror.mapping import audience, existing, image_record, is_field, is_listed, properties
 from tests.glance import OWNER, glance_image
 from tests.images import image_id
 
@@ -229,8 +230,65 @@ def test_who_is_no_project_is_no_member(members: Any) -> None:
         image_record(glance_image(), members)
 
 
-def test_why_an_image_could_not_be_copied_is_said_as_the_documentation_shows_it() -> None:
-    assert status_reason("A timeout", "http://glance.test", "1") == (
-        "ERROR:A timeout occurred during synchronize image the server(http://glance.test <http://glance.test/> ) "
-        "in the image operation. image_id=1"
-    )
+@pytest.mark.parametrize(
+    ("fields", "listed"),
+    [
+        ({}, True),
+        ({"status": "queued"}, True),
+        ({"status": "killed"}, True),
+        ({"status": "deactivated"}, True),
+        ({"status": "deleted"}, False),
+        ({"status": "pending_delete"}, False),
+        ({"os_hidden": True}, False),
+    ],
+    ids=str,
+)
+def test_lists_have_neither_what_is_hidden_nor_what_waits_for_its_end(fields: dict[str, Any], listed: bool) -> None:
+    image = glance_image(**fields)
+    assert is_listed(image, image_record(image)) is listed
+
+
+def test_an_image_that_knows_nothing_of_being_hidden_is_listed() -> None:
+    image = glance_image()
+    del image["os_hidden"]
+    assert is_listed(image, image_record(image))
+
+
+def test_an_image_that_exists_is_one_that_can_be_copied() -> None:
+    assert existing(glance_image(a="b")) == image_record(glance_image(a="b"))
+    for status in ("deleted", "pending_delete"):
+        with pytest.raises(ImageNotFound):
+            existing(glance_image(status=status))
+    others: list[Any] = [None, [], "x", glance_image(name=5)]
+    for image in others:
+        with pytest.raises(BadFile):
+            existing(image)
+
+
+@pytest.mark.parametrize("visibility", ["public", "private", "shared", "community"])
+@pytest.mark.parametrize("owner", [ME, None])
+@pytest.mark.parametrize(
+    "wrong", [{}, {"name": 5}, {"status": None}, {"created_at": "x", "updated_at": None}, {"min_disk": "x"}], ids=str
+)
+def test_whom_an_image_is_for_is_told_whatever_else_is_wrong(
+    visibility: str, owner: str | None, wrong: dict[str, Any]
+) -> None:
+    assert audience(glance_image(visibility=visibility, owner=owner) | wrong) == (owner, visibility)
+
+
+def test_whom_an_image_is_for_is_told_in_the_catalogs_words() -> None:
+    owner = "ABCDEF01-2345-6789-ABCD-EF0123456789"
+    assert audience(glance_image(owner=owner)) == ("abcdef0123456789abcdef0123456789", "public")
+
+
+NOBODY_KNOWS: list[Any] = [
+    None,
+    [],
+    "x",
+    *(glance_image(**fields) for fields in ({"owner": "me"}, {"visibility": "secret"}, {"visibility": None})),
+]
+
+
+@pytest.mark.parametrize("image", NOBODY_KNOWS, ids=lambda image: str(image)[:40])
+def test_whom_an_image_is_for_is_not_guessed(image: Any) -> None:
+    assert audience(image) is None

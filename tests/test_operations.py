@@ -175,7 +175,7 @@ def raising(error: Exception) -> Callable[..., None]:
 
 def make_a_copy(catalog: Path) -> None:
     with closing(sqlite3.connect(catalog)) as database, database:
-        database.execute("INSERT INTO upstream VALUES ('http://glance.test')")
+        database.execute("INSERT INTO upstream VALUES ('http://glance.test', 0, 0, 0)")
 
 
 def headers_of(operation: Operation, status: int) -> Any:

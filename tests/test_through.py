@@ -3,7 +3,6 @@
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from importlib import import_module
 from math import inf
 from pathlib import Path
 from typing import Any
@@ -15,16 +14,17 @@ from keystoneauth1.session import Session
 from starlette.testclient import TestClient
 
 from app import keystone
-from app.catalog import Found, Record, add_token, copy, export, milliseconds
+from app.catalog import REASON, Found, Record, Upstream, add_token, copy_found, export, upstream
 from app.catalog.file import writing
 from app.identity import Caller, Verdict
-from app.mirror import through
+from app.mirror import finding, glance, through
 from app.mirror.mapping import image_record, is_field
 from app.mirror.passes import Mirror
 from app.timestamps import now
 from tests.conftest import Serve
 from tests.glance import NOTHING, SILENCE, Said, Stand, glance_at, glance_image, standing
 from tests.images import catalog_of, image, image_id
+from tests.server.service import until
 
 ME, YOU = "1" * 32, "2" * 32
 CALLERS = {  # by their tokens
@@ -71,9 +71,9 @@ class Cloud:
 @pytest.fixture(autouse=True)
 def _cloud(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(keystone, "Keystone", Tokens)
-    monkeypatch.setattr(through, "cloud", Cloud)
-    for name in ("_ANSWER_IN", "_FOUND_IN"):
-        monkeypatch.setattr(through, name, 0.3)
+    monkeypatch.setattr(glance, "cloud", Cloud)
+    monkeypatch.setattr(through, "_ANSWER_IN", 0.5)
+    monkeypatch.setattr(finding, "_FOUND_IN", 0.5)
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def catalog(tmp_path: Path, stand: Stand) -> Path:
     path = tmp_path / "catalog.db"
     stand.put(MINE, YOURS, NOBODYS, MINE_TOO)
     images = [image_record(each) for each in stand.images.values()]
-    copy(path, Found(stand.url, milliseconds(), images), tombstone_days=30)
+    copy_found(path, Found(Upstream(stand.url, is_admin=True), images), tombstone_days=30)
     return path
 
 
@@ -119,7 +119,11 @@ def patches(stand: Stand) -> list[Any]:
 def copied(stand: Stand, catalog: Path) -> None:
     """Make a pass over all images."""
     Mirror(
-        lambda: glance_at(stand.url), catalog, tombstone_days=30, replaceable=[], watch=lambda pages, _: pages
+        lambda: glance_at(stand.url, is_admin=True),
+        catalog,
+        tombstone_days=30,
+        replaceable=[],
+        watch=lambda pages, _: pages,
     ).make_pass(whole=True)
 
 
@@ -282,6 +286,50 @@ def test_an_image_gets_no_more_items_than_it_may_have(client: TestClient, stand:
     assert patches(stand) == [[{"op": "replace", "path": "/5", "value": "y"}]]
 
 
+def fail(stand: Stand, catalog: Path) -> Any:
+    """Have an image fail to be copied, and give the metadata of its copy, which say so."""
+    stand.put(MINE | {"name": 5})
+    copied(stand, catalog)
+    stand.put(MINE)
+    return metadata(catalog)
+
+
+def test_what_the_copy_says_of_itself_is_not_sent_to_the_image_service(
+    client: TestClient, stand: Stand, catalog: Path
+) -> None:
+    told = fail(stand, catalog)
+    assert told.keys() == {"a", "b", REASON}
+    for method in ("PUT", "POST"):
+        answer = ask(client, method, "/metadata", {"metadata": told | {"c": method}})
+        assert answer.json() == {"metadata": {"a": "1", "b": "2", "c": method}}
+        fail(stand, catalog)
+    assert patches(stand) == [[{"op": "add", "path": "/c", "value": method}] for method in ("PUT", "POST")]
+
+
+def test_a_change_copies_a_failed_image_again(client: TestClient, stand: Stand, catalog: Path) -> None:
+    told = fail(stand, catalog)
+    before = now()
+    assert ask(client, "PUT", "/metadata", {"metadata": told}).json() == {"metadata": {"a": "1", "b": "2"}}
+    assert patches(stand) == []
+    assert metadata(catalog) == {"a": "1", "b": "2"}
+    assert stored(catalog)[1].updated >= before
+
+
+def test_another_reason_than_the_copys_is_data(client: TestClient, stand: Stand, catalog: Path) -> None:
+    told = fail(stand, catalog)
+    answer = ask(client, "PUT", "/metadata", {"metadata": told | {REASON: "mine"}})
+    assert answer.json() == {"metadata": {"a": "1", "b": "2", REASON: "mine"}}
+    assert metadata(catalog) == {"a": "1", "b": "2", REASON: "mine"}
+
+
+def test_a_reason_that_the_image_service_has_stays_there(client: TestClient, stand: Stand, catalog: Path) -> None:
+    stand.put(MINE | {REASON: "theirs"})
+    copied(stand, catalog)
+    answer = ask(client, "PUT", "/metadata", {"metadata": metadata(catalog) | {"c": "3"}})
+    assert answer.json() == {"metadata": {"a": "1", "b": "2", "c": "3", REASON: "theirs"}}
+    assert patches(stand) == [[{"op": "add", "path": "/c", "value": "3"}]]
+
+
 def test_who_asks_for_what_changed_is_told_of_what_was_changed_here(client: TestClient, catalog: Path) -> None:
     before = now()
     for change, status in ((CHANGES["set"], "ACTIVE"), (CHANGES["delete"], "DELETED")):
@@ -315,7 +363,7 @@ def test_an_administrator_changes_what_nobody_owns(client: TestClient, stand: St
 def test_what_is_no_copy_is_changed_as_ever_and_nobody_is_asked(
     serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(through, "cloud", None)
+    monkeypatch.setattr(glance, "cloud", None)
     path = catalog_of(tmp_path, image(1, owner=ME, metadata={"a": "1"}))
     client = serve(path, auth="keystone")
     assert ask(client, *CHANGES["update"]).json() == {"metadata": {"a": "x"}}
@@ -353,7 +401,6 @@ ANSWERS: dict[str, tuple[Said, tuple[int, str, str]]] = {
         (401, "unauthorized", "The image service does not know the token, or no longer."),
     ),
     "403": (Said(403), (403, "forbidden", FORBIDS)),
-    "404": (Said(404), (404, "itemNotFound", "Image not found.")),
     "409": (
         Said(409),
         (409, "conflictingRequest", f"The image service cannot change image '{image_id(1)}' now: it is in use."),
@@ -379,8 +426,7 @@ each_answer = pytest.mark.parametrize(("said", "fault"), ANSWERS.values(), ids=A
 Fault = tuple[int, str, str]
 
 
-@each_answer
-@pytest.mark.parametrize(
+each_request = pytest.mark.parametrize(
     ("change", "asked"),
     [
         (CHANGES["delete"], f"DELETE {ONE}"),
@@ -390,6 +436,10 @@ Fault = tuple[int, str, str]
     ],
     ids=["delete", "get", "update", "unset"],
 )
+
+
+@each_answer
+@each_request
 def test_what_the_image_service_refuses_is_refused(  # noqa: PLR0913, PLR0917 each of them matters
     client: TestClient,
     stand: Stand,
@@ -406,6 +456,43 @@ def test_what_the_image_service_refuses_is_refused(  # noqa: PLR0913, PLR0917 ea
     challenge = 'Keystone uri="http://keystone.test/v3"' if fault[0] == 401 else None
     assert answer.headers.get("WWW-Authenticate") == challenge
     assert (stored(catalog), stand.asked[-1]) == (before, asked)
+
+
+NO_IMAGE = (404, "itemNotFound", "Image not found.")
+
+
+@each_request
+def test_an_image_that_is_not_there_is_a_tombstone_here(
+    client: TestClient, stand: Stand, catalog: Path, change: Change, asked: str
+) -> None:
+    before = stored(catalog)
+    stand.says[asked] = Said(404)
+    assert message(ask(client, *change)) == NO_IMAGE
+    after = stored(catalog)
+    ended = after[1].updated
+    assert after == before | {1: before[1]._replace(status="DELETED", progress=0, updated=ended)}
+    stand.requests.clear()
+    assert message(ask(client, *change)) == NO_IMAGE
+    assert stand.asked == []
+
+
+def test_that_an_image_is_not_there_is_said_though_others_write(
+    client: TestClient, stand: Stand, catalog: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upstream, "WRITER_WAITS", 0.1)
+    before = stored(catalog)
+    stand.drop(1)
+    with writing(catalog):
+        for change in CHANGES.values():
+            assert message(ask(client, *change)) == NO_IMAGE
+    assert stored(catalog) == before
+
+
+def test_an_image_that_is_there_does_not_end_for_an_item_that_is_not(
+    client: TestClient, stand: Stand, catalog: Path
+) -> None:
+    assert ask(client, "DELETE", "/metadata/z").status_code == 404
+    assert stored(catalog)[1].status == "ACTIVE"
 
 
 MALFORMED: dict[str, Any] = {
@@ -440,11 +527,31 @@ def test_why_the_image_service_cannot_be_asked_is_for_the_log(
 
 def test_an_image_service_that_is_not_there_is_as_one_that_says_nothing(serve: Serve, tmp_path: Path) -> None:
     path = tmp_path / "catalog.db"
-    copy(path, Found("http://127.0.0.1:1", milliseconds(), [image_record(MINE)]), tombstone_days=30)
+    copy_found(path, Found(Upstream("http://127.0.0.1:1", is_admin=True), [image_record(MINE)]), tombstone_days=30)
     client = serve(path, auth="keystone")
     for change in CHANGES.values():
         assert message(ask(client, *change)) == (503, "serviceUnavailable", AWAY)
     assert stored(path) == {1: image_record(MINE)}
+
+
+def test_a_cloud_that_cannot_be_used_is_for_the_log(
+    client: TestClient,
+    stand: Stand,
+    catalog: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def cloud() -> Cloud:
+        raise glance.CloudUnusable("there is none")
+
+    monkeypatch.setattr(glance, "cloud", cloud)
+    before = stored(catalog)
+    for change in CHANGES.values():
+        assert message(ask(client, *change)) == (503, "serviceUnavailable", AWAY)
+    assert ask(client, "GET", number=9).status_code == 404
+    assert (stored(catalog), stand.asked) == (before, [])
+    assert "the image service cannot be asked: The cloud cannot be used: there is none" in caplog.text
+    assert f"image {image_id(9)} cannot be found at the image service: The cloud cannot be used" in caplog.text
 
 
 # --- a catalog that does not take at once what was changed ---
@@ -459,7 +566,7 @@ def test_a_change_is_made_though_others_write_to_the_catalog(  # noqa: PLR0913, 
     caplog: pytest.LogCaptureFixture,
     change: Change,
 ) -> None:
-    monkeypatch.setattr(import_module("app.catalog.copy"), "WRITER_WAITS", 0.1)
+    monkeypatch.setattr(upstream, "WRITER_WAITS", 0.1)
     before = stored(catalog)
     with writing(catalog):
         assert ask(client, *change).status_code in {200, 204}
@@ -584,7 +691,7 @@ def test_what_cannot_be_found_there_is_not_found_here(
     before = stored(catalog)
     stand.says[ASKED] = said
     for change in (READS["show"], CHANGES["update"]):
-        assert message(ask(client, *change, number=9)) == (404, "itemNotFound", "Image not found.")
+        assert message(ask(client, *change, number=9)) == NO_IMAGE
     assert (stand.asked, stored(catalog)) == ([ASKED, ASKED], before)
 
 
@@ -626,10 +733,54 @@ def test_nobody_is_asked_for_who_may_not_ask_here(client: TestClient, stand: Sta
     assert stand.asked == []
 
 
+def test_others_are_answered_while_an_image_is_looked_for(
+    client: TestClient, stand: Stand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(finding, "_FOUND_IN", 5)
+    stand.put(NEW)
+    asked, answered = threading.Event(), threading.Event()
+    in_time: list[bool] = []
+
+    def wait() -> None:
+        asked.set()
+        in_time.append(answered.wait(3))
+
+    stand.meanwhile[ASKED] = wait
+    with ThreadPoolExecutor(1) as threads:
+        found = threads.submit(ask, client, "GET", number=9)
+        assert asked.wait(5)
+        assert ask(client, "GET").status_code == 200
+        answered.set()
+    assert (found.result().status_code, in_time) == (200, [True])
+
+
+def test_an_image_that_is_not_found_in_time_is_not_found_yet(
+    client: TestClient, stand: Stand, catalog: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    stand.put(NEW)
+    with writing(catalog):  # for which whoever looks waits
+        assert message(ask(client, "GET", number=9)) == NO_IMAGE
+    assert f"image {image_id(9)} was not found at the image service in time" in caplog.text
+    until(lambda: 9 in stored(catalog))
+    assert ask(client, "GET", number=9).status_code == 200
+    assert stand.asked == [ASKED]
+
+
+def test_nothing_is_asked_for_where_the_copy_is_not_an_administrators(
+    serve: Serve, stand: Stand, tmp_path: Path
+) -> None:
+    path = tmp_path / "own.db"
+    copy_found(path, Found(Upstream(stand.url, is_admin=False), [image_record(MINE)]), tombstone_days=30)
+    client = serve(path, auth="keystone")
+    stand.put(NEW)
+    assert {ask(client, *change, number=9).status_code for change in (READS | CHANGES).values()} == {404}
+    assert stand.asked == []
+
+
 def test_an_image_that_is_found_while_others_write_is_not_found_yet(
     client: TestClient, stand: Stand, catalog: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(import_module("app.catalog.copy"), "WRITER_WAITS", 0.1)
+    monkeypatch.setattr(upstream, "WRITER_WAITS", 0.1)
     stand.put(NEW)
     with writing(catalog):
         assert ask(client, "GET", number=9).status_code == 404
@@ -646,8 +797,8 @@ def test_the_cloud_is_read_once_and_not_before_a_copy_is_served(monkeypatch: pyt
         read.append(Cloud())
         return read[-1]
 
-    monkeypatch.setattr(through, "cloud", cloud)
-    way = through.ways()
+    monkeypatch.setattr(glance, "cloud", cloud)
+    way = glance.ways()
     assert read == []
     first, second = way("http://a.test", "me", 5), way("http://b.test", "you", 6)
     assert (len(read), first.url, second.url) == (1, "http://a.test", "http://b.test")

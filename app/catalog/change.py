@@ -8,10 +8,10 @@ import orjson
 from sqlite_utils import Database
 from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
 
-from app.catalog.copy import upstream_of
 from app.catalog.file import WRITER_WAITS, writing
 from app.catalog.find import Catalog
 from app.catalog.schema import SHOWN
+from app.catalog.upstream import Upstream, upstream_of
 from app.catalog.write import COLUMNS, Record, as_json, bury, purge, write
 from app.faults import CopyReadOnly, ImageNotFound, NotAllowed, TooManyItems
 from app.settings import Settings
@@ -67,18 +67,17 @@ class Changes:
     @contextmanager
     def _change(self, tenant: str, image_id: str, *, is_admin: bool) -> Iterator[_Change]:
         # Looked for at first, or what can only be refused would wait for others who write.
-        upstream = self._upstream(tenant, image_id, is_admin=is_admin)
+        _, upstream = self._look(tenant, image_id, is_admin=is_admin)
         if upstream is not None:
-            raise CopyReadOnly(image_id, upstream)
+            raise CopyReadOnly(image_id, upstream.url)
         with writing(self._catalog.path, patience=WRITER_WAITS) as db:
             yield _Change(db, _changeable(db.conn, tenant, image_id, is_admin=is_admin))
             purge(db, self._tombstone_days)
 
-    def _upstream(self, tenant: str, image_id: str, *, is_admin: bool) -> str | None:
-        """Give where an image that the tenant may change was copied from, if it was."""
+    def _look(self, tenant: str, image_id: str, *, is_admin: bool) -> tuple[Record, Upstream | None]:
+        """Give an image that the tenant may change, and which image service it was copied from, if it was."""
         with self._catalog.snapshot() as connection:
-            _changeable(connection, tenant, image_id, is_admin=is_admin)
-            return upstream_of(connection)
+            return _changeable(connection, tenant, image_id, is_admin=is_admin), upstream_of(connection)
 
 
 def check_count(before: Metadata, after: Metadata) -> None:

@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
 
-from app.catalog.copy import upstream_of
 from app.catalog.file import as_unavailable, reading
 from app.catalog.schema import SHOWN
 from app.catalog.search import Query, Search
+from app.catalog.upstream import Upstream, upstream_of
 from app.faults import CatalogUnavailable, ImageNotFound
 from app.tenants import comparable
 
@@ -90,8 +90,8 @@ class Catalog:
         with self.snapshot() as connection:
             connection.execute("SELECT 1 FROM images LIMIT 1").fetchone()
 
-    def upstream(self) -> str | None:
-        """Give the URL of the image service that the catalog is a copy of, if it is one. Raises CatalogUnavailable."""
+    def upstream(self) -> Upstream | None:
+        """Tell which image service the catalog is a copy of, if it is one. Raises CatalogUnavailable."""
         with self.snapshot() as connection:
             return upstream_of(connection)
 

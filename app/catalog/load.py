@@ -7,8 +7,8 @@ from typing import NamedTuple
 
 from sqlite_utils import Database
 
-from app.catalog.copy import upstream_of
 from app.catalog.file import State, current, state, writing
+from app.catalog.upstream import upstream_of
 from app.catalog.write import COLUMNS, Record, bury, purge, write
 from app.faults import DomainError
 from app.settings import Settings
@@ -57,7 +57,7 @@ def load(  # noqa: PLR0913 one for each thing that the command can be told
     with writing(path) as db:
         upstream = upstream_of(db.conn)
         if upstream:
-            raise ImportIntoCopy(path, upstream)
+            raise ImportIntoCopy(path, upstream.url)
         new, changed = write(db, watch(records))
         pruned = bury(db, _others(db, records, owner)) if prune else 0
         purge(db, tombstone_days)

@@ -157,15 +157,23 @@ CREATE TABLE tokens (
 # it counts as learned ten seconds after that began, in which some 300 000 images are written: nobody who asked
 # meanwhile, and then asks for what changed since, misses it.
 _UPSTREAM = (
-    "CREATE TABLE upstream (url TEXT NOT NULL) STRICT",  # of a copy: where that is; else empty
-    "ALTER TABLE images ADD COLUMN learned INTEGER",  # in a copy: milliseconds since 1970
+    """
+    CREATE TABLE upstream (  -- of a copy; else it is empty
+        url TEXT NOT NULL,
+        is_admin INTEGER NOT NULL,  -- whether it is a copy of what administrators see
+        good REAL NOT NULL,  -- when the last pass began that found something new: seconds since 1970
+        turn INTEGER NOT NULL  -- counts what was learned
+    ) STRICT
+    """,
+    "ALTER TABLE images ADD COLUMN learned INTEGER",  # in a copy: seconds since 1970
+    "ALTER TABLE images ADD COLUMN turn INTEGER",  # in which that was; clocks are set, and would mix up what came first
     "DROP VIEW visible",
     "ALTER TABLE listings RENAME COLUMN updated TO changed",
     """
     CREATE VIEW visible AS
     SELECT
         images.id, audiences.id AS audience, status = 'DELETED' AS deleted, unixepoch(created) AS created,
-        -position AS rank, max(unixepoch(updated), coalesce(learned / 1000 + 10, 0)) AS changed, kinds.id AS kind,
+        -position AS rank, max(unixepoch(updated), coalesce(learned + 10, 0)) AS changed, kinds.id AS kind,
         min_disk, min_ram, name, server
     FROM images
     CROSS JOIN kinds USING (status, type)

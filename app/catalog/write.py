@@ -28,6 +28,13 @@ class Record(NamedTuple):
     members: str
 
 
+class Learned(NamedTuple):
+    """When a copy learned something: in seconds since 1970, and in its own count; both None in other catalogs."""
+
+    seconds: int | None = None
+    turn: int | None = None
+
+
 _AT_ONCE = 100_000  # images
 
 # Images are written a set at a time, and listed in the order of the listings: a large catalog's pages are so touched
@@ -49,10 +56,10 @@ DELETE FROM listings WHERE (audience, deleted, created, rank) IN (
 """
 # An image that changed keeps its place: REPLACE would not let it.
 _UPSERT = f"""
-INSERT INTO images ({COLUMNS}, deleted_at, learned)
-SELECT *, :deleted_at, :learned FROM temp.loaded WHERE true ORDER BY rowid
-ON CONFLICT (id) DO UPDATE SET ({COLUMNS}, deleted_at, learned)
-    = ({", ".join(f"excluded.{column}" for column in Record._fields)}, excluded.deleted_at, excluded.learned)
+INSERT INTO images ({COLUMNS}, deleted_at, learned, turn)
+SELECT *, :deleted_at, :seconds, :turn FROM temp.loaded WHERE true ORDER BY rowid
+ON CONFLICT (id) DO UPDATE SET ({COLUMNS}, deleted_at, learned, turn)
+    = ({", ".join(f"excluded.{column}" for column in Record._fields)}, excluded.deleted_at, :seconds, :turn)
 """  # noqa: S608 likewise
 _LAST = "SELECT coalesce(max(position), 0) FROM images"
 _NAME_AUDIENCE = "INSERT INTO audiences (tenant) VALUES (?) ON CONFLICT DO NOTHING"
@@ -87,20 +94,18 @@ def as_json(value: object) -> str:
 
 
 def write(
-    db: Database, records: Iterable[Record], *, deleted_at: str | None = None, learned: int | None = None
+    db: Database, records: Iterable[Record], *, deleted_at: str | None = None, learned: Learned | None = None
 ) -> tuple[int, int]:
-    """Write images and their listings. Give how many are new, and how many changed.
-
-    A copy says when it learned of them, in milliseconds since 1970.
-    """
+    """Write images and their listings, which a copy learned. Give how many are new, and how many changed."""
     db.execute(_LOADED)
+    values = {"deleted_at": deleted_at} | (learned or Learned())._asdict()
     last, written = _number(db, _LAST), 0
     waiting = iter(records)
     while some := list(islice(waiting, _AT_ONCE)):
         db.conn.executemany(_STAGE, some)
         db.execute(_DROP_UNCHANGED)
         db.execute(_UNLIST)
-        written += db.execute(_UPSERT, {"deleted_at": deleted_at, "learned": learned}).rowcount
+        written += db.execute(_UPSERT, values).rowcount
         db.conn.executemany(_NAME_AUDIENCE, ((tenant,) for tenant in _tenants(some)))
         db.execute(_NAME_KINDS)
         db.execute(_LIST)
@@ -109,7 +114,7 @@ def write(
     return new, written - new
 
 
-def bury(db: Database, records: Iterable[Record], *, learned: int | None = None) -> int:
+def bury(db: Database, records: Iterable[Record], *, learned: Learned | None = None) -> int:
     """Turn images of the catalog into tombstones, from which `purge` can tell when they were made. Give how many."""
     time = now()
     tombstones = (

@@ -1,5 +1,6 @@
 """The command that copies an image service into the catalog."""
 
+import logging
 import signal
 import sys
 from collections.abc import Iterable, Iterator
@@ -49,7 +50,7 @@ def mirror(settings: Settings, once: bool, every: float, whole_every: float) -> 
     with extra("mirror", "The command mirror"):
         from app.mirror import glance, passes, running  # noqa: PLC0415 which other commands need not have
 
-    signal.signal(signal.SIGTERM, _end)
+    logging.getLogger("keystoneauth").setLevel(logging.CRITICAL)  # what it has to say is in the errors that it raises
     region = glance.cloud()
     this = passes.Mirror(
         lambda: glance.glance_of(region),
@@ -60,6 +61,7 @@ def mirror(settings: Settings, once: bool, every: float, whole_every: float) -> 
     )
     with running.alone(settings.catalog):
         if not once:
+            signal.signal(signal.SIGTERM, _end)
             running.keep_copying(this, every=every, whole_every=whole_every, tell=_tell)
         try:
             _tell(this.make_pass(whole=True))
@@ -96,5 +98,5 @@ def _line(result: "Report | PassFailed") -> str:
         f"{'All' if result.is_whole else 'Changed'} images: {result.images} in {result.seconds:.2f} s; "
         f"{copied.new} new, {copied.changed} changed, {copied.deleted} deleted, {len(result.failed)} not copied"
     )
-    reasons = "; ".join(list(result.failed.values())[:_TOLD])
+    reasons = "; ".join(f"{image}: {why}" for image, why in list(result.failed.items())[:_TOLD])
     return f"{line}: {reasons}" if reasons else f"{line}."

@@ -1,14 +1,16 @@
 """Glance v2, as it is asked with the library of OpenStack's own tools."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from http import HTTPStatus
+from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
 import orjson
-from keystoneauth1.exceptions import ConnectionError as ConnectionFailure
-from keystoneauth1.exceptions import ConnectTimeout, DiscoveryFailure, HttpError, InvalidResponse
+from keystoneauth1.exceptions import AuthPluginException, ClientException, ConnectTimeout, HttpError
+from keystoneauth1.identity import BaseIdentityPlugin
 from keystoneauth1.session import Session
 from openstack.config import OpenStackConfig
 from openstack.config.cloud_region import CloudRegion
@@ -17,8 +19,11 @@ from app.faults import DomainError
 from app.views import Document
 
 PAGE = 1000  # images; Glance gives no more
-_ANSWER_IN = 25  # seconds, for a page, whose making takes Glance some
+_ANSWER_IN, _MEMBERS_IN = 25, 10  # seconds: the making of a page takes Glance some
 _IMAGE = "image"  # the type of the service
+
+_ADMIN = "admin"  # the role
+_NO_COOKIES = DefaultCookiePolicy(allowed_domains=[])
 
 _PATCH = "application/openstack-images-v2.1-json-patch"
 
@@ -47,10 +52,20 @@ class MarkerGone(UpstreamFailed):
 class Glance:
     """A Glance, as one caller sees it."""
 
-    def __init__(self, session: Session, url: str, *, token: str | None = None, answer_in: float = _ANSWER_IN) -> None:
+    def __init__(
+        self,
+        session: Session,
+        url: str,
+        *,
+        is_admin: bool = False,
+        token: str | None = None,
+        answer_in: float = _ANSWER_IN,
+    ) -> None:
         """Take a session, whose credentials are used unless a token is given; and the URL without a version."""
+        session.session.cookies.set_policy(_NO_COOKIES)  # or callers would send those of others
         self._session = session
         self.url = url
+        self.is_admin = is_admin
         self._answer_in = answer_in
         self._who: dict[str, Any] = {} if token is None else {"authenticated": False}
         self._headers = {} if token is None else {"X-Auth-Token": token}
@@ -80,7 +95,7 @@ class Glance:
 
     def members(self, image_id: str) -> list[str] | None:
         """Give the projects that accepted an image; None where it is gone. Raises UpstreamFailed."""
-        answer = self._find(f"{_path(image_id)}/members")
+        answer = self._find(f"{_path(image_id)}/members", timeout=min(self._answer_in, _MEMBERS_IN))
         if answer is None:
             return None
         try:
@@ -108,10 +123,10 @@ class Glance:
             raise UpstreamFailed("A malformed page")
         return dict(page)
 
-    def _find(self, path: str) -> Any:
+    def _find(self, path: str, **options: Any) -> Any:
         """Give the document at a path; None where nothing is there, but not where there is no document."""
         try:
-            document = self._ask("GET", path)
+            document = self._ask("GET", path, **options)
         except UpstreamFailed as error:
             if error.status == HTTPStatus.NOT_FOUND:
                 return None
@@ -127,12 +142,10 @@ class Glance:
                 f"{self.url}/v2{path}",
                 method,
                 headers=self._headers | (headers or {}),
-                timeout=self._answer_in,
                 raise_exc=False,
                 redirect=False,  # or whoever it sends us to is given tokens, and believed
                 log=False,  # of tokens
-                **self._who,
-                **options,
+                **{"timeout": self._answer_in} | self._who | options,
             )
         if not HTTPStatus.OK <= answer.status_code < HTTPStatus.MULTIPLE_CHOICES:
             raise UpstreamFailed(f"An answer with status {answer.status_code}", answer.status_code)
@@ -154,20 +167,32 @@ def glance_of(region: CloudRegion) -> Glance:
     """Give the Glance of a cloud, as the credentials see it. Raises CloudUnusable, and UpstreamFailed."""
     try:
         with _as_failures():
-            session = region.get_session()
+            session: Session = region.get_session()
             session.get_token()  # or credentials that cannot be used would be noticed in the middle of a pass
             url = region.get_endpoint(_IMAGE) or session.get_endpoint(
                 service_type=_IMAGE,
                 interface=region.get_interface(_IMAGE),
                 region_name=region.get_region_name(_IMAGE),
             )
-    except UpstreamFailed:
+    except (UpstreamFailed, CloudUnusable):
         raise
-    except Exception as error:
+    except Exception as error:  # a password that is missing is no more than that (keystoneauth1.identity.generic)
         raise CloudUnusable(error) from error
     if url is None:
         raise CloudUnusable("its catalog has no image service")
-    return Glance(session, _without_version(url))
+    return Glance(session, _without_version(url), is_admin=_is_admin(session))
+
+
+Ways = Callable[[str, str, float], Glance]
+
+
+def ways() -> Ways:
+    """Give how a Glance is reached by its URL, with a caller's token, in so many seconds.
+
+    The cloud tells which certificates are believed; it is read when a copy is first served.
+    """
+    session = cache(lambda: cloud().get_session())
+    return lambda url, token, answer_in: Glance(session(), url, token=token, answer_in=answer_in)
 
 
 @contextmanager
@@ -179,8 +204,16 @@ def _as_failures() -> Iterator[None]:
         raise UpstreamFailed("A timeout") from error
     except HttpError as error:  # of Keystone's, as those of Glance are not raised
         raise UpstreamFailed("A refusal of the credentials") from error
-    except (ConnectionFailure, DiscoveryFailure, InvalidResponse) as error:
+    except AuthPluginException as error:
+        raise CloudUnusable(error) from error
+    except ClientException as error:
         raise UpstreamFailed("A failure of the connection") from error
+
+
+def _is_admin(session: Session) -> bool:
+    """Tell whether the credentials are an administrator's, as far as their token tells."""
+    access = session.auth.get_access(session) if isinstance(session.auth, BaseIdentityPlugin) else None
+    return access is not None and _ADMIN in (access.role_names or [])
 
 
 def _without_version(url: str) -> str:
@@ -189,10 +222,14 @@ def _without_version(url: str) -> str:
 
 
 def _query(url: str) -> str:
+    """Give the query of a link to the page after; there is none after the last page. Raises UpstreamFailed."""
     try:
-        return urlsplit(url).query
+        query = urlsplit(url).query
     except ValueError as error:
         raise UpstreamFailed("A malformed page") from error
+    if url and "marker=" not in query:
+        raise UpstreamFailed("A malformed page")
+    return query
 
 
 def _path(image_id: str) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 from app.catalog import Metadata, Record
 from app.catalog_file import BadFile, record_of
+from app.faults import ImageNotFound
 from app.timestamps import utc
 from app.views import Document
 
@@ -18,6 +19,7 @@ _STATUSES = {
     "pending_delete": ("DELETED", 0),
 }
 _UNKNOWN = ("UNKNOWN", 0)
+_PLAIN = {"status": "active", "created_at": "1970-01-01T00:00:00Z", "updated_at": "1970-01-01T00:00:00Z"}
 
 # What Glance itself says of an image. All else are properties that somebody gave it.
 _FIELDS = frozenset(
@@ -67,12 +69,28 @@ def properties(image: Document) -> Metadata:
     }
 
 
-def status_reason(what: str, url: str, image_id: str) -> str:
-    """Say why an image could not be copied, as the API's own documentation shows it."""
-    return (
-        f"ERROR:{what} occurred during synchronize image the server({url} <{url}/> ) in the image operation. "
-        f"image_id={image_id}"
-    )
+def existing(image: Any) -> Record:
+    """Give what the catalog has of an image. Raises ImageNotFound where it waits for its end, and BadFile."""
+    record = image_record(image)
+    if record.status == "DELETED":
+        raise ImageNotFound
+    return record
+
+
+def is_listed(image: Document, record: Record) -> bool:
+    """Tell whether lists of Glance have an image: neither one that is hidden, nor one that waits for its end."""
+    return record.status != "DELETED" and not image.get("os_hidden")
+
+
+def audience(image: Any) -> tuple[str | None, str] | None:
+    """Tell who owns an image and who may see it, where so much can be told of one that cannot be copied."""
+    if not isinstance(image, dict):
+        return None
+    try:
+        record = image_record(_PLAIN | {name: image.get(name) for name in ("id", "owner", "visibility")})
+    except BadFile:
+        return None
+    return record.owner, record.visibility
 
 
 def _state(value: Any) -> tuple[Any, int]:

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from app.catalog import Copied, Found, copies, copy, milliseconds
+from app.catalog import Copied, Found, Upstream, copy_found, look_at
 from app.faults import CatalogBusy, CatalogUnavailable
 from app.freshness import Passes, passes_of, tell
 from app.mirror.glance import Glance, MarkerGone, UpstreamFailed
@@ -25,7 +25,7 @@ Watch = Callable[[Iterable[list[Any]], int], Iterable[list[Any]]]
 
 
 class PassFailed(Exception):
-    """A pass ended before it was through; the catalog is as it was."""
+    """A pass ended before it was through. What it was to bring is in the catalog as a whole, or not at all."""
 
 
 class Report(NamedTuple):
@@ -72,11 +72,11 @@ class Mirror:
     def make_pass(self, *, whole: bool) -> Report:
         """Go over all images, or over those that changed lately, where it is known since when.
 
-        Raises PassFailed, and what `catalog.copy` raises where it never will do better.
+        Raises PassFailed, and what `copy_found` raises where it never will do better.
         """
         before = passes_of(self._catalog)
         try:
-            return self._pass(before, whole=whole or not self._can_follow(before))
+            return self._pass(before, whole=whole)
         except UpstreamFailed as error:
             self._tell_of_failure(before, f"{error} at the image service")
             more = f": {error.__cause__}" if error.__cause__ else ""
@@ -89,38 +89,31 @@ class Mirror:
         with suppress(CatalogUnavailable):  # where even that cannot be written, it grows old
             tell(self._catalog, replace(before, error=error))
 
-    def _can_follow(self, before: Passes) -> bool:
-        return before.since is not None and copies(self._catalog, self._glance.url, []) is not None
-
     def _pass(self, before: Passes, *, whole: bool) -> Report:
-        began, clock = milliseconds(), time.monotonic()
+        began, clock = time.time(), time.monotonic()
+        turn, _ = look_at(self._catalog, self._glance.url) or (None, {})
+        whole = whole or before.since is None or turn is None
         survey = self._survey(before, whole=whole)
-        gone = None if whole else survey.gone
-        found = Found(self._glance.url, began, survey.images, survey.failed, gone)
-        copied = copy(self._catalog, found, replaceable=self._replaceable, tombstone_days=self._tombstone_days)
+        upstream = Upstream(self._glance.url, self._glance.is_admin, began, turn or 0)
+        found = Found(upstream, survey.images, survey.failed, None if whole else survey.gone)
+        copied = copy_found(self._catalog, found, replaceable=self._replaceable, tombstone_days=self._tombstone_days)
         took = time.monotonic() - clock
         count = len(survey.images) + len(survey.failed)
-        tell(
-            self._catalog,
-            Passes(
-                good=began / 1000,
-                whole=began / 1000 if whole else before.whole,
-                since=_since(survey.newest, took) or before.since,
-                images=count if whole else before.images,
-                failed=tuple(survey.failed),
-            ),
+        passes = Passes(
+            good=began,
+            whole=began if whole else before.whole,
+            since=_since(survey.newest, began, took) or before.since,
+            images=count if whole else before.images,
+            failed=tuple(survey.failed),
         )
-        return Report(whole, count, copied, survey.failed, took)
+        tell(self._catalog, passes)
+        return Report(whole, count, copied, survey.failures, took)
 
     def _survey(self, before: Passes, *, whole: bool) -> Survey:
         listed = self._listed(before, whole=whole)
-        known = None if whole else copies(self._catalog, self._glance.url, listed.keys())
-        survey = Survey(self._glance, known or {})
-        for image_id, image in listed.items():
-            survey.take(image_id, image)
-        for image_id in () if whole else before.failed:
-            if image_id not in listed:
-                survey.look_for(image_id)
+        _, known = (None if whole else look_at(self._catalog, self._glance.url, listed.keys())) or (0, {})
+        survey = Survey(self._glance, known)
+        survey.look(listed, () if whole else before.failed)
         return survey
 
     def _listed(self, before: Passes, *, whole: bool) -> dict[str, Any]:
@@ -138,9 +131,11 @@ class Mirror:
         return {_id(image): image for page in watched for image in page}
 
 
-def _since(newest: str | None, took: float) -> str | None:
-    """Give the time of change from which on the pass after one has to ask."""
-    return newest and format_utc(datetime.fromtimestamp(seconds(newest) - _OVERLAP - math.ceil(took), UTC))
+def _since(newest: str | None, began: float, took: float) -> str | None:
+    """Give the time of change from which on the pass after one has to ask, even where one is in the future."""
+    if newest is None:
+        return None
+    return format_utc(datetime.fromtimestamp(min(seconds(newest), began) - _OVERLAP - math.ceil(took), UTC))
 
 
 def _id(image: Any) -> str:

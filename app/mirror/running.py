@@ -10,6 +10,7 @@ from typing import TextIO
 
 from app.catalog.file import as_unavailable
 from app.faults import DomainError
+from app.freshness import beside
 from app.mirror.passes import Mirror, PassFailed, Report
 
 _LONGEST = 300  # seconds, between attempts at an image service that is away
@@ -39,7 +40,7 @@ def alone(catalog: Path) -> Iterator[None]:
 def _lock_of(catalog: Path) -> TextIO:
     with as_unavailable(catalog):
         catalog.parent.mkdir(parents=True, exist_ok=True)
-        return catalog.with_name(f"{catalog.name}.mirror-lock").open("w")
+        return beside(catalog, "mirror-lock").open("w")
 
 
 def keep_copying(
@@ -66,10 +67,10 @@ def keep_copying(
 def pause(every: float, failures: int) -> float:
     """Give the seconds from the begin of a pass to that of the next, after so many failures in a row.
 
-    They grow up to five minutes, unless it is longer as a rule. A part is random: mirrors of a cloud that comes back do
-    not all come at once.
+    They grow up to five minutes, unless it is longer as a rule. Up to half of it is added by chance: mirrors of a cloud
+    that comes back do not all come at once.
     """
     if failures == 0:
         return every
-    longest = max(every, min(_LONGEST, every * 2.0 ** min(failures, 16)))
-    return random.uniform(longest / 2, longest)  # noqa: S311 nothing is to be kept secret
+    longer = max(every, min(_LONGEST, every * 2.0 ** min(failures, 16)))
+    return random.uniform(longer, longer * 1.5)  # noqa: S311 nothing is to be kept secret

@@ -1,23 +1,27 @@
 """What a pass finds out of the images that it meets: which can be copied, which not and why, and which are gone."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
-from app.catalog import Record
+from app.catalog import Failure, Record
 from app.catalog_file import BadFile
 from app.mirror.glance import Glance, UpstreamFailed
-from app.mirror.mapping import image_record, status_reason
+from app.mirror.mapping import audience, image_record, is_listed
 
-_DOUBTFUL = 5  # images in a row whose members cannot be had, until it is doubted that anything can
+_AT_ONCE = 8  # questions about images
+_DOUBTFUL = 5  # images in a row that nothing can be found out of, until it is doubted that anything can
 
 
 class Survey:
-    """Images of a Glance, one by one."""
+    """Images of a Glance: those that were listed, and those that have to be asked for."""
 
     def __init__(self, glance: Glance, known: Mapping[str, Record]) -> None:
         """Take what is known of some: the members of one that has not changed are not asked for."""
         self.images: list[Record] = []
-        self.failed: dict[str, str] = {}
+        self.failed: dict[str, Failure] = {}
+        self.failures: dict[str, str] = {}  # what happened to these, as a log has it
         self.gone: set[str] = set()
         self._glance = glance
         self._known = known
@@ -28,50 +32,70 @@ class Survey:
         """The latest time at which one of the images changed."""
         return max((image.updated for image in self.images), default=None)
 
-    def take(self, image_id: str, image: Any) -> None:
-        """Look at an image. Raises UpstreamFailed where nothing more can be had."""
-        self._take(image_id, lambda: image)
+    def look(self, listed: Mapping[str, Any], others: Iterable[str]) -> None:
+        """Look at images that were listed, and at others by their ids.
 
-    def look_for(self, image_id: str) -> None:
-        """Ask for an image, and look at it. Raises as `take` does."""
-        self._take(image_id, lambda: self._glance.image(image_id))
-
-    def _take(self, image_id: str, get: Callable[[], Any]) -> None:
+        Raises UpstreamFailed where nothing more can be found out.
+        """
+        pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="glance")
         try:
-            record = self._record(image_id, get())
+            asked = {id_: pool.submit(self._record, image) for id_, image in listed.items() if _is_shared(image)}
+            asked |= {id_: pool.submit(self._look_for, id_) for id_ in others if id_ not in listed}
+            for id_ in [*listed, *(each for each in asked if each not in listed)]:
+                if id_ in asked:
+                    self._settle(id_, asked[id_].result, listed.get(id_))
+                    self._doubt(failed=id_ in self.failed)
+                else:
+                    self._settle(id_, partial(self._record, listed[id_]), listed[id_])
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _settle(self, image_id: str, look: Callable[[], Record | None], image: Any) -> None:
+        try:
+            record = look()
         except BadFile as error:
-            self._fail(image_id, f"A malformed image ({error})")
+            self._fail(image_id, image, "A malformed image", str(error))
         except UpstreamFailed as error:
-            self._fail(image_id, error.what)
-            self._doubt()
+            self._fail(image_id, image, error.what, str(error.__cause__ or ""))
         else:
-            if record is None or record.status == "DELETED":
+            if record is None:
                 self.gone.add(image_id)
             else:
                 self.images.append(record)
 
-    def _record(self, image_id: str, image: Any) -> Record | None:
+    def _look_for(self, image_id: str) -> Record | None:
+        image = self._glance.image(image_id)
+        return None if image is None else self._record(image)
+
+    def _record(self, image: Any) -> Record | None:
         """Give what the catalog has of an image; None where there is none, or one that lists leave out."""
-        if image is None:
-            return None
         record = image_record(image)
-        if image.get("os_hidden"):
+        if not is_listed(image, record):
             return None
         if record.visibility != "shared":
             return record
-        known = self._known.get(image_id)
-        if known is not None and known._replace(members=record.members) == record:
-            return known
-        members = self._glance.members(image_id)
-        self._in_a_row = 0
+        known = self._known.get(record.id)
+        if known and known.updated >= record.updated and _but_for_members(known, record) == record:
+            return record._replace(members=known.members)
+        members = self._glance.members(record.id)
         return None if members is None else image_record(image, members)
 
-    def _fail(self, image_id: str, what: str) -> None:
-        self.failed[image_id] = status_reason(what, self._glance.url, image_id)
+    def _fail(self, image_id: str, image: Any, what: str, detail: str) -> None:
+        self.failed[image_id] = Failure(what, audience(image))
+        self.failures[image_id] = f"{what} ({detail})" if detail else what
 
-    def _doubt(self) -> None:
+    def _doubt(self, *, failed: bool) -> None:
         """Have a page be asked for after some failures: a Glance that is away is no matter of single images."""
-        self._in_a_row += 1
+        self._in_a_row = self._in_a_row + 1 if failed else 0
         if self._in_a_row >= _DOUBTFUL:
             self._glance.check()
             self._in_a_row = 0
+
+
+def _is_shared(image: Any) -> bool:
+    return isinstance(image, dict) and image.get("visibility") == "shared"
+
+
+def _but_for_members(known: Record, record: Record) -> Record:
+    """Give what is known, with what may differ though nothing changed: who shares it, and when it was copied again."""
+    return known._replace(members=record.members, updated=record.updated)

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
-from app.catalog import Found, add_token, copy, export, milliseconds
+from app.catalog import Found, Upstream, add_token, copy_found, export
 from app.freshness import Passes, tell
 from tests.bench.catalogs import SAMPLE
 from tests.bench.peers.prism import prism
@@ -50,8 +50,9 @@ def copied(catalog: Path, folder: Path) -> Spec:
     """Start the service with the same images in a catalog that is a copy, and fresh."""
     folder.mkdir(parents=True, exist_ok=True)
     images = list(export(catalog, deleted=True))
-    copy(folder / catalog.name, Found("http://glance.example.com", milliseconds(), images), tombstone_days=1)
-    tell(folder / catalog.name, Passes(good=time.time()))
+    upstream = Upstream("http://glance.example.com", is_admin=True, good=time.time())
+    copy_found(folder / catalog.name, Found(upstream, images), tombstone_days=1)
+    tell(folder / catalog.name, Passes(good=upstream.good))
     return service(folder / catalog.name, KEPT, IMAGES_STALE_AFTER=str(_FRESH))
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Collection, Mapping
 from contextlib import closing
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -13,36 +12,39 @@ from sqlite_utils import Database
 from app.catalog import (
     Catalog,
     Copied,
+    Failure,
     Found,
     Query,
     Record,
+    Upstream,
     add_token,
-    copies,
-    copy,
+    copy_found,
     export,
     learn,
     learn_change,
     learn_end,
     list_tokens,
     load,
+    look_at,
     prepare,
+    upstream,
 )
-from app.catalog.copy import NotACopy, OtherUpstream
 from app.catalog.file import State, reading, state, writing
 from app.catalog.load import ImportIntoCopy
 from app.catalog.schema import MIGRATIONS
+from app.catalog.upstream import NotACopy, OtherUpstream, status_reason
 from app.catalog_file import sample
 from app.faults import CatalogBusy, CatalogUnavailable
 from tests.clock import Clock, told_to_copies
 from tests.images import Fields, catalog_of, image, image_id, records_of
 
-GLANCE = "http://glance.test"
+GLANCE, OTHER = "http://glance.test", "http://b.test"
 ME = "11111111111111111111111111111111"
 YOU = "22222222222222222222222222222222"
 EARLIER, LATER = "2020-06-01T00:00:00Z", "2021-01-01T00:00:00Z"  # both before the clock's
-WHY, WHY_ELSE = "ERROR:A timeout occurred", "ERROR:A failure of the connection occurred"
-
-module = import_module("app.catalog.copy")  # whose name in the package is the function's
+WHAT, WHAT_ELSE = "A timeout", "A failure of the connection"
+FAILED = Failure(WHAT)
+WHY, WHY_ELSE = (status_reason(what, GLANCE, image_id(1)) for what in (WHAT, WHAT_ELSE))
 
 
 @pytest.fixture(autouse=True)
@@ -58,25 +60,38 @@ def path(tmp_path: Path) -> Path:
 Pass = Callable[..., Copied]
 
 
+def as_of_now(path: Path, clock: Clock, url: str = GLANCE, *, is_admin: bool = False) -> Upstream:
+    """Give an image service as a pass knows it that begins now."""
+    turn, _ = look_at(path, url) or (0, {})
+    return Upstream(url, is_admin, clock.time(), turn)
+
+
 @pytest.fixture
 def make_pass(path: Path, clock: Clock) -> Pass:
     """Give a function that brings the catalog to what a pass found, a second after what was done before."""
 
     def make(  # noqa: PLR0913 one for each thing that a pass finds
         *images: Fields,
-        failed: Mapping[str, str] | None = None,
+        failed: Mapping[str, Failure] | None = None,
         gone: Collection[str] | None = None,
         url: str = GLANCE,
+        is_admin: bool = False,
         replaceable: Collection[str] = (),
         tombstone_days: int = 30,
         meanwhile: Callable[[], None] = lambda: None,
     ) -> Copied:
         clock.tick()
-        found = Found(url, clock.milliseconds(), records_of(*images), failed or {}, gone)
+        found = Found(as_of_now(path, clock, url, is_admin=is_admin), records_of(*images), failed or {}, gone)
         meanwhile()
-        return copy(path, found, replaceable=replaceable, tombstone_days=tombstone_days)
+        return copy_found(path, found, replaceable=replaceable, tombstone_days=tombstone_days)
 
     return make
+
+
+def upstream_of(path: Path) -> Upstream:
+    upstream = Catalog(path).upstream()
+    assert upstream is not None
+    return upstream
 
 
 def stored(path: Path) -> list[Record]:
@@ -118,7 +133,7 @@ def test_a_catalog_is_brought_to_what_a_pass_found(path: Path, make_pass: Pass) 
 
 def test_images_of_other_ids_are_gone_where_all_were_gone_over(path: Path, make_pass: Pass) -> None:
     make_pass(image(1), image(2), image(3))
-    assert make_pass(image(1), failed={image_id(2): WHY}).deleted == 1
+    assert make_pass(image(1), failed={image_id(2): FAILED}).deleted == 1
     assert states(path) == {1: "ACTIVE", 2: "ACTIVE", 3: "DELETED"}
 
 
@@ -170,11 +185,11 @@ def test_a_pass_that_finds_nothing_new_leaves_the_file_alone(
 ) -> None:
     images = image(1), image(2, visibility="shared", owner=ME, members=[YOU]), image(3, metadata={"a": "b"})
     make_pass(*images, image(4), image(5))
-    make_pass(*images, failed={image_id(4): WHY})
+    make_pass(*images, failed={image_id(4): FAILED})
     before = path.read_bytes()
     with closing(reading(path)) as db:
         (version,) = db.execute("PRAGMA data_version").fetchone()
-        assert make_pass(*images, failed={image_id(4): WHY, image_id(5): WHY}, gone=gone) == Copied(0, 0, 0)
+        assert make_pass(*images, failed={image_id(4): FAILED, image_id(5): FAILED}, gone=gone) == Copied(0, 0, 0)
         assert db.execute("PRAGMA data_version").fetchone() == (version,)
     assert path.read_bytes() == before
 
@@ -199,7 +214,7 @@ def test_a_pass_that_cannot_be_written_whole_changes_nothing(path: Path, clock: 
     clock.tick()
     bad = record_of(3)._replace(metadata="not json")
     with pytest.raises(CatalogUnavailable):
-        copy(path, Found(GLANCE, clock.milliseconds(), [record_of(2), bad], gone=None), tombstone_days=30)
+        copy_found(path, Found(as_of_now(path, clock), [record_of(2), bad], gone=None), tombstone_days=30)
     assert states(path) == {1: "ACTIVE"}
 
 
@@ -210,23 +225,68 @@ def test_what_was_learned_since_a_pass_began_stays(path: Path, make_pass: Pass) 
     make_pass(image(1), image(2), image(3), image(4, metadata={"a": "1"}))
 
     def learn_all() -> None:
-        learn_change(path, record_of(1, name="newer", updated=LATER))
-        learn_end(path, image_id(2), tombstone_days=30)
-        learn_change(path, record_of(3, name="newer", updated=LATER))
-        learn_change(path, record_of(4, metadata={"a": "2"}, updated=LATER))
-        learn(path, record_of(5))
-        learn(path, record_of(6))
+        now = upstream_of(path)
+        learn_change(path, now, record_of(1, name="newer", updated=LATER))
+        learn_end(path, GLANCE, image_id(2), tombstone_days=30)
+        learn_change(path, now, record_of(3, name="newer", updated=LATER))
+        learn_change(path, now, record_of(4, metadata={"a": "2"}, updated=LATER))
+        learn(path, GLANCE, record_of(5))
+        learn(path, GLANCE, record_of(6))
 
     found = image(1), image(2), image(6, name="older")
-    assert make_pass(*found, failed={image_id(4): WHY}, meanwhile=learn_all) == Copied(0, 0, 0)
+    assert make_pass(*found, failed={image_id(4): FAILED}, meanwhile=learn_all) == Copied(0, 0, 0)
     assert states(path) == {1: "ACTIVE", 2: "DELETED", 3: "ACTIVE", 4: "ACTIVE", 5: "ACTIVE", 6: "ACTIVE"}
     assert [record.name for record in stored(path)] == ["newer", None, "newer", None, None, None]
     assert orjson.loads(stored(path)[3].metadata) == {"a": "2"}
 
 
+@pytest.mark.parametrize("seconds", [-3600, 0, 3600])
+def test_clocks_that_are_set_do_not_mix_up_what_came_first(
+    path: Path, clock: Clock, make_pass: Pass, seconds: float
+) -> None:
+    def learn_both() -> None:
+        clock.tick(seconds)
+        learn_change(path, upstream_of(path), record_of(1, name="newer"))
+        learn_end(path, GLANCE, image_id(2), tombstone_days=30)
+
+    make_pass(image(1), image(2))
+    assert make_pass(image(1, name="older"), image(2), meanwhile=learn_both) == Copied(0, 0, 0)
+    clock.tick(-seconds)
+    assert make_pass(image(1, name="newest"), image(2)) == Copied(new=0, changed=2, deleted=0)
+    assert [(record.name, record.status) for record in stored(path)] == [("newest", "ACTIVE"), (None, "ACTIVE")]
+
+
+def test_each_time_that_something_is_learned_is_a_turn_of_its_own(path: Path, make_pass: Pass) -> None:
+    steps: list[Callable[[], object]] = [
+        lambda: make_pass(image(1)),
+        lambda: make_pass(image(1), image(2), image(3)),
+        lambda: make_pass(image(1, name="a"), image(2), image(3)),
+        lambda: make_pass(image(1, name="a"), image(2)),
+        lambda: make_pass(image(1, name="a"), failed={image_id(2): FAILED}),
+        lambda: learn(path, GLANCE, record_of(4)),
+        lambda: learn_change(path, upstream_of(path), record_of(1, name="b")),
+        lambda: learn_end(path, GLANCE, image_id(4), tombstone_days=30),
+    ]
+    turns = []
+    for step in steps:
+        step()
+        turns.append(upstream_of(path).turn)
+    assert turns == [1, 2, 3, 4, 5, 6, 7, 8]
+
+
+def test_a_copy_tells_when_the_last_pass_began_that_found_something_new(
+    path: Path, clock: Clock, make_pass: Pass
+) -> None:
+    times = []
+    for images in ([], [image(1)], [image(1)], [image(1, name="a")], [], []):
+        make_pass(*images, meanwhile=clock.tick)
+        times.append(clock.time() - 1 - upstream_of(path).good)
+    assert times == [0, 0, 2, 0, 0, 2]
+
+
 def test_the_pass_after_it_has_the_last_word_again(path: Path, make_pass: Pass) -> None:
     make_pass(image(1), image(2))
-    make_pass(image(1), image(2), meanwhile=lambda: learn_end(path, image_id(2), tombstone_days=30))
+    make_pass(image(1), image(2), meanwhile=lambda: learn_end(path, GLANCE, image_id(2), tombstone_days=30))
     assert make_pass(image(2)) == Copied(new=0, changed=1, deleted=1)
     assert states(path) == {1: "DELETED", 2: "ACTIVE"}
 
@@ -238,7 +298,7 @@ def test_an_image_that_cannot_be_copied_keeps_its_last_copy_which_says_why(
     path: Path, clock: Clock, make_pass: Pass
 ) -> None:
     make_pass(image(1, name="a", metadata={"b": "c"}, visibility="shared", owner=ME, members=[YOU]))
-    assert make_pass(failed={image_id(1): WHY}) == Copied(new=0, changed=1, deleted=0)
+    assert make_pass(failed={image_id(1): FAILED}) == Copied(new=0, changed=1, deleted=0)
     assert only(path) == record_of(
         1,
         name="a",
@@ -255,8 +315,8 @@ def test_that_an_image_cannot_be_copied_is_a_change_once_for_each_reason(
 ) -> None:
     make_pass(image(1))
     times = []
-    for why in (WHY, WHY, WHY_ELSE, WHY_ELSE):
-        make_pass(failed={image_id(1): why})
+    for what in (WHAT, WHAT, WHAT_ELSE, WHAT_ELSE):
+        make_pass(failed={image_id(1): Failure(what)})
         times.append((only(path).updated == clock.now(), metadata(path)))
     assert times == [
         (True, {"sync_status_reason": WHY}),
@@ -268,7 +328,7 @@ def test_that_an_image_cannot_be_copied_is_a_change_once_for_each_reason(
 
 def test_that_an_image_can_be_copied_again_is_a_change_once(path: Path, clock: Clock, make_pass: Pass) -> None:
     make_pass(image(1, metadata={"a": "b"}))
-    make_pass(failed={image_id(1): WHY})
+    make_pass(failed={image_id(1): FAILED})
     assert make_pass(image(1, metadata={"a": "b"})).changed == 1
     copied = clock.now()
     assert only(path) == record_of(1, metadata={"a": "b"}, updated=copied)
@@ -276,18 +336,106 @@ def test_that_an_image_can_be_copied_again_is_a_change_once(path: Path, clock: C
     assert only(path).updated == copied
 
 
-def test_a_reason_of_the_image_services_own_is_data(path: Path, make_pass: Pass) -> None:
-    own = image(1, metadata={"sync_status_reason": "theirs"})
+OWN_REASONS: list[str | None] = [
+    "theirs",
+    "",
+    None,
+    status_reason(WHAT, OTHER, image_id(1)),
+    status_reason(WHAT, GLANCE, image_id(2)),
+    f"{status_reason(WHAT, GLANCE, image_id(1))} ",
+]
+each_own_reason = pytest.mark.parametrize("reason", OWN_REASONS)
+
+
+@each_own_reason
+def test_a_reason_of_the_image_services_own_stays(path: Path, make_pass: Pass, reason: str | None) -> None:
+    own = image(1, metadata={"sync_status_reason": reason})
     make_pass(own)
     assert make_pass(own) == Copied(0, 0, 0)
-    assert only(path) == record_of(1, metadata={"sync_status_reason": "theirs"})
-    make_pass(failed={image_id(1): WHY})
-    make_pass(own)
-    assert metadata(path) == {"sync_status_reason": "theirs"}
+    assert make_pass(failed={image_id(1): FAILED}) == Copied(0, 0, 0)
+    assert only(path) == record_of(1, metadata={"sync_status_reason": reason})
+
+
+@each_own_reason
+def test_that_a_reason_of_the_image_services_own_goes_is_a_change_of_then(
+    path: Path, make_pass: Pass, reason: str | None
+) -> None:
+    make_pass(image(1, metadata={"sync_status_reason": reason}))
+    make_pass(image(1, updated=EARLIER))
+    assert only(path) == record_of(1, updated=EARLIER)
+
+
+def test_a_reason_of_the_image_services_own_takes_the_place_of_ours(path: Path, clock: Clock, make_pass: Pass) -> None:
+    make_pass(image(1))
+    make_pass(failed={image_id(1): FAILED})
+    make_pass(image(1, metadata={"sync_status_reason": "theirs"}))
+    assert only(path) == record_of(1, metadata={"sync_status_reason": "theirs"}, updated=clock.now())
+
+
+def test_a_reason_of_ours_that_the_image_service_has_is_no_change_again_and_again(path: Path, make_pass: Pass) -> None:
+    sent_back = image(1, metadata={"sync_status_reason": WHY})
+    make_pass(sent_back)
+    assert make_pass(sent_back) == Copied(0, 0, 0)
+    assert only(path) == record_of(1, metadata={"sync_status_reason": WHY})
+
+
+def test_an_item_that_speaks_of_reasons_is_none(path: Path, make_pass: Pass) -> None:
+    make_pass(image(1, metadata={"a": "sync_status_reason"}))
+    make_pass(image(1))
+    assert only(path) == record_of(1)
+    make_pass(image(1, metadata={"a": "sync_status_reason"}))
+    make_pass(failed={image_id(1): FAILED})
+    assert metadata(path) == {"a": "sync_status_reason", "sync_status_reason": WHY}
+
+
+SHARED: Fields = {"visibility": "shared", "owner": ME, "members": [YOU]}
+AUDIENCES: dict[str, tuple[Fields, tuple[str | None, str] | None, Fields]] = {
+    "unknown": (SHARED, None, SHARED),
+    "as it was": (SHARED, (ME, "shared"), SHARED),
+    "less": (SHARED, (ME, "private"), {"visibility": "private", "owner": ME, "members": []}),
+    "more": (SHARED, (ME, "public"), {"visibility": "public", "owner": ME, "members": []}),
+    "another owner": (SHARED, (YOU, "shared"), SHARED | {"owner": YOU}),
+    "no owner": (SHARED, (None, "public"), {"visibility": "public", "members": []}),
+    "shared now": ({"visibility": "public"}, (ME, "shared"), {"visibility": "shared", "owner": ME, "members": []}),
+}
+
+
+@pytest.mark.parametrize(("before", "audience", "after"), AUDIENCES.values(), ids=AUDIENCES)
+def test_the_last_copy_of_an_image_is_shown_to_whom_it_is_for_now(  # noqa: PLR0913, PLR0917 each of them matters
+    path: Path, clock: Clock, make_pass: Pass, before: Fields, audience: tuple[str | None, str] | None, after: Fields
+) -> None:
+    make_pass(image(1, **before))
+    for _ in range(2):
+        make_pass(failed={image_id(1): Failure(WHAT, audience)})
+    failed = clock.now(later=-1)
+    assert only(path) == record_of(1, metadata={"sync_status_reason": WHY}, updated=failed, **after)
+
+
+def test_whom_a_failed_image_is_for_is_brought_whatever_its_reason(path: Path, clock: Clock, make_pass: Pass) -> None:
+    own: Fields = {"metadata": {"sync_status_reason": "theirs"}}
+    make_pass(image(1, **own, **SHARED))
+    make_pass(failed={image_id(1): Failure(WHAT, (ME, "private"))})
+    assert only(path) == record_of(1, **own, visibility="private", owner=ME, members=[])
+    make_pass(image(1, **SHARED))
+    make_pass(failed={image_id(1): FAILED})
+    make_pass(failed={image_id(1): Failure(WHAT, (ME, "private"))})
+    assert (only(path).visibility, only(path).members) == ("private", "[]")
+
+
+def test_why_an_image_could_not_be_copied_is_said_as_the_documentation_shows_it() -> None:
+    assert status_reason("A timeout", "http://glance.test", "1") == (
+        "ERROR:A timeout occurred during synchronize image the server(http://glance.test <http://glance.test/> ) "
+        "in the image operation. image_id=1"
+    )
+
+
+def test_a_reason_is_no_longer_than_an_item_of_metadata_may_be() -> None:
+    url = "https://image.region-1.cloud.example.com:9292"
+    assert len(status_reason("An answer with status 503", url, image_id(1))) <= 255
 
 
 def test_of_an_image_that_never_was_copied_there_is_nothing(path: Path, make_pass: Pass) -> None:
-    assert make_pass(failed={image_id(1): WHY}) == Copied(0, 0, 0)
+    assert make_pass(failed={image_id(1): FAILED}) == Copied(0, 0, 0)
     assert stored(path) == []
 
 
@@ -295,7 +443,7 @@ def test_a_tombstone_is_no_copy_that_could_say_why_there_is_none(path: Path, clo
     make_pass(image(1))
     make_pass()
     before = stored(path)
-    assert make_pass(failed={image_id(1): WHY}) == Copied(0, 0, 0)
+    assert make_pass(failed={image_id(1): FAILED}) == Copied(0, 0, 0)
     assert stored(path) == before
     clock.tick(31 * 24 * 3600)
     make_pass()
@@ -309,7 +457,7 @@ SAMPLE = [record.id for record in sample()]
 
 def test_the_first_pass_makes_a_catalog_a_copy(path: Path, make_pass: Pass) -> None:
     assert make_pass() == Copied(0, 0, 0)
-    assert Catalog(path).upstream() == GLANCE
+    assert upstream_of(path).url == GLANCE
     assert Catalog(catalog_of(path.parent / "other")).upstream() is None
 
 
@@ -355,17 +503,35 @@ def test_a_catalog_of_imported_images_becomes_no_copy(path: Path, make_pass: Pas
 
 def test_a_copy_of_one_image_service_becomes_none_of_another(path: Path, make_pass: Pass) -> None:
     make_pass(image(1))
-    with pytest.raises(OtherUpstream, match=f"^{path} is a copy of {GLANCE}; a copy of http://b.test needs a catalog"):
-        make_pass(image(2), url="http://b.test")
-    assert Catalog(path).upstream() == GLANCE
+    with pytest.raises(OtherUpstream, match=f"^{path} is a copy of {GLANCE}; a copy of {OTHER} needs a catalog"):
+        make_pass(image(2), url=OTHER)
+    assert upstream_of(path).url == GLANCE
     assert stored(path) == records_of(image(1))
+
+
+def test_who_sees_less_does_not_go_on_with_a_copy_that_an_administrator_made(path: Path, make_pass: Pass) -> None:
+    make_pass(image(1), image(2), is_admin=True)
+    complaint = f"^{path} is a copy of {GLANCE}, as administrators see it; a copy of {GLANCE} needs a catalog of its"
+    with pytest.raises(OtherUpstream, match=complaint):
+        make_pass(image(1))
+    assert upstream_of(path).is_admin
+    assert stored(path) == records_of(image(1), image(2))
+    assert make_pass(image(1), is_admin=True) == Copied(new=0, changed=0, deleted=1)
+
+
+def test_an_administrator_goes_on_with_a_copy_that_others_made(path: Path, make_pass: Pass) -> None:
+    make_pass(image(1))
+    assert make_pass(image(1), image(2), is_admin=True) == Copied(new=1, changed=0, deleted=0)
+    assert upstream_of(path).is_admin
+    with pytest.raises(OtherUpstream):
+        make_pass(image(1))
 
 
 def test_what_fails_leaves_the_catalog_what_it_was(path: Path, clock: Clock) -> None:
     prepare(path, sample)
     bad = record_of(1)._replace(metadata="not json")
     with pytest.raises(CatalogUnavailable):
-        copy(path, Found(GLANCE, clock.milliseconds(), [bad]), replaceable=SAMPLE, tombstone_days=30)
+        copy_found(path, Found(as_of_now(path, clock), [bad]), replaceable=SAMPLE, tombstone_days=30)
     assert [record.id for record in stored(path)] == SAMPLE
     assert Catalog(path).upstream() is None
 
@@ -374,7 +540,7 @@ def test_readers_see_the_sample_until_all_is_copied(
     path: Path, make_pass: Pass, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prepare(path, sample)
-    write = module.write
+    write = upstream.write  # type: ignore[attr-defined]
     seen: list[object] = []
 
     def write_and_look(*args: Any, **options: Any) -> tuple[int, int]:
@@ -382,7 +548,7 @@ def test_readers_see_the_sample_until_all_is_copied(
         seen.extend([[record.id for record in stored(path)], Catalog(path).upstream()])
         return written
 
-    monkeypatch.setattr(module, "write", write_and_look)
+    monkeypatch.setattr(upstream, "write", write_and_look)
     make_pass(image(1), replaceable=SAMPLE)
     assert seen == [SAMPLE, None]
 
@@ -417,22 +583,22 @@ def test_a_copy_that_came_first_is_prepared_as_it_is(path: Path, make_pass: Pass
 def test_what_a_copy_has_is_given_by_id(path: Path, make_pass: Pass) -> None:
     make_pass(image(1), image(2), image(3, name="a"))
     make_pass(image(1), image(3, name="a"))
-    held = copies(path, GLANCE, [image_id(2), image_id(3), image_id(9)])
-    assert held == {record.id: record for record in stored(path)[1:]}
-    assert copies(path, GLANCE, []) == {}
+    held = look_at(path, GLANCE, [image_id(2), image_id(3), image_id(9)])
+    assert held == (upstream_of(path).turn, {record.id: record for record in stored(path)[1:]})
+    assert look_at(path, GLANCE) == (upstream_of(path).turn, {})
 
 
 def test_what_is_no_copy_of_an_image_service_gives_none(path: Path, make_pass: Pass) -> None:
-    assert copies(path, GLANCE, []) is None
+    assert look_at(path, GLANCE) is None
     assert not path.exists()
-    assert copies(catalog_of(path.parent / "other", image(1)), GLANCE, [image_id(1)]) is None
+    assert look_at(catalog_of(path.parent / "other", image(1)), GLANCE, [image_id(1)]) is None
     make_pass(image(1))
-    assert copies(path, "http://b.test", [image_id(1)]) is None
+    assert look_at(path, OTHER, [image_id(1)]) is None
 
 
 def test_an_image_is_learned_that_the_catalog_lacks(path: Path, make_pass: Pass) -> None:
     make_pass(image(1))
-    learn(path, record_of(2, name="a", owner=ME, visibility="private"))
+    learn(path, GLANCE, record_of(2, name="a", owner=ME, visibility="private"))
     assert stored(path)[1:] == records_of(image(2, name="a", owner=ME, visibility="private"))
 
 
@@ -440,47 +606,96 @@ def test_an_image_or_tombstone_that_the_catalog_has_is_not_learned_anew(path: Pa
     make_pass(image(1), image(2))
     make_pass(image(1))
     before = stored(path)
-    learn(path, record_of(1, name="a", updated=LATER))
-    learn(path, record_of(2, name="a", updated=LATER))
+    learn(path, GLANCE, record_of(1, name="a", updated=LATER))
+    learn(path, GLANCE, record_of(2, name="a", updated=LATER))
     assert stored(path) == before
 
 
 def test_a_change_is_learned_but_not_who_sees_the_image(path: Path, make_pass: Pass) -> None:
     make_pass(image(1, owner=ME, visibility="shared", members=[YOU]), image(2, owner=ME, visibility="private"))
     for number in (1, 2):
-        learn_change(path, record_of(number, owner=ME, visibility="public", metadata={"a": "b"}, updated=LATER))
+        learn_change(
+            path,
+            upstream_of(path),
+            record_of(number, owner=ME, visibility="public", metadata={"a": "b"}, updated=LATER),
+        )
     changed: Fields = {"owner": ME, "metadata": {"a": "b"}, "updated": LATER}
     assert stored(path) == records_of(
         image(1, visibility="shared", members=[YOU], **changed), image(2, visibility="private", **changed)
     )
 
 
-@pytest.mark.parametrize(("found", "name"), [(EARLIER, None), (LATER, "a"), ("2022-01-01T00:00:00Z", "a")])
-def test_a_change_is_not_learned_once_a_later_one_is_known(
-    path: Path, make_pass: Pass, found: str, name: str | None
+@pytest.mark.parametrize(
+    ("found", "updated"), [(EARLIER, LATER), (LATER, LATER), ("2022-01-01T00:00:00Z", "2022-01-01T00:00:00Z")]
+)
+def test_a_change_that_is_learned_never_dates_an_image_back(
+    path: Path, make_pass: Pass, found: str, updated: str
 ) -> None:
     make_pass(image(1, updated=LATER))
-    learn_change(path, record_of(1, name="a", updated=found))
-    assert only(path).name == name
+    learn_change(path, upstream_of(path), record_of(1, name="a", updated=found))
+    assert only(path) == record_of(1, name="a", updated=updated)
+
+
+def test_a_change_is_not_learned_of_an_image_that_was_learned_anew_meanwhile(
+    path: Path, clock: Clock, make_pass: Pass
+) -> None:
+    make_pass(image(1), image(2))
+    before = upstream_of(path)
+    make_pass(image(1, name="newer"), image(2))
+    clock.tick(-3600)
+    for number in (1, 2):
+        learn_change(path, before, record_of(number, name="older", updated=LATER))
+    assert [record.name for record in stored(path)] == ["newer", "older"]
+
+
+def test_a_change_that_is_learned_of_a_failed_image_copies_it_again(path: Path, clock: Clock, make_pass: Pass) -> None:
+    make_pass(image(1))
+    make_pass(failed={image_id(1): FAILED})
+    clock.tick()
+    learn_change(path, upstream_of(path), record_of(1, metadata={"a": "b"}))
+    assert only(path) == record_of(1, metadata={"a": "b"}, updated=clock.now())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda path: learn(path, OTHER, record_of(2)),
+        lambda path: learn_change(path, Upstream(OTHER, is_admin=False), record_of(1, name="a")),
+        lambda path: learn_end(path, OTHER, image_id(1), tombstone_days=30),
+    ],
+    ids=["learn", "learn_change", "learn_end"],
+)
+def test_nothing_is_learned_from_another_image_service(
+    path: Path, make_pass: Pass, change: Callable[[Path], None]
+) -> None:
+    make_pass(image(1))
+    before = path.read_bytes()
+    with pytest.raises(OtherUpstream, match=f"^{path} is a copy of {GLANCE}; a copy of {OTHER} needs a catalog of"):
+        change(path)
+    assert path.read_bytes() == before
+    load(path.with_name("own.db"), records_of(image(1)))
+    with pytest.raises(OtherUpstream):
+        change(path.with_name("own.db"))
+    assert stored(path.with_name("own.db")) == records_of(image(1))
 
 
 def test_a_change_of_an_image_that_is_gone_is_not_learned(path: Path, make_pass: Pass) -> None:
     make_pass(image(1))
     make_pass()
     before = stored(path)
-    learn_change(path, record_of(1, name="a", updated="2100-01-01T00:00:00Z"))
-    learn_change(path, record_of(2))
+    learn_change(path, upstream_of(path), record_of(1, name="a", updated="2100-01-01T00:00:00Z"))
+    learn_change(path, upstream_of(path), record_of(2))
     assert stored(path) == before
 
 
 def test_an_end_is_learned_once(path: Path, clock: Clock, make_pass: Pass) -> None:
     make_pass(image(1), image(2))
     clock.tick()
-    learn_end(path, image_id(1), tombstone_days=30)
+    learn_end(path, GLANCE, image_id(1), tombstone_days=30)
     ended = clock.now()
     clock.tick()
-    learn_end(path, image_id(1), tombstone_days=30)
-    learn_end(path, image_id(9), tombstone_days=30)
+    learn_end(path, GLANCE, image_id(1), tombstone_days=30)
+    learn_end(path, GLANCE, image_id(9), tombstone_days=30)
     assert stored(path)[0] == record_of(1, status="DELETED", progress=0, updated=ended)
     assert states(path) == {1: "DELETED", 2: "ACTIVE"}
 
@@ -489,23 +704,23 @@ def test_an_end_that_is_learned_purges_tombstones_too(path: Path, clock: Clock, 
     make_pass(image(1), image(2))
     make_pass(image(2))
     clock.tick(8 * 24 * 3600)
-    learn_end(path, image_id(2), tombstone_days=7)
+    learn_end(path, GLANCE, image_id(2), tombstone_days=7)
     assert states(path) == {2: "DELETED"}
 
 
 @pytest.mark.parametrize(
     "change",
     [
-        lambda path: learn(path, record_of(2)),
-        lambda path: learn_change(path, record_of(1, name="a")),
-        lambda path: learn_end(path, image_id(1), tombstone_days=30),
+        lambda path: learn(path, GLANCE, record_of(2)),
+        lambda path: learn_change(path, upstream_of(path), record_of(1, name="a")),
+        lambda path: learn_end(path, GLANCE, image_id(1), tombstone_days=30),
     ],
     ids=["learn", "learn_change", "learn_end"],
 )
 def test_who_waits_for_others_does_not_wait_as_long_as_a_command(
     path: Path, make_pass: Pass, monkeypatch: pytest.MonkeyPatch, change: Callable[[Path], None]
 ) -> None:
-    monkeypatch.setattr(module, "WRITER_WAITS", 0.1)
+    monkeypatch.setattr(upstream, "WRITER_WAITS", 0.1)
     make_pass(image(1))
     with writing(path), pytest.raises(CatalogBusy):
         change(path)
@@ -519,9 +734,9 @@ def test_who_waits_for_others_does_not_wait_as_long_as_a_command(
     [
         lambda _, make_pass: make_pass(image(1), image(2, name="new")),
         lambda _, make_pass: make_pass(image(1)),
-        lambda _, make_pass: make_pass(image(1), failed={image_id(2): WHY}),
-        lambda path, _: learn_change(path, record_of(2, name="new")),
-        lambda path, _: learn_end(path, image_id(2), tombstone_days=30),
+        lambda _, make_pass: make_pass(image(1), failed={image_id(2): FAILED}),
+        lambda path, _: learn_change(path, upstream_of(path), record_of(2, name="new")),
+        lambda path, _: learn_end(path, GLANCE, image_id(2), tombstone_days=30),
     ],
     ids=["changed", "gone", "failed", "learned", "ended"],
 )
@@ -538,7 +753,7 @@ def test_a_new_image_is_shown_as_changed_however_old_it_is(path: Path, clock: Cl
     make_pass(image(1))
     clock.tick(100)
     make_pass(image(1), image(2))
-    learn(path, record_of(3))
+    learn(path, GLANCE, record_of(3))
     assert [since(path, clock.now(later=seconds)) for seconds in (0, 10, 11)] == [[2, 3], [2, 3], []]
     assert {record.updated for record in stored(path)} == {"2020-01-01T00:00:00Z"}
 
@@ -583,7 +798,7 @@ def test_a_catalog_of_the_version_before_is_brought_to_this_one_and_may_become_a
             db.execute(statement)
         db.conn.commit()
     assert state(path) is State.OLDER
-    assert copies(path, GLANCE, []) is None
+    assert look_at(path, GLANCE) is None
     assert prepare(path, sample) == 0
     assert stored(path) == records_of(*images)
     new = catalog_of(path.parent / "new", *images)
@@ -601,4 +816,4 @@ def test_a_first_pass_brings_a_catalog_of_the_version_before_to_this_one(path: P
     with closing(Database(path)) as db:
         MIGRATIONS.apply(db, stop_before="5: upstream")
     make_pass(image(1))
-    assert (state(path), Catalog(path).upstream()) == (State.CURRENT, GLANCE)
+    assert (state(path), upstream_of(path).url) == (State.CURRENT, GLANCE)
