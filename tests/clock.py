@@ -16,6 +16,10 @@ class Clock:
     """Stands in for those functions, and for the module `time`."""
 
     def __init__(self) -> None:
+        self.restart()
+
+    def restart(self) -> None:
+        """Set it to where it began."""
         self._time = datetime(2026, 1, 1, tzinfo=UTC)
 
     def tick(self, seconds: float = 1) -> None:

@@ -82,6 +82,8 @@ class Stand(ThreadingHTTPServer):
         self.page = 1000  # images on a page, at most
         self.says: dict[str, Said] = {}  # to a method and path, with the query or without
         self.meanwhile: dict[str, Callable[[], object]] = {}  # what happens once, before such a request is answered
+        self.afterwards: dict[str, Callable[[], object]] = {}  # and before its answer, which is made by then, is sent
+        self.now: Callable[[], str] | None = None  # when changes are made, if that is to be told
         self.requests: list[Asked] = []
         self.closing = Event()
 
@@ -146,6 +148,8 @@ class Stand(ThreadingHTTPServer):
                 del changed[key]
             else:
                 changed[key] = change["value"]
+        if self.now is not None:
+            changed["updated_at"] = self.now()
         self.images[image] = changed
         return Said(200, changed)
 
@@ -191,13 +195,17 @@ class Handler(BaseHTTPRequestHandler):
         what = f"{self.command} {self.path}"
         self.server.requests.append(Asked(what, self.headers["X-Auth-Token"], body, self.headers["Cookie"]))
         places = (what, what.partition("?")[0])
-        for place in places:
-            self.server.meanwhile.pop(place, lambda: None)()
+        self._happen(self.server.meanwhile, places)
         said = next((self.server.says[place] for place in places if place in self.server.says), None) or right()
+        self._happen(self.server.afterwards, places)
         if said == SILENCE:
             self.server.closing.wait()
         elif said != NOTHING:
             self._send(said)
+
+    def _happen(self, events: dict[str, Callable[[], object]], places: tuple[str, str]) -> None:
+        for place in places:
+            events.pop(place, lambda: None)()
 
     def _send(self, said: Said) -> None:
         body = said.body if isinstance(said.body, bytes) else orjson.dumps(said.body)
