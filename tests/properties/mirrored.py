@@ -143,7 +143,7 @@ class World:
             watch=lambda pages, _: pages,
         )
         self._deleted: set[int] = set()
-        self._disturbed: set[str] = set()  # images that a pass found in another state than it should be
+        self._disturbed: set[str] = set()  # images that once could not be copied, or were gone
         self._polled = self._clock.now()
         self._told: dict[str, Image] = {}
         self._last: dict[str, str] = {}
@@ -161,6 +161,7 @@ class World:
                 self._clock.tick(step.seconds)
             case _:
                 self._change_cloud(step)
+        self._disturbed |= {id_ for id_, image in self._stand.images.items() if not self._is_well(image)}
         self._check_times()
         self._poll()
 
@@ -241,7 +242,6 @@ class World:
             asked = step.asked
             events = self._stand.meanwhile if step.before else self._stand.afterwards
             events[LISTED] = lambda: statuses.append(self._ask(asked))
-        self._disturbed |= {id_ for id_, image in self._stand.images.items() if not self._is_well(image)}
         report = self._mirror.make_pass(whole=step.whole)
         if step.asked is None:
             self._check_copied(before, whole=report.is_whole)
