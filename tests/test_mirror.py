@@ -532,7 +532,7 @@ def test_a_glance_that_is_doubted_rightly_is_asked_no_more(stand: Stand, make_pa
     with pytest.raises(PassFailed):
         make_pass(whole=True)
     assert len(stand.asked) <= 1 + 5 + 8 + 1
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("glance")]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("survey")]
 
 
 def test_failed_images_that_are_asked_for_again_in_vain_are_a_doubt_too(stand: Stand, make_pass: Pass) -> None:

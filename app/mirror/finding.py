@@ -32,7 +32,7 @@ class FindNew:
         self._catalog = catalog
         self._way = way
         self._identity = identity
-        self._threads = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="glance")
+        self._threads = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="finding")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Have a request answered, and once more if its image was found only now."""

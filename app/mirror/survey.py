@@ -37,7 +37,7 @@ class Survey:
 
         Raises UpstreamFailed where nothing more can be found out.
         """
-        pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="glance")
+        pool = ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="survey")
         try:
             asked = {id_: pool.submit(self._record, image) for id_, image in listed.items() if _is_shared(image)}
             asked |= {id_: pool.submit(self._look_for, id_) for id_ in others if id_ not in listed}
