@@ -21,7 +21,7 @@ _Dumper.add_representer(
 _PACKAGE = Path(__file__).parent
 
 
-def resource(name: str) -> Path:
+def resource_path(name: str) -> Path:
     """Find a file by its name in the checkout, such as `openapi/compute-images.yaml`.
 
     An installed package holds these folders; in a checkout, and so in an editable install, they lie beside it.
@@ -30,11 +30,11 @@ def resource(name: str) -> Path:
     return inside if inside.exists() else _PACKAGE.parent / name
 
 
-def parsed(text: bytes) -> Any:
+def load_yaml(text: bytes) -> Any:
     """Read YAML."""
     return yaml.load(text, _Loader)
 
 
-def as_yaml(document: Any) -> bytes:
+def dump_yaml(document: Any) -> bytes:
     """Write YAML."""
     return yaml.dump(document, Dumper=_Dumper, encoding="utf-8", allow_unicode=True, sort_keys=False, width=120)

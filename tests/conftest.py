@@ -10,9 +10,9 @@ from typing import Any, cast
 import pytest
 from starlette.testclient import TestClient
 
-from app.catalog import prepare
-from app.catalog_file import sample
-from app.contract import Contract
+from app.catalog.documents import load_sample
+from app.catalog.transfer import ensure_catalog
+from app.contract.document import Contract
 from app.factory import create_app
 from app.settings import Settings
 
@@ -43,7 +43,7 @@ def pytest_make_collect_report(collector: pytest.Collector) -> Any:
 def sample_catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make the catalog of the documented sample; no test writes to it."""
     path = tmp_path_factory.mktemp("sample") / "catalog.db"
-    prepare(path, sample)
+    ensure_catalog(path, load_sample)
     return path
 
 

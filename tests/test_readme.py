@@ -11,7 +11,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from app import cli
-from app.contract import Contract
+from app.contract.document import Contract
 from app.settings import Settings
 from tests.conftest import Serve
 

@@ -7,25 +7,14 @@ import secrets
 from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
-from typing import NamedTuple
 
 from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
 
-from app.catalog.file import as_unavailable, current, writing
-from app.faults import NoSuchToken
-from app.tenants import comparable
+from app.catalog.models import Token
+from app.catalog.sqlite.database import open_current, transaction, translate_errors
+from app.errors import TokenNotFound
+from app.text import normalize_project_id
 from app.timestamps import now
-
-
-class Token(NamedTuple):
-    """What is known of a token. One without an end holds until it is revoked."""
-
-    id: str
-    tenant: str
-    is_admin: bool
-    created: str
-    expires: str | None
-
 
 # The id finds the token, and may be shown; the secret proves it. With 256 random bits there is nothing to guess, so a
 # plain hash is as good as a slow one.
@@ -41,25 +30,25 @@ _ONE = f"SELECT {_COLUMNS}, hash FROM tokens WHERE id = ?"  # noqa: S608 ours
 def add_token(path: Path, tenant: str, *, is_admin: bool, expires: str | None) -> str:
     """Make a token, and give it, which can be done only now. Raises what `writing` raises."""
     id_, secret = secrets.token_hex(_ID_BYTES), secrets.token_hex(_SECRET_BYTES)
-    token = Token(id_, comparable(tenant), is_admin, now(), expires)
-    with writing(path) as db:
+    token = Token(id_, normalize_project_id(tenant), is_admin, now(), expires)
+    with transaction(path) as db:
         db.execute(_ADD, (*token, _hash(secret)))
     return f"images_{id_}_{secret}"
 
 
 def list_tokens(path: Path) -> list[Token]:
     """Give all tokens, the oldest first. Raises CatalogUnavailable."""
-    with closing(current(path)) as db, as_unavailable(path):
+    with closing(open_current(path)) as db, translate_errors(path):
         return [_token(row) for row in db.execute(_ALL).fetchall()]
 
 
 def revoke_tokens(path: Path, ids: Iterable[str]) -> None:
     """End tokens, all or none. Raises NoSuchToken, and what `writing` raises; it makes no catalog."""
-    current(path).close()
-    with writing(path) as db:
+    open_current(path).close()
+    with transaction(path) as db:
         for each in set(ids):
             if not db.execute("DELETE FROM tokens WHERE id = ?", [each]).rowcount:
-                raise NoSuchToken(each)
+                raise TokenNotFound(each)
 
 
 def find_token(connection: sqlite3.Connection, text: str) -> Token | None:

@@ -5,12 +5,13 @@ from typing import Any
 
 import click
 
-from app.cli.files import export_, import_
-from app.cli.mirroring import mirror
-from app.cli.serving import serve
-from app.cli.tokens import token
-from app.faults import DomainError, printable
-from app.settings import BadSetting, Settings
+from app.cli.mirror import mirror
+from app.cli.serve import serve
+from app.cli.token import token
+from app.cli.transfer import export_, import_
+from app.errors import DomainError
+from app.settings import InvalidSetting, Settings
+from app.text import escape_control_characters
 
 
 class Commands(click.Group):
@@ -20,8 +21,8 @@ class Commands(click.Group):
         """Run a command; what goes wrong in the domain is a message, not a traceback."""
         try:
             return super().invoke(ctx)
-        except (DomainError, BadSetting) as error:
-            raise click.ClickException(printable(str(error))) from error
+        except (DomainError, InvalidSetting) as error:
+            raise click.ClickException(escape_control_characters(str(error))) from error
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -1,1 +1,1 @@
-"""The mirror: it copies what an image service (Glance v2) has into the catalog, and changes images there first."""
+"""The mirror: a replica of an image service (Glance v2), and changes that are made there first."""

@@ -4,11 +4,10 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from app.catalog import Metadata, Record
-from app.catalog_file import BadFile, record_of
-from app.faults import ImageNotFound
+from app.catalog.documents import InvalidImageFile, parse_image
+from app.catalog.models import JsonObject, Metadata, StoredImage
+from app.errors import ImageNotFound
 from app.timestamps import utc
-from app.views import Document
 
 _STATUSES = {
     "active": ("ACTIVE", 100),
@@ -19,7 +18,7 @@ _STATUSES = {
     "pending_delete": ("DELETED", 0),
 }
 _UNKNOWN = ("UNKNOWN", 0)
-_PLAIN = {"status": "active", "created_at": "1970-01-01T00:00:00Z", "updated_at": "1970-01-01T00:00:00Z"}
+_PLACEHOLDER = {"status": "active", "created_at": "1970-01-01T00:00:00Z", "updated_at": "1970-01-01T00:00:00Z"}
 
 # What Glance itself says of an image. All else are properties that somebody gave it.
 _FIELDS = frozenset(
@@ -36,13 +35,13 @@ def is_field(key: str) -> bool:
     return key in _FIELDS
 
 
-def image_record(image: Any, members: Iterable[str] = ()) -> Record:
+def to_catalog_image(image: Any, members: Iterable[str] = ()) -> StoredImage:
     """Give what the catalog has of an image. Raises BadFile where the contract has no such image."""
     if not isinstance(image, dict):
-        raise BadFile("it is no object")
-    status, progress = _state(image.get("status"))
+        raise InvalidImageFile("it is no object")
+    status, progress = _status_and_progress(image.get("status"))
     known = {"OS-EXT-IMG-SIZE:size": image.get("size"), "owner": image.get("owner")}
-    return record_of(
+    return parse_image(
         {
             "id": image.get("id"),
             "name": image.get("name"),
@@ -50,8 +49,8 @@ def image_record(image: Any, members: Iterable[str] = ()) -> Record:
             "progress": progress,
             "created": _time(image.get("created_at")),
             "updated": _time(image.get("updated_at")),
-            "minDisk": _amount(image.get("min_disk")),
-            "minRam": _amount(image.get("min_ram")),
+            "minDisk": _integer(image.get("min_disk")),
+            "minRam": _integer(image.get("min_ram")),
             "metadata": properties(image),
             "visibility": image.get("visibility"),
             "members": list(members),
@@ -60,7 +59,7 @@ def image_record(image: Any, members: Iterable[str] = ()) -> Record:
     )
 
 
-def properties(image: Document) -> Metadata:
+def properties(image: JsonObject) -> Metadata:
     """Give the properties of an image as items of metadata, which are text; nested ones are left out."""
     return {
         key: value if value is None else str(value)
@@ -69,31 +68,31 @@ def properties(image: Document) -> Metadata:
     }
 
 
-def existing(image: Any) -> Record:
+def require_not_deleted(image: Any) -> StoredImage:
     """Give what the catalog has of an image. Raises ImageNotFound where it waits for its end, and BadFile."""
-    record = image_record(image)
+    record = to_catalog_image(image)
     if record.status == "DELETED":
         raise ImageNotFound
     return record
 
 
-def is_listed(image: Document, record: Record) -> bool:
+def is_visible(image: JsonObject, record: StoredImage) -> bool:
     """Tell whether lists of Glance have an image: neither one that is hidden, nor one that waits for its end."""
     return record.status != "DELETED" and not image.get("os_hidden")
 
 
-def audience(image: Any) -> tuple[str | None, str] | None:
+def access_of(image: Any) -> tuple[str | None, str] | None:
     """Tell who owns an image and who may see it, where so much can be told of one that cannot be copied."""
     if not isinstance(image, dict):
         return None
     try:
-        record = image_record(_PLAIN | {name: image.get(name) for name in ("id", "owner", "visibility")})
-    except BadFile:
+        record = to_catalog_image(_PLACEHOLDER | {name: image.get(name) for name in ("id", "owner", "visibility")})
+    except InvalidImageFile:
         return None
     return record.owner, record.visibility
 
 
-def _state(value: Any) -> tuple[Any, int]:
+def _status_and_progress(value: Any) -> tuple[Any, int]:
     """Give the status and the progress; what is no text stays, for the schema to complain about."""
     return _STATUSES.get(value, _UNKNOWN) if isinstance(value, str) else (value, 0)
 
@@ -106,7 +105,7 @@ def _time(value: Any) -> Any:
         return value
 
 
-def _amount(value: Any) -> Any:
+def _integer(value: Any) -> Any:
     if value is None:
         return 0
     return int(value) if isinstance(value, str) and re.fullmatch("[0-9]{1,10}", value) else value

@@ -14,11 +14,11 @@ from typing import Any
 
 from sqlite_utils import Database
 
-from app.catalog import prepare
-from app.resources import resource
-from tests import generator
+from app.catalog.transfer import ensure_catalog
+from app.resources import resource_path
 from tests.bench import BenchError
-from tests.server.service import COMMAND, environment
+from tests.integration.server.service import COMMAND, environment
+from tests.support import generator
 
 SAMPLE, PAGE = 7, 1000  # images in an answer: the documented sample, and as many as a page holds
 _AT_ONCE = 100_000  # images in a file
@@ -34,7 +34,9 @@ class Catalogs:
     def answering(self, size: int) -> Path:
         """Give a catalog from which everyone is answered with so many images: all are public."""
         if size == SAMPLE:
-            return self._kept("sample", lambda catalog: import_file(catalog, resource("data/list-images-details.json")))
+            return self._kept(
+                "sample", lambda catalog: import_file(catalog, resource_path("data/list-images-details.json"))
+            )
         images = [image | {"visibility": "public"} for image in generator.images(size)]
         return self._kept(f"public-{size}", lambda catalog: import_images(catalog, images))
 
@@ -55,7 +57,7 @@ class Catalogs:
         """Tell apart what other tables, or another generator, made."""
         with TemporaryDirectory() as folder:
             empty = Path(folder) / "catalog.db"
-            prepare(empty, list)
+            ensure_catalog(empty, list)
             tables = Database(empty).schema
         return hashlib.sha256(tables.encode() + Path(generator.__file__).read_bytes()).hexdigest()[:12]
 

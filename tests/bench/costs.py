@@ -13,7 +13,7 @@ from tests.bench.report import Row, Section, Target
 from tests.bench.servers import running
 from tests.bench.specs import KEPT, VARIED, service
 from tests.bench.throughput import interleaved
-from tests.generator import images
+from tests.support.generator import images
 
 _QUERIES = 1000
 _MEBI = 1024  # kB

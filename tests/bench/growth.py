@@ -13,7 +13,7 @@ from tests.bench.servers import running
 from tests.bench.specs import service
 from tests.bench.throughput import Rates, interleaved
 from tests.bench.wrk import Effort, drive
-from tests.generator import TENANTS
+from tests.support.generator import TENANTS
 
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
 _BASE, _MOST = 10_000, Target(1.5, most=True)

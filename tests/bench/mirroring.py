@@ -8,15 +8,15 @@ from pathlib import Path
 
 import openstack
 
-from app.mirror.glance import PAGE, cloud, glance_of
-from app.mirror.passes import Mirror
+from app.mirror.client import PAGE_SIZE, connect, load_cloud_config
+from app.mirror.sync import Mirror
 from tests.bench import BenchError
 from tests.bench.report import Row, Section, Target
 from tests.bench.throughput import interleaved
-from tests.kept import Missing
-from tests.openstack.cloud import GLANCE, Cloud, as_variables
-from tests.openstack.glance import Glance
-from tests.openstack.keystone import Keystone
+from tests.integration.openstack.cloud import GLANCE, Cloud, as_variables
+from tests.integration.openstack.glance import Glance
+from tests.integration.openstack.keystone import Keystone
+from tests.support.packages import Missing
 
 _PROPERTIES = {"architecture": "x86_64", "os_distro": "debian", "os_version": "13", "hw_disk_bus": "virtio"}
 _VARY = """
@@ -42,8 +42,8 @@ def section(size: int, rounds: int, folder: Path) -> Section:
 
 
 def _rows(size: int, rounds: int, catalog: Path, glance: Glance) -> Iterator[Row]:
-    region = cloud()
-    mirror = Mirror(lambda: glance_of(region), catalog, tombstone_days=1, replaceable=(), watch=lambda pages, _: pages)
+    region = load_cloud_config()
+    mirror = Mirror(lambda: connect(region), catalog, tombstone_days=1, replaceable=(), watch=lambda pages, _: pages)
     mirror.make_pass(whole=True)
     listing = openstack.connection.Connection(config=region).image
 
@@ -51,7 +51,7 @@ def _rows(size: int, rounds: int, catalog: Path, glance: Glance) -> Iterator[Row
         return mirror.make_pass(whole=True).images
 
     def listed() -> int:
-        return sum(1 for _ in listing.images(limit=PAGE, visibility="all"))
+        return sum(1 for _ in listing.images(limit=PAGE_SIZE, visibility="all"))
 
     def changed() -> int:
         return mirror.make_pass(whole=False).copied.changed
@@ -61,7 +61,7 @@ def _rows(size: int, rounds: int, catalog: Path, glance: Glance) -> Iterator[Row
     )
     ratio = seconds["whole"] / seconds["listed"]
     yield Row("a pass over all, nothing new", f"{seconds['whole']:.2f} s", "openstacksdk's listing", ratio, _LISTED)
-    yield _requests(glance, whole, size // PAGE + 1)  # Glance does not say that a full page is the last
+    yield _requests(glance, whole, size // PAGE_SIZE + 1)  # Glance does not say that a full page is the last
     yield Row("a pass over what changed, nothing new", f"{seconds['changed']:.2f} s")
     yield _requests(glance, changed, 1)
 

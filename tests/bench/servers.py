@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from tests.bench import BenchError
-from tests.server.service import environment, free_port
+from tests.integration.server.service import environment, free_port
 
 ROOT = Path(__file__).parent.parent.parent
 HOST = "compute.example.com"  # the links of all answers begin with it, so that they can be compared

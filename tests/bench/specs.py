@@ -9,12 +9,15 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
-from app.catalog import Found, Upstream, add_token, copy_found, export
-from app.freshness import Passes, tell
+from app.catalog.models import SyncStatus, Upstream, UpstreamSnapshot
+from app.catalog.replica import apply_snapshot
+from app.catalog.tokens import add_token
+from app.catalog.transfer import export_images
+from app.mirror.status import write_sync_status
 from tests.bench.catalogs import SAMPLE
 from tests.bench.peers.prism import prism
 from tests.bench.servers import ROOT, Answer, Spec
-from tests.server.service import COMMAND
+from tests.integration.server.service import COMMAND
 
 TENANT = "openstack"
 LIST = f"/v2/{TENANT}/images/detail"
@@ -49,10 +52,10 @@ def guarded(catalog: Path) -> Spec:
 def copied(catalog: Path, folder: Path) -> Spec:
     """Start the service with the same images in a catalog that is a copy, and fresh."""
     folder.mkdir(parents=True, exist_ok=True)
-    images = list(export(catalog, deleted=True))
+    images = list(export_images(catalog, deleted=True))
     upstream = Upstream("http://glance.example.com", is_admin=True, good=time.time())
-    copy_found(folder / catalog.name, Found(upstream, images), tombstone_days=1)
-    tell(folder / catalog.name, Passes(good=upstream.good))
+    apply_snapshot(folder / catalog.name, UpstreamSnapshot(upstream, images), tombstone_days=1)
+    write_sync_status(folder / catalog.name, SyncStatus(good=upstream.good))
     return service(folder / catalog.name, KEPT, IMAGES_STALE_AFTER=str(_FRESH))
 
 
@@ -62,7 +65,7 @@ def ceiling(answer: Answer, folder: Path) -> Spec:
     headers = [(name, value) for name, value in answer.headers if name.lower() != "date"]  # the worker adds one
     (folder / "headers").write_text(json.dumps(headers))
     (folder / "body").write_bytes(answer.body)
-    return _gunicorn(CEILING, "ceiling", KEPT, worker="app.server.Worker", BENCH_ANSWER=str(folder))
+    return _gunicorn(CEILING, "ceiling", KEPT, worker="app.server.gunicorn.Worker", BENCH_ANSWER=str(folder))
 
 
 class LeftOut(NamedTuple):

@@ -11,15 +11,15 @@ from typing import Any, NamedTuple
 import orjson
 import pytest
 
-from app.catalog import add_token
-from app.resources import parsed, resource
+from app.catalog.tokens import add_token
+from app.resources import load_yaml, resource_path
 from tests.fuzz.report import Made, read
-from tests.images import Fields, catalog_of, image
-from tests.kept import Missing, environment
-from tests.openstack.cloud import ADMIN, OF_THE_FIRST_PROJECT, Cloud, as_variables
-from tests.openstack.conftest import cloud, keystone
-from tests.server.service import environment as variables
-from tests.server.service import serving
+from tests.integration.openstack.cloud import ADMIN, OF_THE_FIRST_PROJECT, Cloud, as_variables
+from tests.integration.openstack.conftest import cloud, keystone
+from tests.integration.server.service import environment as variables
+from tests.integration.server.service import serving
+from tests.support.images import Fields, catalog_of, image
+from tests.support.packages import Missing, environment
 
 __all__ = ["cloud", "keystone"]  # fixtures, which a test here needs too
 
@@ -32,7 +32,7 @@ CONFIGURATION = Path(__file__).parent / "schemathesis.toml"
 OPTIONS = shlex.split(os.environ.get("SCHEMATHESIS", ""))
 PATIENCE = None if OPTIONS else 100  # seconds
 
-CONTRACT = parsed(resource("openapi/compute-images.yaml").read_bytes())
+CONTRACT = load_yaml(resource_path("openapi/compute-images.yaml").read_bytes())
 EXAMPLES = {name: parameter.get("example") for name, parameter in CONTRACT["components"]["parameters"].items()}
 TOKEN_HEADER = CONTRACT["components"]["securitySchemes"]["token"]["name"]
 

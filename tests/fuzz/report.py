@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import orjson
 
-from tests.images import Fields
+from tests.support.images import Fields
 
 
 class Made(NamedTuple):

@@ -4,9 +4,9 @@ from abc import ABC, abstractmethod
 from math import inf
 from typing import NamedTuple
 
-from tests.generator import GUEST, TENANTS
-from tests.images import Fields
 from tests.properties.histories import Issue, Pass, Revoke, Step
+from tests.support.generator import GUEST, TENANTS
+from tests.support.images import Fields
 
 
 class Standing(NamedTuple):

@@ -10,7 +10,7 @@ from starlette.testclient import TestClient
 
 from app.cli import main
 from tests.conftest import client_of
-from tests.generator import Document, images
+from tests.support.generator import Document, images
 
 
 @pytest.fixture(scope="session")

@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from hypothesis import strategies as st
 
-from tests.generator import GUEST, TENANTS
-from tests.images import Fields, image, image_id
+from tests.support.generator import GUEST, TENANTS
+from tests.support.images import Fields, image, image_id
 
 OWNERS = (*TENANTS[:2], None)
 TENANTS_ASKED_FOR = (*TENANTS[:2], GUEST)

@@ -6,9 +6,9 @@ from itertools import count
 from math import inf
 from pathlib import Path
 
-from app.catalog import add_token, revoke_tokens
-from app.identity import Caller, Verdict
-from app.keystone import KeystoneUnavailable
+from app.auth.base import Caller, TokenInfo
+from app.auth.keystone import KeystoneUnavailable
+from app.catalog.tokens import add_token, revoke_tokens
 from app.timestamps import format_utc
 from tests.properties.callers import ANYONE, AWAY, CALLERS, UNKNOWN, Callers, Clock, Standing
 from tests.properties.histories import Judge, Reach, Step
@@ -86,14 +86,14 @@ class Cloud(Callers):
         self._history: dict[str, list[tuple[int, Standing]]] = {}  # what was so of each token, from when on
         self._away_since: int | None = None
 
-    def validate(self, token: str) -> Verdict | None:
+    def validate(self, token: str) -> TokenInfo | None:
         """Answer as `app.keystone.Keystone` does. That a token ended it does not notice, as one whose clock is slow."""
         self._interrupt("before the verdict")
         standing = self._said(token)
         self._interrupt("after the verdict")
         if standing == AWAY:
             raise KeystoneUnavailable("it is away")
-        return None if standing == UNKNOWN else Verdict(Caller(standing.project, standing.is_admin), standing.end)
+        return None if standing == UNKNOWN else TokenInfo(Caller(standing.project, standing.is_admin), standing.end)
 
     def standing(self, token: str | None) -> Standing:
         """Tell what Keystone would say now."""

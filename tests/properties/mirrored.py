@@ -13,17 +13,20 @@ from keystoneauth1.session import Session
 from sqlite_utils import Database
 from starlette.testclient import TestClient
 
-from app import keystone
-from app.catalog import Catalog, Copied, Image, Query, export, prepare
-from app.catalog_file import written
-from app.identity import Caller, Verdict
-from app.mirror import glance, passes
-from app.mirror.passes import Mirror, PassFailed
-from tests.clock import Clock, told_to_copies
+from app.auth import keystone
+from app.auth.base import Caller, TokenInfo
+from app.catalog.documents import dump_images
+from app.catalog.models import Image, ImageFilters, SyncCounts
+from app.catalog.sqlite.reader import CatalogReader
+from app.catalog.transfer import ensure_catalog, export_images
+from app.mirror import client as glance
+from app.mirror import sync as passes
+from app.mirror.sync import Mirror, SyncFailed
 from tests.conftest import client_of
-from tests.glance import Said, Stand, glance_at, glance_image, standing
-from tests.images import Fields, image_id
-from tests.openstack.copies import copy_of
+from tests.integration.openstack.copies import copy_of
+from tests.support.clock import Clock, told_to_copies
+from tests.support.fake_glance import Said, Stand, glance_at, glance_image, standing
+from tests.support.images import Fields, image_id
 
 ME, YOU = "1" * 32, "2" * 32
 SOME = 3  # images that there ever are
@@ -102,9 +105,9 @@ class Tokens:
 
     url = "http://keystone.test/v3"
 
-    def validate(self, _token: str) -> Verdict:
+    def validate(self, _token: str) -> TokenInfo:
         """Tell who gives the token."""
-        return Verdict(Caller(ME, is_admin=False), inf)
+        return TokenInfo(Caller(ME, is_admin=False), inf)
 
 
 class Environment:
@@ -194,7 +197,7 @@ class World:
             (version,) = db.execute("PRAGMA data_version").fetchone()
             for whole in (True, False):
                 self._clock.tick(0.01)
-                assert self._mirror.make_pass(whole=whole).copied == Copied(0, 0, 0)
+                assert self._mirror.make_pass(whole=whole).copied == SyncCounts(0, 0, 0)
             assert db.execute("PRAGMA data_version").fetchone() == (version,)
 
     def check_listings(self) -> None:
@@ -251,7 +254,7 @@ class World:
     def _fail_pass(self, step: FailedPass) -> None:
         before = self._held()
         self._stand.says[LISTED] = Said(503)
-        with pytest.raises(PassFailed):
+        with pytest.raises(SyncFailed):
             self._mirror.make_pass(whole=step.whole)
         del self._stand.says[LISTED]
         assert self._held() == before
@@ -310,12 +313,12 @@ class World:
 
     def _poll(self) -> None:
         """Ask for what changed since this was asked last, and check that all is known then that can be seen."""
-        catalog, now = Catalog(self._catalog), self._clock.now()
-        for image in catalog.find(ME, Query(changes_since=self._polled), at_most=100).images:
+        catalog, now = CatalogReader(self._catalog), self._clock.now()
+        for image in catalog.find(ME, ImageFilters(changes_since=self._polled), at_most=100).images:
             self._told[image.id] = image
         self._polled = now
         for status in (None, "DELETED"):
-            for image in catalog.find(ME, Query(status=status), at_most=100).images:
+            for image in catalog.find(ME, ImageFilters(status=status), at_most=100).images:
                 assert self._told[image.id] == image
 
     def _rows(self, query: str) -> set[tuple[Any, ...]]:
@@ -323,7 +326,7 @@ class World:
             return set(db.execute(query).fetchall())
 
     def _held(self) -> dict[str, Fields]:
-        images = orjson.loads(b"".join(written(export(self._catalog, deleted=True))))["images"]
+        images = orjson.loads(b"".join(dump_images(export_images(self._catalog, deleted=True))))["images"]
         return {image["id"]: image for image in images}
 
 
@@ -354,11 +357,13 @@ def _members(number: int) -> str:
 def world(folder: Path) -> Iterator[World]:
     """Start a cloud and the service in front of it."""
     catalog = folder / "catalog.db"
-    prepare(catalog, list)
+    ensure_catalog(catalog, list)
     with pytest.MonkeyPatch.context() as patch, standing() as stand:
-        patch.setattr(keystone, "Keystone", Tokens)
-        patch.setattr(glance, "cloud", Environment)
-        patch.setattr(passes, "_OVERLAP", 1)  # seconds, or nearly all that happens here would be asked for twice
+        patch.setattr(keystone, "KeystoneClient", Tokens)
+        patch.setattr(glance, "load_cloud_config", Environment)
+        patch.setattr(
+            passes, "_OVERLAP_SECONDS", 1
+        )  # seconds, or nearly all that happens here would be asked for twice
         clock = told_to_copies(patch)
         with client_of(catalog, auth="keystone", stale_after=0) as client:
             yield World(stand, catalog, client, clock)

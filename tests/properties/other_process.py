@@ -9,8 +9,8 @@ from typing import Concatenate, ParamSpec, TypeVar, cast
 
 from sqlite_utils import Database
 
-from app.catalog import load
-from tests.images import Fields, records_of
+from app.catalog.transfer import import_images
+from tests.support.images import Fields, records_of
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -49,7 +49,7 @@ def _work(pipe: Connection, catalog: Path) -> None:
 
 def write(catalog: Path, images: Sequence[Fields], *, owner: str | None, prune: bool) -> None:
     """Import images."""
-    load(catalog, records_of(*images), owner=owner, prune=prune)
+    import_images(catalog, records_of(*images), owner=owner, prune=prune)
 
 
 def empty(catalog: Path) -> None:

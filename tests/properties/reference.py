@@ -5,7 +5,7 @@ from datetime import datetime
 from urllib.parse import quote, unquote, urlsplit
 from uuid import UUID
 
-from tests.generator import GUEST, Document
+from tests.support.generator import GUEST, Document
 
 Filters = Mapping[str, str]
 

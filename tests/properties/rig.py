@@ -12,16 +12,19 @@ import pytest
 from starlette.testclient import TestClient
 from starlette.types import ASGIApp
 
-from app import factory, identity, images, keystone
-from app.answers import Answers
-from app.catalog import prepare
+from app import factory
+from app.api import images
+from app.auth import base as identity
+from app.auth import keystone
+from app.catalog.transfer import ensure_catalog
+from app.middleware.response_cache import ResponseCache
 from tests.conftest import client_of
-from tests.images import Fields, image_id
 from tests.properties.callers import Callers, Clock
 from tests.properties.histories import NOBODY, Again, Ask, ByEveryone, Change, InAllWays, Race, Step, Write
 from tests.properties.issuers import CatalogIssuer, Cloud, NoIssuer
 from tests.properties.other_process import OtherProcess, empty, write
 from tests.properties.reference import is_listed, is_marker
+from tests.support.images import Fields, image_id
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -46,7 +49,7 @@ class Keeper(NamedTuple):
     """An application that keeps answers, and believes Keystone's word for some seconds."""
 
     client: TestClient
-    answers: Answers
+    answers: ResponseCache
     seconds: int
 
 
@@ -214,14 +217,14 @@ def told_of(ask: Ask, told: Told) -> list[str]:
 @contextmanager
 def running(catalog: Path, auth: str) -> Iterator[Rig]:
     """Start the other process and the applications: two remember nothing, one keeps all, one very little."""
-    prepare(catalog, list)
+    ensure_catalog(catalog, list)
     with pytest.MonkeyPatch.context() as patch, ExitStack() as stack:
         clock = Clock()
         rig = Rig(auth, stack.enter_context(closing(OtherProcess(catalog))))
         rig.callers = callers_of(rig, auth, clock, catalog)
         for module in (identity, keystone):
             patch.setattr(module, "time", clock)
-        patch.setattr(keystone, "Keystone", lambda: rig.callers)
+        patch.setattr(keystone, "KeystoneClient", lambda: rig.callers)
         rig.truth = stack.enter_context(client_of(catalog, auth=auth, verdict_seconds=0, answers_mb=0))
         rig.open = stack.enter_context(client_of(catalog, answers_mb=0))
         for where, name, what in (
@@ -229,12 +232,12 @@ def running(catalog: Path, auth: str) -> Iterator[Rig]:
             (images, "list_images_details", "query"),
             (images, "show_image", "query"),
             (identity, "find_token", "verdict"),
-            (identity.ByToken, "identify", "identity"),
+            (identity.TokenAuthenticator, "identify", "identity"),
         ):
             patch.setattr(where, name, interrupted(rig, what, getattr(where, name)))
         for bound, seconds in ((1_000_000, 60), (6_000, 30)):
-            built: list[Answers] = []
-            patch.setattr(factory, "Answers", building(built, bound))
+            built: list[ResponseCache] = []
+            patch.setattr(factory, "ResponseCache", building(built, bound))
             client = stack.enter_context(client_of(catalog, auth=auth, verdict_seconds=seconds))
             rig.keepers.append(Keeper(client, built[0], seconds))
         yield rig
@@ -249,9 +252,9 @@ def callers_of(rig: Rig, auth: str, clock: Clock, catalog: Path) -> Callers:
     return NoIssuer(clock)
 
 
-def building(built: list[Answers], bound: int) -> Callable[..., Answers]:
-    def build(next_app: ASGIApp, **options: Any) -> Answers:
-        built.append(Answers(next_app, **options | {"bound": bound}))
+def building(built: list[ResponseCache], bound: int) -> Callable[..., ResponseCache]:
+    def build(next_app: ASGIApp, **options: Any) -> ResponseCache:
+        built.append(ResponseCache(next_app, **options | {"bound": bound}))
         return built[-1]
 
     return build

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
-from tests.generator import TENANTS
 from tests.properties import histories
 from tests.properties.histories import (
     NOBODY,
@@ -25,6 +24,7 @@ from tests.properties.histories import (
     writes,
 )
 from tests.properties.rig import Rig, running, tell
+from tests.support.generator import TENANTS
 
 MOMENTS = ("before the identity", "before the verdict", "after the verdict", "before the query", "after the query")
 

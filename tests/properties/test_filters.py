@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
 from tests.conftest import Serve
-from tests.generator import GUEST, TENANTS, Document, images, spellings
 from tests.properties import reference
 from tests.properties.reference import Filters
+from tests.support.generator import GUEST, TENANTS, Document, images, spellings
 
 STRANGER = "deadbeefdeadbeefdeadbeefdeadbeef"
 EVERYONE = (*TENANTS, STRANGER, GUEST)

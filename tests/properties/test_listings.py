@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.catalog import load
-from app.catalog.file import reading
-from tests.images import Fields, image, records_of
+from app.catalog.sqlite.database import open_reader
+from app.catalog.transfer import import_images
+from tests.support.images import Fields, image, records_of
 
 TENANTS = ("openstack", "776a290892b747c4af8cec5d0e9b3a71", "0b5e2c7d94f14c1e8a6f3d2b1c0e9f88")
 COLUMNS = "audience, deleted, created, rank, changed, kind, min_disk, min_ram, name, server"
@@ -41,7 +41,7 @@ an_import = st.tuples(
 def _few_at_once() -> Iterator[None]:
     """Let a load of a handful take more than one turn."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(import_module("app.catalog.write"), "_AT_ONCE", 2)
+        patch.setattr(import_module("app.catalog.sqlite.writer"), "_BATCH_SIZE", 2)
         yield
 
 
@@ -51,8 +51,8 @@ def test_listings_are_those_of_the_images_as_they_are(imports: list[tuple[list[F
     with TemporaryDirectory() as folder:
         path = Path(folder) / "catalog.db"
         for images, owner, prune in imports:
-            load(path, records_of(*images), owner=owner, prune=prune)
-        with closing(reading(path)) as database:
+            import_images(path, records_of(*images), owner=owner, prune=prune)
+        with closing(open_reader(path)) as database:
             listed, visible = (
                 set(database.execute(f"SELECT {COLUMNS} FROM {table}").fetchall())  # noqa: S608
                 for table in ("listings", "visible")

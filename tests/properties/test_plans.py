@@ -8,8 +8,10 @@ from urllib.parse import urlencode
 
 import pytest
 
-from app.catalog import Catalog, Query, search
-from tests.generator import TENANTS
+from app.catalog.models import ImageFilters
+from app.catalog.sqlite import listing as search
+from app.catalog.sqlite.reader import CatalogReader
+from tests.support.generator import TENANTS
 
 Filters = dict[str, Any]  # of a Query
 
@@ -49,18 +51,18 @@ Step = tuple[int, int, str]  # its id, its parent's, what is done
 
 
 @pytest.fixture
-def catalog(crowded_catalog: Path) -> Iterator[Catalog]:
-    catalog = Catalog(crowded_catalog)
+def catalog(crowded_catalog: Path) -> Iterator[CatalogReader]:
+    catalog = CatalogReader(crowded_catalog)
     yield catalog
     catalog._connection().close()
 
 
 @pytest.fixture
-def marker(catalog: Catalog) -> str:
-    return catalog.find(TENANT, Query(), at_most=10).images[-1].id
+def marker(catalog: CatalogReader) -> str:
+    return catalog.find(TENANT, ImageFilters(), at_most=10).images[-1].id
 
 
-def plans(catalog: Catalog, query: Query) -> list[list[Step]]:
+def plans(catalog: CatalogReader, query: ImageFilters) -> list[list[Step]]:
     """Have a page found, and ask SQLite for the plan of each statement that found it."""
     executed: list[str] = []
     connection = catalog._connection()
@@ -71,7 +73,7 @@ def plans(catalog: Catalog, query: Query) -> list[list[Step]]:
     return [[(step, parent, detail) for step, parent, _, detail in plan] for plan in rows]
 
 
-def walks(catalog: Catalog, query: Query) -> list[list[str]]:
+def walks(catalog: CatalogReader, query: ImageFilters) -> list[list[str]]:
     """Give the steps of each walk of a page: the ends of its plan's tree, gathered by where they hang."""
     plan = plans(catalog, query)[-1]
     parents = {parent for _, parent, _ in plan}
@@ -82,63 +84,63 @@ def walks(catalog: Catalog, query: Query) -> list[list[str]]:
 
 @each_filter
 def test_images_are_found_by_the_filters_own_index_already_sorted(
-    catalog: Catalog, filters: Filters, index: str, key: str
+    catalog: CatalogReader, filters: Filters, index: str, key: str
 ) -> None:
-    found = walks(catalog, Query(**filters))
+    found = walks(catalog, ImageFilters(**filters))
     assert found == [[f"SEARCH listings USING {index} ({key})"]] * len(found)
     assert len(found) >= 2  # at least one for each audience
 
 
 @each_filter
 def test_a_further_page_begins_in_the_index_where_the_last_one_ended(
-    catalog: Catalog, marker: str, filters: Filters, index: str, key: str
+    catalog: CatalogReader, marker: str, filters: Filters, index: str, key: str
 ) -> None:
-    found = walks(catalog, Query(**filters, marker=marker))
+    found = walks(catalog, ImageFilters(**filters, marker=marker))
     assert found == [[f"SEARCH listings USING {index} ({key} AND (created,rank)<(?,?))"]] * len(found)
     assert len(found) >= 2
 
 
 @each_combination
-def test_walks_are_merged_as_they_go(catalog: Catalog, filters: Filters) -> None:
-    plan = plans(catalog, Query(**filters))[-1]
+def test_walks_are_merged_as_they_go(catalog: CatalogReader, filters: Filters) -> None:
+    plan = plans(catalog, ImageFilters(**filters))[-1]
     parents = {parent for _, parent, _ in plan}
     done_with_walks = {detail for step, _, detail in plan if step in parents} - {"LEFT", "RIGHT", "CO-ROUTINE page"}
     assert done_with_walks == {"MERGE (UNION ALL)"}
 
 
-def test_no_list_is_searched_twice_nor_one_that_cannot_have_what_is_asked_for(catalog: Catalog) -> None:
-    assert len(walks(catalog, Query())) == 2  # what everyone has, and what the tenant has
-    assert len(walks(catalog, Query(**SINCE))) == 4  # their tombstones too
-    assert len(walks(catalog, Query(status="DELETED", name="100%"))) == 2
-    assert len(walks(catalog, Query(status="ERROR", type_="backup"))) == 2  # one kind
-    assert len(walks(catalog, Query(status="ERROR"))) == 8  # of each type
+def test_no_list_is_searched_twice_nor_one_that_cannot_have_what_is_asked_for(catalog: CatalogReader) -> None:
+    assert len(walks(catalog, ImageFilters())) == 2  # what everyone has, and what the tenant has
+    assert len(walks(catalog, ImageFilters(**SINCE))) == 4  # their tombstones too
+    assert len(walks(catalog, ImageFilters(status="DELETED", name="100%"))) == 2
+    assert len(walks(catalog, ImageFilters(status="ERROR", type_="backup"))) == 2  # one kind
+    assert len(walks(catalog, ImageFilters(status="ERROR"))) == 8  # of each type
 
 
-def test_few_changes_are_read_and_sorted(catalog: Catalog, marker: str) -> None:
+def test_few_changes_are_read_and_sorted(catalog: CatalogReader, marker: str) -> None:
     search = "SEARCH listings USING INDEX listings_by_change (audience=? AND deleted=? AND changed>?)"
     late = "2025-06-01T00:00:00Z"
-    for query in (Query(changes_since=late), Query(changes_since=late, marker=marker)):
+    for query in (ImageFilters(changes_since=late), ImageFilters(changes_since=late, marker=marker)):
         assert walks(catalog, query) == [[search, SORT]] * 4
 
 
 def test_many_changes_are_met_on_a_walk_in_the_order_of_the_answer(
-    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+    catalog: CatalogReader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search, "_FEW", 10)
-    monkeypatch.setattr(search, "_FEW_PAGES", 1)
+    monkeypatch.setattr(search, "_PROBE_LIMIT", 10)
+    monkeypatch.setattr(search, "_PROBE_LIMIT_PAGES", 1)
     expected = [["SEARCH listings USING PRIMARY KEY (audience=? AND deleted=?)"]] * 4
-    assert walks(catalog, Query(**SINCE)) == expected
+    assert walks(catalog, ImageFilters(**SINCE)) == expected
 
 
 @each_combination
-def test_nothing_is_read_through(catalog: Catalog, marker: str, filters: Filters) -> None:
-    steps = [step for plan in plans(catalog, Query(**filters, marker=marker)) for _, _, step in plan]
+def test_nothing_is_read_through(catalog: CatalogReader, marker: str, filters: Filters) -> None:
+    steps = [step for plan in plans(catalog, ImageFilters(**filters, marker=marker)) for _, _, step in plan]
     small = {"SCAN json_each VIRTUAL TABLE INDEX 1:", "SCAN kinds", "SCAN page", "SCAN (subquery-1)"}
     assert {step for step in steps if step.startswith("SCAN")} <= small
 
 
-def test_a_marker_is_found_by_its_id(catalog: Catalog, marker: str) -> None:
-    steps = [plan[0][2] for plan in plans(catalog, Query(marker=marker))]
+def test_a_marker_is_found_by_its_id(catalog: CatalogReader, marker: str) -> None:
+    steps = [plan[0][2] for plan in plans(catalog, ImageFilters(marker=marker))]
     assert steps[1] == "SEARCH images USING INDEX sqlite_autoindex_images_1 (id=?)"
 
 
@@ -159,16 +161,16 @@ NARROWER: list[tuple[Filters, Filters, str]] = [
 
 @pytest.mark.parametrize(("narrow", "broad", "index"), NARROWER)
 def test_of_several_filters_the_one_that_finds_the_fewest_leads(
-    catalog: Catalog, narrow: Filters, broad: Filters, index: str
+    catalog: CatalogReader, narrow: Filters, broad: Filters, index: str
 ) -> None:
-    found = walks(catalog, Query(**broad, **narrow))
+    found = walks(catalog, ImageFilters(**broad, **narrow))
     assert {walk[0].split(" (")[0] for walk in found} == {f"SEARCH listings USING INDEX {index}"}
 
 
 def test_where_all_find_many_one_leads_that_has_the_order_of_the_answer(
-    catalog: Catalog, monkeypatch: pytest.MonkeyPatch
+    catalog: CatalogReader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search, "_FEW", 1)
-    monkeypatch.setattr(search, "_FEW_PAGES", 0)
-    for walk in walks(catalog, Query(**SINCE, name="ubuntu-14.04", status="ACTIVE")):
+    monkeypatch.setattr(search, "_PROBE_LIMIT", 1)
+    monkeypatch.setattr(search, "_PROBE_LIMIT_PAGES", 0)
+    for walk in walks(catalog, ImageFilters(**SINCE, name="ubuntu-14.04", status="ACTIVE")):
         assert walk == ["SEARCH listings USING INDEX listings_by_name (audience=? AND deleted=? AND name=?)"]

@@ -26,9 +26,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from starlette.types import Message, Scope
 
-from app.contract import Contract
-from app.faults import BadAnswer, BadParameter
-from app.validation import validator_map
+from app.contract.document import Contract
+from app.errors import InvalidParameter, InvalidResponse
+from app.framework.validators import validator_map
 
 PATH = "/v2/{tenant_id}/images/detail"
 OPERATION = "listImagesDetails"
@@ -133,7 +133,7 @@ async def pass_through(validator: Any, status: int, document: Json) -> bytes:
 OURS = Judge(
     validator_map(CONTRACT)["parameter"],
     validator_map(CONTRACT)["response"]["application/json"],
-    (BadParameter, BadAnswer),
+    (InvalidParameter, InvalidResponse),
 )
 THEIRS = Judge(
     ParameterValidator,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from starlette.types import Message, Receive, Scope, Send
 
-from app.server import settled
+from app.server.gunicorn import tuned_lifespan
 
 ANSWER = "BENCH_ANSWER"
 
@@ -23,7 +23,7 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
     """Answer whatever is asked; the worker wants to hear that the application began."""
     if scope["type"] == "lifespan":
         await receive()
-        async with settled(app):
+        async with tuned_lifespan(app):
             await send({"type": "lifespan.startup.complete"})
             await receive()
         await send({"type": "lifespan.shutdown.complete"})

@@ -6,7 +6,7 @@ from connexion import FlaskApp
 from connexion.resolver import Resolver
 from flask import Response, jsonify, request
 
-from app.contract import Contract
+from app.contract.document import Contract
 from tests.bench.peers.rows import documents
 
 

@@ -1,7 +1,7 @@
 """Prism, from npm."""
 
-from tests.kept import Missing
-from tests.npm import modules
+from tests.support.npm import modules
+from tests.support.packages import Missing
 
 VERSION = "5.16.0"
 

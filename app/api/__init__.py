@@ -1,0 +1,1 @@
+"""The operations: one function for each operationId of the contract."""

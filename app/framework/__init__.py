@@ -1,0 +1,1 @@
+"""Adapters that bend Connexion and Flask to the contract."""

@@ -1,0 +1,68 @@
+"""Request body limits: size and media type."""
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.asgi import replay_body
+from app.errors import RequestBodyTooLarge, UnsupportedMediaType
+
+MAX_BODY_BYTES = 1_000_000  # bytes: more than the largest metadata take, every character of them escaped
+
+_METHODS_WITH_BODY = frozenset({"POST", "PUT"})
+_BODY_HEADERS = frozenset({b"content-type", b"content-length", b"transfer-encoding", b"upgrade"})
+_JSON = b"application/json"
+_ALLOWED = {"Content-Type": "application/json", "Content-Encoding": "identity"}
+
+
+class RequestBodyMiddleware:
+    """Takes what a body is in the way of the rest.
+
+    From a request whose body means nothing it takes whatever speaks of one, or of another protocol: else Connexion
+    would fail on a malformed Content-Type, Flask would refuse an Upgrade, and both would wait for a body that was
+    announced and never comes. Any other body is bounded, and JSON.
+    """
+
+    def __init__(self, next_app: ASGIApp) -> None:
+        self._next_app = next_app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on."""
+        if scope["type"] != "http":
+            await self._next_app(scope, receive, send)
+        elif scope["method"] in _METHODS_WITH_BODY:
+            await self._next_app(_as_json(scope), _limit(scope, receive), send)
+        else:
+            headers = [header for header in scope["headers"] if header[0] not in _BODY_HEADERS]
+            await self._next_app({**scope, "headers": headers}, replay_body(b"", receive), send)
+
+
+def _as_json(scope: Scope) -> Scope:
+    """Call the body JSON in one way: Connexion would let one pass unchecked that is Application/Json."""
+    others = [header for header in scope["headers"] if header[0] not in {b"content-type", b"upgrade"}]
+    return {**scope, "headers": [*others, (b"content-type", _JSON)]}
+
+
+def _limit(scope: Scope, receive: Receive) -> Receive:
+    """Raise BadMediaType or BodyTooLarge from where a body is read, as soon as it is known."""
+    headers = Headers(scope=scope)
+    length = 0
+
+    async def receive_checked() -> Message:
+        nonlocal length
+        _check_types(headers)
+        if int(headers.get("content-length", "0")) > MAX_BODY_BYTES:
+            raise RequestBodyTooLarge(MAX_BODY_BYTES)
+        message = await receive()
+        length += len(message.get("body", b""))
+        if length > MAX_BODY_BYTES:
+            raise RequestBodyTooLarge(MAX_BODY_BYTES)
+        return message
+
+    return receive_checked
+
+
+def _check_types(headers: Headers) -> None:
+    for name, allowed in _ALLOWED.items():
+        value = ",".join(headers.getlist(name))
+        if value and value.partition(";")[0].strip().lower() != allowed:
+            raise UnsupportedMediaType(name, value, allowed)

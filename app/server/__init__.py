@@ -1,0 +1,1 @@
+"""gunicorn, its worker, and HTTP/1.1."""

@@ -1,0 +1,13 @@
+"""Packages from npm."""
+
+from pathlib import Path
+
+from tests.support.packages import install, kept
+
+_INSTALL = ("npm", "install", "--silent", "--no-audit", "--no-fund")
+
+
+def modules(*packages: str) -> Path:
+    """Give the folder `node_modules` that has these packages, such as `name@1.0.0`. Raises Missing."""
+    folder = kept(packages, lambda folder: install(*_INSTALL, "--prefix", str(folder), *packages))
+    return folder / "node_modules"
