@@ -1,1 +1,1 @@
-"""Which images can this project use? The OpenStack Compute v2 answer, from a SQLite catalog."""
+"""The images API of OpenStack Compute v2, served from a catalog."""

@@ -10,7 +10,7 @@ BODY_TIMEOUT = 20  # seconds
 
 
 async def read_body(receive: Receive) -> bytes:
-    """Read a body to its end. Raises BadBody where that does not come, or not in time."""
+    """Read the complete request body. Raises InvalidBody if it is incomplete, or takes longer than BODY_TIMEOUT."""
     parts = []
     more = True
     try:
@@ -18,21 +18,21 @@ async def read_body(receive: Receive) -> bytes:
             while more:
                 message = await receive()
                 if message["type"] == "http.disconnect":
-                    raise InvalidBody("it ended before its end")
+                    raise InvalidBody("it is incomplete")
                 parts.append(message.get("body", b""))
                 more = message.get("more_body", False)
     except TimeoutError:
-        raise InvalidBody(f"it did not come within {BODY_TIMEOUT} seconds") from None
+        raise InvalidBody(f"it did not arrive within {BODY_TIMEOUT} seconds") from None
     return b"".join(parts)
 
 
 def replay_body(body: bytes, receive: Receive) -> Receive:
-    """Give a body that was read, and then nothing until the client goes."""
-    waiting: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+    """Return a `receive` that yields a body that was already read, and then only the client's disconnect."""
+    pending: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def receive_again() -> Message:
-        if waiting:
-            return waiting.pop()
+        if pending:
+            return pending.pop()
         while (message := await receive())["type"] != "http.disconnect":
             pass
         return message

@@ -1,147 +1,168 @@
-"""Domain exceptions."""
+"""The errors of the domain, with their messages. framework/faults.py maps each to the status of a response."""
 
 from app.text import quote
 
+INTERNAL_ERROR = "Internal error. See the service log for this request id."
+
 
 class DomainError(Exception):
-    """What can go wrong in the domain."""
+    """Base of the domain's errors."""
+
+    @property
+    def public_message(self) -> str:
+        """The message for clients. Errors whose text is intended for the log only override it."""
+        return str(self)
 
 
 class InvalidParameter(DomainError):
-    """A parameter of the request is not what the contract says. The problem goes on where its name ends."""
+    """A request parameter violates the contract."""
 
     def __init__(self, name: str, problem: str) -> None:
+        """Set the problem, which continues the sentence after the parameter's name."""
         super().__init__(f"Parameter {quote(name)}{problem}.")
 
 
 class InvalidHost(DomainError):
-    """Links cannot be built from the request's Host header."""
+    """The request's Host header cannot be used in links."""
 
     def __init__(self, host: str) -> None:
-        super().__init__(f"Header 'Host': {quote(host)} is not a host, with or without a port.")
+        super().__init__(f"Header 'Host': {quote(host)} is not a host name or address with an optional port.")
 
 
 class InvalidBody(DomainError):
-    """The body of a request is not what the contract says."""
+    """The request body violates the contract."""
 
     def __init__(self, problem: str) -> None:
-        super().__init__(f"The body is wrong: {problem}.")
+        super().__init__(f"Invalid request body: {problem}.")
 
 
 class RequestBodyTooLarge(DomainError):
-    """The body of a request is longer than any that could be taken."""
+    """The request body exceeds the size limit."""
 
-    def __init__(self, most: int) -> None:
-        super().__init__(f"The body is longer than {most} bytes.")
+    def __init__(self, max_bytes: int) -> None:
+        super().__init__(f"The request body is larger than {max_bytes} bytes.")
 
 
 class UnsupportedMediaType(DomainError):
-    """The body of a request is something else than JSON."""
+    """The request body is not plain JSON."""
 
     def __init__(self, header: str, value: str, allowed: str) -> None:
         super().__init__(f"Header {quote(header)}: {quote(value)} is not {allowed}.")
 
 
 class ImageNotFound(DomainError):
-    """The tenant can see no image of this id: there is none, or it is not for the tenant."""
+    """The image does not exist, or is not visible to the project."""
 
     def __init__(self) -> None:
         super().__init__("Image not found.")
 
 
 class MetadataItemNotFound(DomainError):
-    """An image's metadata have no item of this key."""
+    """The image has no metadata item with this key."""
 
     def __init__(self, key: str) -> None:
-        super().__init__(f"The image's metadata have no item {quote(key)}.")
+        super().__init__(f"The image has no metadata item {quote(key)}.")
 
 
 class NotImageOwner(DomainError):
-    """The tenant can see an image, but may not change it."""
+    """The project can see the image, but does not own it."""
 
     def __init__(self, image_id: str) -> None:
         super().__init__(f"Image {quote(image_id)} does not belong to the project.")
 
 
 class MetadataQuotaExceeded(DomainError):
-    """An image would have more metadata than it may have."""
+    """The image would have more metadata items than allowed."""
 
-    def __init__(self, count: int, most: int) -> None:
-        super().__init__(f"The image would have {count} items of metadata; it may have {most}.")
+    def __init__(self, count: int, max_items: int) -> None:
+        super().__init__(f"The image would have {count} metadata items; the maximum is {max_items}.")
 
 
 class TokenNotFound(DomainError):
-    """The catalog has no token of this id."""
+    """The catalog has no token with this id."""
 
     def __init__(self, token_id: str) -> None:
         super().__init__(f"There is no token {quote(token_id)}.")
 
 
 class Unauthorized(DomainError):
-    """Nobody knows who is calling. The challenge says how a caller is known here (RFC 9110, section 11.6.1)."""
+    """The request lacks valid credentials."""
 
     def __init__(self, problem: str, challenge: str) -> None:
+        """Set the message, and the challenge that states how to authenticate (RFC 9110, section 11.6.1)."""
         super().__init__(problem)
         self.headers = {"WWW-Authenticate": challenge}
 
 
 class ProjectMismatch(DomainError):
-    """The caller is another tenant than the one whose images are asked for, or none."""
+    """The caller's project is not the one in the path."""
 
-    def __init__(self, caller: str | None, tenant: str) -> None:
-        whose = "no project" if caller is None else f"project {caller}"
-        super().__init__(f"The token is for {whose}, and the path names {quote(tenant)}.")
+    def __init__(self, own: str | None, requested: str) -> None:
+        scope = "no project" if own is None else f"project {own}"
+        super().__init__(f"The token is for {scope}, and the path names {quote(requested)}.")
 
 
 class IdentityUnavailable(DomainError):
-    """Who tells who is calling cannot be asked."""
+    """The identity service cannot validate tokens. The message is for the log only."""
 
-    def __init__(self) -> None:
-        super().__init__("Who is calling cannot be found out at the moment; try again later.")
+    public_message = "The identity service is unavailable; try again later."
 
 
 class CatalogBusy(DomainError):
-    """Others are changing the catalog, and are not done in time."""
+    """Other processes write to the catalog for longer than the timeout."""
 
     def __init__(self) -> None:
-        super().__init__("The catalog is being changed by others; try again later.")
+        super().__init__("The catalog is busy with other changes; try again later.")
+
+
+class MirrorAlreadyRunning(DomainError):
+    """Another mirror of the same catalog is running."""
+
+    def __init__(self, catalog: str) -> None:
+        super().__init__(f"Another mirror already writes to {catalog}.")
 
 
 class ReplicaReadOnly(DomainError):
-    """An image of a copy is to be changed where that cannot be done at the image service first."""
+    """An image of a replica cannot be changed in this authentication mode."""
 
     def __init__(self, image_id: str, upstream: str) -> None:
-        super().__init__(f"Image {quote(image_id)} is a copy of the one at {upstream}: change it there.")
+        super().__init__(f"Image {quote(image_id)} is replicated from {upstream}: change it there.")
 
 
 class UpstreamForbidden(DomainError):
-    """The image service does not let the caller change an image."""
+    """The upstream image service denies the caller a change."""
 
     def __init__(self, image_id: str) -> None:
-        super().__init__(f"The image service does not let you change image {quote(image_id)} so.")
+        super().__init__(f"The image service denied this change to image {quote(image_id)}.")
 
 
 class UpstreamConflict(DomainError):
-    """The image service cannot change an image in the state that it is in."""
+    """The upstream image service cannot change the image in its current state."""
 
     def __init__(self, image_id: str) -> None:
         super().__init__(f"The image service cannot change image {quote(image_id)} now: it is in use.")
 
 
 class UpstreamUnavailable(DomainError):
-    """The image service, which is to change an image first, gives no answer that could be used."""
+    """The upstream image service, where a change has to be made first, is unavailable."""
 
     def __init__(self) -> None:
-        super().__init__("The image service cannot be reached at the moment; try again later.")
+        super().__init__("The image service is unavailable; try again later.")
 
 
 class CatalogUnavailable(DomainError):
-    """The catalog cannot be read. What it says is for the log."""
+    """The catalog cannot be read. The message is for the log only."""
+
+    public_message = "The catalog is unavailable; try again later."
 
 
 class CatalogReadOnly(CatalogUnavailable):
-    """The catalog's file, or its folder, cannot be written to. What it says is for the log, and for the command."""
+    """The catalog's file or folder is not writable. The message is for the log, and for commands."""
+
+    public_message = "The catalog is read-only: only the operator of the service can change it."
 
 
 class InvalidResponse(DomainError):
-    """An answer of our own is not what the contract says. What it says is for the log."""
+    """A response of the service violates the contract. The message is for the log only."""
+
+    public_message = INTERNAL_ERROR

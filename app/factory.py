@@ -1,9 +1,11 @@
-"""The application: wiring, nothing else."""
+"""Builds the application from its parts."""
 
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
 from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
 
 from connexion import FlaskApp
 from connexion.exceptions import ProblemException
@@ -21,32 +23,71 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from app.api import health, images, metadata, versions
+from app.api.context import EXTENSION, Services
 from app.auth.base import Authenticator, NoAuthenticator, TokenAuthenticator
 from app.auth.catalog_tokens import CatalogTokenAuthenticator
-from app.catalog.editor import ImageEditor
-from app.catalog.sqlite.reader import CatalogReader
+from app.catalog.editor import Editor, ImageEditor
+from app.catalog.engine import Engine
+from app.catalog.engines import open_catalog
+from app.catalog.reader import CatalogReader
 from app.contract.document import Contract
 from app.framework.faults import FaultHandler
 from app.framework.flask_app import FlaskDispatcher
 from app.framework.routing import RouteGuardMiddleware, StrictRoutingMiddleware
 from app.framework.security import security_map
 from app.framework.validators import validator_map
-from app.middleware.access_log import FORMATS, AccessLogMiddleware
+from app.middleware.access_log import AccessLogMiddleware
 from app.middleware.request_body import RequestBodyMiddleware
 from app.middleware.request_id import RequestIdMiddleware
-from app.middleware.response_cache import ResponseCache
+from app.middleware.response_cache import ResponseCacheMiddleware, ResponseStore
 from app.middleware.swagger_ui import SwaggerUIMiddleware
 from app.mirror.staleness import StalenessMonitor
 from app.settings import Settings
+from app.timestamps import SYSTEM_CLOCK, Clock
 
-# It would log an error for each unknown parameter, though told to ignore them, because the operations take **query.
+if TYPE_CHECKING:
+    from app.mirror.client import GlanceClientFactory
+
+# Connexion would log an error for each unknown parameter that is ignored, because the operations take **query.
 logging.getLogger("connexion.decorators.parameter").setLevel(logging.CRITICAL)
 
-
-_MAX_UPSTREAM_WRITERS = 8  # of one worker, that wait for an image service
+_MAX_UPSTREAM_WRITERS = 8  # concurrent requests of one worker that change images in Glance
 
 Middleware = Callable[[ASGIApp], ASGIApp]
 Lifespan = Callable[[object], AbstractAsyncContextManager[None]]
+Operation = Callable[..., Response]
+
+
+def resolve_operation(operation_id: str) -> Operation:
+    """Return the function that implements an operation: its name is the operationId in snake case."""
+    name = underscore(operation_id)
+    # If no module has the function, the AttributeError of getattr tells Connexion so.
+    module = next((each for each in (health, images, metadata, versions) if hasattr(each, name)), versions)
+    return getattr(module, name)  # type: ignore[no-any-return]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overrides:
+    """Parts of the application that tests can replace. None selects the real one."""
+
+    clock: Clock = SYSTEM_CLOCK
+    engine: Engine | None = None
+    responses: ResponseStore | None = None
+    authenticator: TokenAuthenticator | None = None
+    glance_client_factory: "GlanceClientFactory | None" = None
+    resolve_operation: Callable[[str], Operation] = resolve_operation
+
+
+NO_OVERRIDES = Overrides()
+
+
+class _AuthParts(NamedTuple):
+    """The parts that depend on how callers are authenticated."""
+
+    authenticator: Authenticator
+    editor: Editor
+    max_writers: int  # concurrent writes of one worker
+    read_through: Middleware | None = None
 
 
 @asynccontextmanager
@@ -54,96 +95,131 @@ async def _no_lifespan(_app: object) -> AsyncIterator[None]:
     yield
 
 
-def create_app(settings: Settings, contract: Contract | None = None, lifespan: Lifespan = _no_lifespan) -> FlaskApp:
-    """Build the service. Raises CatalogUnavailable where there is no catalog."""
+def create_app(
+    settings: Settings,
+    contract: Contract | None = None,
+    *,
+    lifespan: Lifespan = _no_lifespan,
+    overrides: Overrides = NO_OVERRIDES,
+) -> FlaskApp:
+    """Build the application. Raises CatalogUnavailable if there is no catalog, and KeystoneConfigError."""
     contract = contract or Contract.load(secured=settings.auth != "none")
-    catalog = CatalogReader(settings.catalog)
-    identity = create_authenticator(settings, contract, catalog)
-    freshness = StalenessMonitor(catalog, settings.stale_after if settings.stale_status == "203" else 0)
-    changes, find_new = _create_editor(settings, catalog, identity)
+    engine = overrides.engine or open_catalog(settings.catalog)
+    engine.connect()
+    auth = _auth_parts(settings, contract, engine, overrides)
+    store = overrides.responses or ResponseStore(settings.response_cache_mb * 1_000_000)
+    services = _services(settings, engine, auth.editor, store, overrides.clock)
+    cache = _response_cache(engine, services.staleness, auth.authenticator, store)
     app = FlaskApp(
         __name__,
-        middlewares=[
-            *_access_log(settings, contract),
-            RequestIdMiddleware,
-            partial(
-                ResponseCache,
-                catalog=catalog,
-                identity=identity,
-                freshness=freshness,
-                bound=settings.answers_mb * 1_000_000,
-            ),
-            ServerErrorMiddleware,
-            ExceptionMiddleware,
-            RequestBodyMiddleware,
-            *([partial(SwaggerUIMiddleware, contract=contract)] if settings.docs == "on" else []),
-            StrictRoutingMiddleware,
-            partial(RouteGuardMiddleware, contract=contract),
-            SecurityMiddleware,
-            RequestValidationMiddleware,
-            ResponseValidationMiddleware,
-            LifespanMiddleware,
-            ContextMiddleware,
-            *find_new,
-        ],
-        resolver=Resolver(resolve_operation),
+        middlewares=_middlewares(settings, contract, auth, cache),
+        resolver=Resolver(overrides.resolve_operation),
         pythonic_params=True,
         strict_validation=settings.unknown_parameters == "reject",
         validate_responses=True,
         lifespan=lifespan,
         validator_map=validator_map(contract),
-        security_map=security_map(identity),
+        security_map=security_map(auth.authenticator),
     )
-    # The document says where it is from: to Connexion, which would route by that, it is the root.
+    # Connexion uses the path of the document's server URL as a prefix of all routes.
     app.add_api(contract.document | {"servers": [{"url": "/"}]})
     for error in (HTTPException, ProblemException, Exception):
-        app.add_error_handler(error, FaultHandler(contract).answer)
-    app.middleware.app = FlaskDispatcher(app.app, writers=_MAX_UPSTREAM_WRITERS if find_new else 1)
-    app.app.extensions |= {
-        "catalog": catalog,
-        "changes": changes,
-        "freshness": freshness,
-        "identity": identity,
-        "settings": settings,
-    }
+        app.add_error_handler(error, FaultHandler(contract).handle)
+    app.middleware.app = FlaskDispatcher(app.app, writers=auth.max_writers)
+    app.app.extensions[EXTENSION] = services
     return app
 
 
-def resolve_operation(operation_id: str) -> Callable[..., Response]:
-    """Find the function of an operation, by its name in Python's spelling."""
-    name = underscore(operation_id)
-    module = next((each for each in (health, images, metadata, versions) if hasattr(each, name)), versions)
-    return getattr(module, name)  # type: ignore[no-any-return]
+def _middlewares(settings: Settings, contract: Contract, auth: _AuthParts, cache: Middleware) -> list[Middleware]:
+    """Return the middleware in the order in which a request passes it."""
+    access_log = partial(AccessLogMiddleware, contract=contract, log_format=settings.log_format)
+    swagger_ui = partial(SwaggerUIMiddleware, contract=contract)
+    stack = [
+        # First, because all others use the context that it creates.
+        partial(RequestIdMiddleware, default_caller=auth.authenticator.default_caller),
+        # Around the cache, whose responses are logged too.
+        access_log if settings.access_log == "on" else None,
+        # Before everything that takes time. It identifies callers by the cached results of token validations.
+        cache,
+        # Around everything that raises errors. The faults pass through the cache, which does not store them.
+        ServerErrorMiddleware,
+        ExceptionMiddleware,
+        # Before routing, because Connexion fails on malformed body headers.
+        RequestBodyMiddleware,
+        # Before routing, because its paths are not in the contract.
+        swagger_ui if settings.docs == "on" else None,
+        StrictRoutingMiddleware,
+        # Directly after routing, so that nothing runs without an operation of the contract.
+        partial(RouteGuardMiddleware, contract=contract),
+        # Before validation, so that only authenticated callers learn why a request is invalid.
+        SecurityMiddleware,
+        RequestValidationMiddleware,
+        ResponseValidationMiddleware,
+        # As in Connexion's own order.
+        LifespanMiddleware,
+        ContextMiddleware,
+        # Last, because it repeats only the operation, after fetching an image that the catalog lacked.
+        auth.read_through,
+    ]
+    return [each for each in stack if each is not None]
 
 
-def create_authenticator(settings: Settings, contract: Contract, catalog: CatalogReader) -> Authenticator:
-    """Make what tells who is calling, as the settings say. Raises KeystoneUnusable."""
-    match settings.auth:
-        case "none":
-            return NoAuthenticator()
-        case "token":
-            return CatalogTokenAuthenticator(catalog, contract.token_header)
-    from app.auth.keystone import KeystoneAuthenticator  # noqa: PLC0415 which other modes need not have
+def _services(settings: Settings, engine: Engine, editor: Editor, store: ResponseStore, clock: Clock) -> Services:
+    stale_after = settings.stale_after if settings.stale_status == "203" else 0
+    return Services(
+        settings=settings,
+        catalog=CatalogReader(engine),
+        editor=editor,
+        staleness=StalenessMonitor(engine, stale_after, clock=clock),
+        cache_stats=store.stats,
+        clock=clock,
+    )
 
-    return KeystoneAuthenticator(contract.token_header, settings)
+
+def _response_cache(
+    engine: Engine, staleness: StalenessMonitor, authenticator: Authenticator, store: ResponseStore
+) -> Middleware:
+    return partial(
+        ResponseCacheMiddleware, store=store, engine=engine, authenticator=authenticator, staleness=staleness
+    )
 
 
-def _create_editor(
-    settings: Settings, catalog: CatalogReader, identity: Authenticator
-) -> tuple[ImageEditor, list[Middleware]]:
-    """Make what changes images, and what finds new ones: where tokens are Keystone's, both reach an image service."""
-    if not isinstance(identity, TokenAuthenticator) or settings.auth != "keystone":
-        return ImageEditor(catalog, tombstone_days=settings.tombstone_days), []
-    # Which other modes need not have.
+def _auth_parts(settings: Settings, contract: Contract, engine: Engine, overrides: Overrides) -> _AuthParts:
+    if settings.auth == "keystone":
+        return _keystone_parts(settings, contract, engine, overrides)
+    authenticator: Authenticator
+    if settings.auth == "token":
+        authenticator = overrides.authenticator or CatalogTokenAuthenticator(
+            engine, contract.token_header, clock=overrides.clock
+        )
+    else:
+        authenticator = NoAuthenticator()
+    return _AuthParts(authenticator, _image_editor(settings, engine, overrides), engine.max_writers)
+
+
+def _keystone_parts(settings: Settings, contract: Contract, engine: Engine, overrides: Overrides) -> _AuthParts:
+    """Build the parts for Keystone tokens. Glance accepts these too, so reads and writes can be passed on to it."""
+    # Imported here because only this mode requires the extra that installs openstacksdk.
+    from app.auth.keystone import KeystoneAuthenticator, KeystoneClient  # noqa: PLC0415
     from app.mirror.client import client_factory  # noqa: PLC0415
     from app.mirror.read_through import ReadThroughMiddleware  # noqa: PLC0415
     from app.mirror.write_through import WriteThroughEditor  # noqa: PLC0415
 
-    way = client_factory()
-    changes = WriteThroughEditor(catalog, way, identity.refused, tombstone_days=settings.tombstone_days)
-    return changes, [partial(ReadThroughMiddleware, catalog=catalog, way=way, identity=identity)]
+    authenticator = overrides.authenticator or KeystoneAuthenticator(
+        contract.token_header, KeystoneClient(), settings, clock=overrides.clock
+    )
+    glance = overrides.glance_client_factory or client_factory()
+    editor = WriteThroughEditor(
+        _image_editor(settings, engine, overrides),
+        engine,
+        glance,
+        authenticator.unauthorized,
+        tombstone_days=settings.tombstone_days,
+        clock=overrides.clock,
+    )
+    read_through = partial(ReadThroughMiddleware, engine=engine, client_factory=glance, clock=overrides.clock)
+    return _AuthParts(authenticator, editor, _MAX_UPSTREAM_WRITERS, read_through)
 
 
-def _access_log(settings: Settings, contract: Contract) -> list[Middleware]:
-    form = settings.access_log
-    return [partial(AccessLogMiddleware, contract=contract, form=form)] if form in FORMATS else []
+def _image_editor(settings: Settings, engine: Engine, overrides: Overrides) -> ImageEditor:
+    return ImageEditor(engine, tombstone_days=settings.tombstone_days, clock=overrides.clock)

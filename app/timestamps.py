@@ -1,6 +1,7 @@
-"""What a time is here: RFC 3339 on the way in; UTC, to the second, everywhere else."""
+"""Times: RFC 3339 as input; UTC, to the second, everywhere else."""
 
 import re
+import time
 from datetime import UTC, datetime, timedelta
 
 _DATE_TIME = re.compile(
@@ -10,23 +11,50 @@ _DATE_TIME = re.compile(
 )
 
 
-def utc(text: str) -> str:
-    """Turn an RFC 3339 time into UTC to the second, cutting off a fraction: `2011-01-01T01:02:03Z`.
+class Clock:
+    """The system's clock. Code that needs the time takes a clock as an argument, so that tests can set it."""
 
-    Raises ValueError for what is no such time, is a leap second, or leaves the years 1 to 9999 in UTC.
+    def time(self) -> float:
+        """Return the time in seconds since 1970 (Unix time)."""
+        return time.time()
+
+    def monotonic(self) -> float:
+        """Return the seconds since some fixed moment, unaffected by changes of the system's time."""
+        return time.monotonic()
+
+    def sleep(self, seconds: float) -> None:
+        """Block the thread."""
+        time.sleep(seconds)
+
+    def now(self) -> str:
+        """Return the time in UTC, to the second."""
+        return format_utc(datetime.fromtimestamp(self.time(), UTC))
+
+    def days_ago(self, days: int) -> str:
+        """Return the time that was this many days ago, in UTC, to the second."""
+        return format_utc(datetime.fromtimestamp(self.time(), UTC) - timedelta(days=days))
+
+
+SYSTEM_CLOCK = Clock()
+
+
+def utc(text: str) -> str:
+    """Convert an RFC 3339 time to UTC, to the second: `2011-01-01T01:02:03Z`. Fractions of a second are cut off.
+
+    Raises ValueError unless the text is such a time, for a leap second, and outside the years 1 to 9999 in UTC.
     """
     match = _DATE_TIME.fullmatch(text)
     if not match:
-        raise ValueError(f"{text!r} is not a date and time with its offset")
+        raise ValueError(f"{text!r} is not an RFC 3339 date and time with a UTC offset")
     offset = "+00:00" if match["offset"] in "Zz" else match["offset"]
     try:
         return format_utc(datetime.fromisoformat(f"{match['date']}T{match['time']}{offset}"))
     except OverflowError as error:
-        raise ValueError(f"{text!r} leaves the calendar in UTC") from error
+        raise ValueError(f"{text!r} is outside the years 1 to 9999 in UTC") from error
 
 
 def is_date_time(text: str) -> bool:
-    """Tell whether `utc` takes the text."""
+    """Return whether `utc` accepts the text."""
     try:
         utc(text)
     except ValueError:
@@ -34,21 +62,11 @@ def is_date_time(text: str) -> bool:
     return True
 
 
-def now() -> str:
-    """Give the time of the call in UTC, to the second."""
-    return format_utc(datetime.now(UTC))
-
-
-def days_ago(days: int) -> str:
-    """Give the time that was so many days before the call."""
-    return format_utc(datetime.now(UTC) - timedelta(days=days))
-
-
 def seconds(utc_time: str) -> float:
-    """Give a time in UTC, as `utc` writes it, in seconds since 1970."""
+    """Return a time in UTC, as `utc` returns it, in seconds since 1970."""
     return datetime.fromisoformat(utc_time).timestamp()
 
 
-def format_utc(time: datetime) -> str:
-    """Write an aware time in the one form that the catalog keeps, whose order as text is the order in time."""
-    return time.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds") + "Z"
+def format_utc(moment: datetime) -> str:
+    """Format an aware time in the form that the catalog stores: sorted as text, such times are in order."""
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="seconds") + "Z"

@@ -1,4 +1,4 @@
-"""What tests share: catalogs in files of their own, and clients of the whole application in this process."""
+"""Fixtures for all tests: a catalog of the documented sample, and clients of the application in this process."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -7,13 +7,16 @@ from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
+import orjson
 import pytest
+from connexion.spec import OpenAPISpecification
 from starlette.testclient import TestClient
 
 from app.catalog.documents import load_sample
+from app.catalog.engines import open_catalog
 from app.catalog.transfer import ensure_catalog
 from app.contract.document import Contract
-from app.factory import create_app
+from app.factory import NO_OVERRIDES, Overrides, create_app
 from app.settings import Settings
 
 Serve = Callable[..., TestClient]
@@ -21,54 +24,76 @@ Serve = Callable[..., TestClient]
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
-    """Let a skipped test fail where nothing may be skipped: in CI."""
+    """Report a skipped test as failed in CI."""
     report = yield
     if report.skipped and not hasattr(report, "wasxfail") and os.environ.get("CI") == "true":
         report.outcome = "failed"
-        report.longrepr = f"Skipped in CI, where nothing may be: {call.excinfo and call.excinfo.value}"
+        report.longrepr = f"Skipped, which CI does not allow: {call.excinfo and call.excinfo.value}"
     return report
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_make_collect_report(collector: pytest.Collector) -> Any:
-    """Let a file that is skipped whole fail there as well."""
+    """Report a skipped file as failed in CI."""
     report = yield
     if report.skipped and os.environ.get("CI") == "true":
         report.outcome = "failed"
-        report.longrepr = f"Skipped in CI, where nothing may be: {report.longrepr}"
+        report.longrepr = f"Skipped, which CI does not allow: {report.longrepr}"
     return report
+
+
+@pytest.fixture(scope="session", autouse=True)
+def documents_validated_once() -> Iterator[None]:
+    """Validate each OpenAPI document once in this process, not again for each application that a test creates.
+
+    Connexion validates in pure Python, which takes longer than everything else in creating an application.
+    """
+    validate, valid = OpenAPISpecification._validate_spec, set[bytes]()
+
+    def validate_once(document: dict[str, Any]) -> None:
+        text = orjson.dumps(document)
+        if text not in valid:
+            validate(document)
+            valid.add(text)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(OpenAPISpecification, "_validate_spec", staticmethod(validate_once))
+        yield
 
 
 @pytest.fixture(scope="session")
 def sample_catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make the catalog of the documented sample; no test writes to it."""
+    """Return a catalog of the documented sample; no test writes to it."""
     path = tmp_path_factory.mktemp("sample") / "catalog.db"
-    ensure_catalog(path, load_sample)
+    ensure_catalog(open_catalog(path), load_sample, tombstone_days=30)
     return path
 
 
 @cache
 def loaded(auth: str = "none") -> Contract:
-    """Load the contract once for all applications that ask their callers in some way, or do not."""
+    """Return the contract for a kind of authentication, loaded once for all applications."""
     return Contract.load(secured=auth != "none")
 
 
-def client_of(catalog: Path, contract: Contract | None = None, **settings: Any) -> TestClient:
-    """Build the application with a client that follows no redirect; within its context, the application runs."""
-    app = create_app(Settings(catalog=catalog, **settings), contract or loaded(settings.get("auth", "none")))
+def client_of(
+    catalog: Path, contract: Contract | None = None, *, overrides: Overrides = NO_OVERRIDES, **settings: Any
+) -> TestClient:
+    """Return a client of a new application, which follows no redirects. The application runs in its context."""
+    contract = contract or loaded(settings.get("auth", "none"))
+    app = create_app(Settings(catalog=str(catalog), **settings), contract, overrides=overrides)
     client = app.test_client(base_url="http://compute.test", raise_server_exceptions=False, follow_redirects=False)
     return cast("TestClient", client)
 
 
 @pytest.fixture
 def serve() -> Iterator[Serve]:
-    """Give a function that serves a catalog to a client, until the test ends."""
+    """Return a function that serves a catalog and returns a client, until the test ends."""
     with ExitStack() as running:
         yield lambda *args, **settings: running.enter_context(client_of(*args, **settings))
 
 
 @pytest.fixture(scope="session")
 def client(sample_catalog: Path) -> Iterator[TestClient]:
-    """Serve the documented sample with the settings as they come."""
+    """Serve the documented sample with the default settings."""
     with client_of(sample_catalog) as client:
         yield client

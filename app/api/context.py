@@ -1,43 +1,52 @@
-"""What operations work with: the catalog, the settings, who is calling, and what links of the answer begin with."""
+"""The services that operations use, and the context of the current request."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from email.utils import formatdate
 from http import HTTPStatus
+from typing import NamedTuple
 
 from flask import current_app, request
-from werkzeug.local import LocalProxy
 
-from app.auth.base import Authenticator, Caller
-from app.catalog.editor import ImageEditor
+from app.catalog.editor import Editor
 from app.catalog.models import JsonObject
-from app.catalog.sqlite.reader import CatalogReader
+from app.catalog.reader import CatalogReader
+from app.context import RequestContext
 from app.framework.responses import JSONResponse
 from app.mirror.staleness import StalenessMonitor
 from app.settings import Settings
+from app.timestamps import Clock
 
-catalog: CatalogReader = LocalProxy(lambda: current_app.extensions["catalog"])  # type: ignore[assignment]
-editor: ImageEditor = LocalProxy(lambda: current_app.extensions["changes"])  # type: ignore[assignment]
-settings: Settings = LocalProxy(lambda: current_app.extensions["settings"])  # type: ignore[assignment]
-
-staleness: StalenessMonitor = LocalProxy(lambda: current_app.extensions["freshness"])  # type: ignore[assignment]
+EXTENSION = "compute-images"  # the key of the services among Flask's extensions
 
 
-def current_caller() -> Caller:
-    """Tell who sent the request at hand."""
-    identity: Authenticator = current_app.extensions["identity"]
-    return identity.caller(request.environ["asgi.scope"])
+@dataclass(frozen=True)
+class Services:
+    """The services that operations use."""
+
+    settings: Settings
+    catalog: CatalogReader
+    editor: Editor
+    staleness: StalenessMonitor
+    cache_stats: Callable[[], NamedTuple]  # of the worker's response cache
+    clock: Clock
 
 
-def current_token() -> str:
-    """Give the token that was sent with the request at hand."""
-    identity: Authenticator = current_app.extensions["identity"]
-    return identity.token(request.environ["asgi.scope"])
+def services() -> Services:
+    """Return the services of the application."""
+    return current_app.extensions[EXTENSION]  # type: ignore[no-any-return]
+
+
+def request_context() -> RequestContext:
+    """Return the context of the current request."""
+    return RequestContext.of(request.environ["asgi.scope"])
 
 
 def catalog_response(document: JsonObject) -> JSONResponse:
-    """Answer with what was read from the catalog: where that is a copy that got old, the answer says how old."""
+    """Build the response of a read. If the catalog is a stale replica, the response states the replica's age (203)."""
     response = JSONResponse(document)
-    if not request.environ["asgi.scope"]["state"]["fresh"]:  # as `Answers` found it
+    if not request_context().is_fresh:
         response.status_code = HTTPStatus.NON_AUTHORITATIVE_INFORMATION
-        response.headers["Cache-Control"] = "no-store"  # the copy may be fresh in the next moment
-        response.headers["Last-Modified"] = formatdate(staleness.since(), usegmt=True)
+        response.headers["Cache-Control"] = "no-store"  # the replica may be fresh again at any time
+        response.headers["Last-Modified"] = formatdate(services().staleness.last_synced_at(), usegmt=True)
     return response

@@ -1,10 +1,10 @@
-"""The operations on the metadata of an image."""
+"""Operations on the metadata of an image."""
 
 from collections.abc import Callable
 
 from flask import Response
 
-from app.api.context import catalog, catalog_response, current_caller, editor
+from app.api.context import catalog_response, request_context, services
 from app.catalog.documents import image_metadata
 from app.catalog.models import JsonObject, Metadata
 from app.errors import InvalidBody, MetadataItemNotFound
@@ -13,53 +13,57 @@ from app.text import quote
 
 
 def list_metadata(tenant_id: str, image_id: str) -> Response:
-    """Answer with all items of an image."""
-    return catalog_response({"metadata": image_metadata(catalog.get(tenant_id, image_id))})
+    """Return all metadata items of an image."""
+    return catalog_response({"metadata": _read(tenant_id, image_id)})
 
 
 def update_metadata(tenant_id: str, image_id: str, body: JsonObject) -> Response:
-    """Add items to an image or change them, and answer with all that it has then."""
+    """Add or change metadata items of an image, and return all items."""
     items: Metadata = body["metadata"]
     return JSONResponse({"metadata": _edit(tenant_id, image_id, lambda before: before | items)})
 
 
 def replace_metadata(tenant_id: str, image_id: str, body: JsonObject) -> Response:
-    """Give an image these items and no others."""
+    """Replace all metadata items of an image."""
     items: Metadata = body["metadata"]
     return JSONResponse({"metadata": _edit(tenant_id, image_id, lambda _: items)})
 
 
 def show_metadata_item(tenant_id: str, image_id: str, key: str) -> Response:
-    """Answer with one item of an image."""
-    return catalog_response({"meta": _only(key, image_metadata(catalog.get(tenant_id, image_id)))})
+    """Return a metadata item of an image."""
+    return catalog_response({"meta": _item(key, _read(tenant_id, image_id))})
 
 
 def set_metadata_item(tenant_id: str, image_id: str, key: str, body: JsonObject) -> Response:
-    """Add an item to an image or change it."""
+    """Add or change a metadata item of an image."""
     item: Metadata = body["meta"]
     if key not in item:
-        raise InvalidBody(f"the path names the item {quote(key)}, the body another")
+        raise InvalidBody(f"it does not contain the item {quote(key)}, which the path names")
     _edit(tenant_id, image_id, lambda before: before | item)
     return JSONResponse({"meta": item})
 
 
 def delete_metadata_item(tenant_id: str, image_id: str, key: str) -> Response:
-    """Take an item from an image."""
+    """Delete a metadata item of an image."""
 
-    def without(before: Metadata) -> Metadata:
-        gone = _only(key, before)
-        return {name: value for name, value in before.items() if name not in gone}
+    def without_item(before: Metadata) -> Metadata:
+        deleted = _item(key, before)
+        return {name: value for name, value in before.items() if name not in deleted}
 
-    _edit(tenant_id, image_id, without)
+    _edit(tenant_id, image_id, without_item)
     return NoContentResponse()
 
 
+def _read(tenant_id: str, image_id: str) -> Metadata:
+    return image_metadata(services().catalog.get_image(tenant_id, image_id))
+
+
 def _edit(tenant_id: str, image_id: str, edit: Callable[[Metadata], Metadata]) -> Metadata:
-    return editor.edit_metadata(tenant_id, image_id, edit, is_admin=current_caller().is_admin)
+    return services().editor.edit_metadata(request_context(), tenant_id, image_id, edit)
 
 
-def _only(key: str, metadata: Metadata) -> Metadata:
-    """Give the one item of the key. Raises ItemNotFound."""
+def _item(key: str, metadata: Metadata) -> Metadata:
+    """Return the item with the key. Raises MetadataItemNotFound."""
     if key not in metadata:
         raise MetadataItemNotFound(key)
     return {key: metadata[key]}

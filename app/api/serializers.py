@@ -1,4 +1,4 @@
-"""What is answered: rows of the catalog become documents of the API. Pure functions; nothing is read or looked up."""
+"""Serializers of images and of the service's state to JSON documents of the API. Pure functions, without I/O."""
 
 from collections.abc import Callable
 
@@ -8,43 +8,46 @@ from app.catalog.models import Image, JsonObject, Page, SyncStatus
 
 ImageSerializer = Callable[[Image, LinkBuilder], JsonObject]
 
-_VERSION_UPDATED = "2011-01-21T11:33:21Z"  # when version 2 of the API became what it is, as Nova says it
+_VERSION_UPDATED = "2011-01-21T11:33:21Z"  # the date of version 2.0 in Nova
 
 
-def serialize_version(compute: str) -> JsonObject:
-    """Give what is said of the one version of the API, which has no microversions."""
+def serialize_version(compute_url: str) -> JsonObject:
+    """Return the document of the API's version 2.0, which has no microversions."""
     return {
         "id": "v2.0",
         "status": "CURRENT",
         "version": "",
         "min_version": "",
         "updated": _VERSION_UPDATED,
-        "links": [{"rel": "self", "href": f"{compute}/v2/"}],
+        "links": [{"rel": "self", "href": f"{compute_url}/v2/"}],
     }
 
 
-def serialize_mirror_health(passes: SyncStatus, now: float) -> JsonObject:
-    """Give what is said of the passes of a mirror, at a time in seconds since 1970."""
-    return {"age": None if passes.good is None else max(0, int(now - passes.good)), "error": passes.error}
+def serialize_mirror_health(status: SyncStatus, now: float) -> JsonObject:
+    """Return the seconds since the last successful sync began, and the last sync's error. `now` is a Unix time."""
+    return {"age": None if status.synced_at is None else max(0, int(now - status.synced_at)), "error": status.error}
 
 
 def serialize_image_summary(image: Image, links: LinkBuilder) -> JsonObject:
-    """Give what the short list has of an image."""
+    """Return an image for the list without details: id, name and links."""
     return {"id": image.id, "name": image.name, "links": links.image(image.id)}
 
 
 def serialize_image(image: Image, links: LinkBuilder) -> JsonObject:
-    """Give all details of an image."""
+    """Return an image with all details."""
     details = image_fields(image)
     details["links"] = links.image(image.id)
-    if image.server is not None:
-        details["server"] = {"id": image.server, "links": links.server(image.server)}
+    server_id = details["metadata"].get("instance_uuid")
+    if server_id:
+        details["server"] = {"id": server_id, "links": links.server(server_id)}
     return details
 
 
-def serialize_page(page: Page, view: ImageSerializer, links: LinkBuilder, path: str, query_string: bytes) -> JsonObject:
-    """Give a page of images, with the link to the next one where there is one."""
-    document: JsonObject = {"images": [view(image, links) for image in page.images]}
-    if page.more:
+def serialize_page(
+    page: Page, serialize: ImageSerializer, links: LinkBuilder, path: str, query_string: bytes
+) -> JsonObject:
+    """Return a page of images, with a link to the next page if there is one."""
+    document: JsonObject = {"images": [serialize(image, links) for image in page.images]}
+    if page.has_more:
         document["images_links"] = links.next_page(path, query_string, page.images[-1].id)
     return document

@@ -1,4 +1,4 @@
-"""The operations on API versions."""
+"""Operations on API versions."""
 
 from flask import Response
 
@@ -8,12 +8,12 @@ from app.framework.responses import JSONResponse
 
 
 def list_versions() -> Response:
-    """Answer with the versions of the API: there is one."""
+    """Return all versions of the API: there is one."""
     return JSONResponse({"versions": [serialize_version(compute_url())]})
 
 
 def show_version() -> Response:
-    """Answer with the version of the API."""
+    """Return the version of the API."""
     return JSONResponse({"version": serialize_version(compute_url())})
 
 

@@ -1,124 +1,109 @@
-"""Who is calling: nobody asks, or a token tells."""
+"""Authentication of callers: none, or by token."""
 
-import time
 from abc import ABC, abstractmethod
 from typing import NamedTuple
 
 from starlette.types import Scope
 
 from app.catalog.models import Version
-from app.errors import ProjectMismatch, Unauthorized
-from app.text import normalize_project_id
+from app.context import ANONYMOUS, UNAUTHENTICATED_ADMIN, Caller
+from app.errors import Unauthorized
+from app.timestamps import SYSTEM_CLOCK, Clock
 
-_MAX_CACHED_TOKENS = 10_000  # verdicts that a worker remembers
-
-
-class Caller(NamedTuple):
-    """Who is calling: a tenant or none, in the form that tenants are compared in; perhaps an administrator."""
-
-    tenant: str | None
-    is_admin: bool
-
-    def check(self, tenant: str) -> None:
-        """Raise OtherTenant unless the caller may speak for the tenant."""
-        if not self.is_admin and self.tenant != normalize_project_id(tenant):
-            raise ProjectMismatch(self.tenant, tenant)
-
-
-UNAUTHENTICATED_ADMIN = Caller(
-    None, is_admin=True
-)  # where nobody is asked, whoever calls may do what an administrator may
-ANONYMOUS = Caller(None, is_admin=False)  # who sends no token
+MAX_CACHED_TOKENS = 10_000  # of one worker
 
 
 class TokenInfo(NamedTuple):
-    """Who gives a token, and until when that may be believed: in seconds since 1970."""
+    """The result of a token's validation, and until when it may be cached (Unix time)."""
 
     caller: Caller
-    until: float
+    expires_at: float
 
 
 class Authenticator(ABC):
-    """How it is known who is calling."""
+    """Determines the callers of requests."""
 
-    header = b""  # the one that has the token, in lower case; none has this name
+    header = b""  # the name of the token's header in lower case; no request has a header without a name
+    default_caller: Caller | None = None  # the caller of a request that was not authenticated
 
-    def token(self, scope: Scope) -> str:
-        """Give the token that was sent with a request: of two, nobody can say which is meant, and both are none."""
+    def token_of(self, scope: Scope) -> str:
+        """Return the token of a request. Repeated headers are joined by commas, which no valid token contains."""
         return ",".join(value.decode("latin-1") for name, value in scope["headers"] if name == self.header)
 
     @abstractmethod
-    def known(self, token: bytes, version: Version | None) -> Caller | None:
-        """Tell who gives a token, where that needs no asking while the catalog is of this version."""
+    def cached_caller(self, token: bytes, version: Version | None) -> Caller | None:
+        """Return the cached caller of a token, or None if it has to be validated.
+
+        `version` is the catalog's version, None if the catalog is unavailable.
+        """
 
     @abstractmethod
-    async def identify(self, token: bytes) -> Caller:
-        """Find out who gives a token. Raises Unauthorized, and IdentityUnavailable where that cannot be told."""
-
-    @abstractmethod
-    def caller(self, scope: Scope) -> Caller:
-        """Tell who was found to send a request. Raises KeyError where nobody looked."""
+    async def authenticate(self, token: bytes) -> Caller:
+        """Return the caller of a token. Raises Unauthorized, and IdentityUnavailable."""
 
 
 class NoAuthenticator(Authenticator):
-    """Nobody is asked for a token, and none is looked at."""
+    """Disables authentication: tokens are ignored."""
 
-    def known(self, token: bytes, version: Version | None) -> Caller:  # noqa: ARG002 that is the point
-        """Know everybody."""
+    default_caller: Caller | None = UNAUTHENTICATED_ADMIN
+
+    def cached_caller(self, token: bytes, version: Version | None) -> Caller:  # noqa: ARG002 both are irrelevant
+        """Return the caller of all requests."""
         return UNAUTHENTICATED_ADMIN
 
-    async def identify(self, token: bytes) -> Caller:  # noqa: ARG002 likewise
-        """Know everybody."""
-        return UNAUTHENTICATED_ADMIN
-
-    def caller(self, scope: Scope) -> Caller:  # noqa: ARG002 likewise
-        """Know everybody."""
+    async def authenticate(self, token: bytes) -> Caller:  # noqa: ARG002 it is irrelevant
+        """Return the caller of all requests."""
         return UNAUTHENTICATED_ADMIN
 
 
 class TokenAuthenticator(Authenticator):
-    """A token tells; what it told is remembered for as long as it may be believed."""
+    """Authenticates by token, and caches the results of validations until they expire."""
 
-    def __init__(self, header: str, challenge: str) -> None:
-        """Take the header that has the token, and what a caller without a good one is told of how to get one."""
+    def __init__(
+        self,
+        header: str,
+        challenge: str,
+        *,
+        clock: Clock = SYSTEM_CLOCK,
+        max_cached_tokens: int = MAX_CACHED_TOKENS,
+    ) -> None:
+        """Set the name of the token's header, and the challenge that is sent with a 401."""
         self.header = header.lower().encode("ascii")
         self._header = header
         self._challenge = challenge
-        self._verdicts: dict[bytes, TokenInfo] = {}
+        self._clock = clock
+        self._max_cached_tokens = max_cached_tokens
+        self._cached: dict[bytes, TokenInfo] = {}
 
-    def known(self, token: bytes, version: Version | None) -> Caller | None:
-        """Tell who gives a token: nobody gives none."""
+    def cached_caller(self, token: bytes, version: Version | None) -> Caller | None:
+        """Return the cached caller of a token, ANONYMOUS without a token, None if it has to be validated."""
         if not token:
             return ANONYMOUS
-        verdict = self._verdicts.get(token)
-        return verdict.caller if verdict and time.time() < verdict.until and self._holds(version) else None
+        info = self._cached.get(token)
+        return info.caller if info and self._clock.time() < info.expires_at and self._is_current(version) else None
 
-    def _holds(self, version: Version | None) -> bool:  # noqa: ARG002 not all depend on it
-        """Tell whether verdicts hold while the catalog is of this version."""
+    def _is_current(self, version: Version | None) -> bool:  # noqa: ARG002 only some token caches depend on it
+        """Return whether the cached validations hold for this version of the catalog."""
         return True
 
-    def caller(self, scope: Scope) -> Caller:
-        """Tell whom security let through."""
-        return scope["state"]["caller"]  # type: ignore[no-any-return]
-
-    async def identify(self, token: bytes) -> Caller:
-        """Find out who gives a token, if one is given at all."""
+    async def authenticate(self, token: bytes) -> Caller:
+        """Return the caller of a token. Raises Unauthorized without a token too."""
         if not token:
-            raise self.refused(f"The header {self._header} is missing; it takes a token")
-        return await self._identify(token)
+            raise self.unauthorized(f"Header {self._header!r} is missing; it has to contain a token")
+        return await self._authenticate(token)
 
     @abstractmethod
-    async def _identify(self, token: bytes) -> Caller:
-        """Find out who gives a token. Raises as `identify` does."""
+    async def _authenticate(self, token: bytes) -> Caller:
+        """Return the caller of a token that is not empty. Raises as `authenticate` does."""
 
-    def refused(self, problem: str = "The token is not known, or no longer") -> Unauthorized:
-        """Make what a caller is told who has no good token: of why it is none, nothing unless told."""
+    def unauthorized(self, problem: str = "The token is invalid or expired") -> Unauthorized:
+        """Build the error for a 401 response. The default message does not disclose why a token was rejected."""
         return Unauthorized(f"{problem}.", self._challenge)
 
-    def _remember(self, token: bytes, verdict: TokenInfo) -> Caller:
-        """Remember a verdict, and forget the one that was found first where there are many."""
-        self._verdicts.pop(token, None)
-        while len(self._verdicts) >= _MAX_CACHED_TOKENS:
-            del self._verdicts[next(iter(self._verdicts))]
-        self._verdicts[token] = verdict
-        return verdict.caller
+    def _cache(self, token: bytes, info: TokenInfo) -> Caller:
+        """Cache a validation. When the cache is full, the oldest validation is evicted."""
+        self._cached.pop(token, None)
+        while len(self._cached) >= self._max_cached_tokens:
+            del self._cached[next(iter(self._cached))]
+        self._cached[token] = info
+        return info.caller

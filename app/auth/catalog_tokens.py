@@ -1,37 +1,43 @@
-"""The catalog's own tokens."""
+"""Authentication by the catalog's own tokens."""
 
-import time
-
-from app.auth.base import Caller, TokenAuthenticator, TokenInfo
+from app.auth.base import MAX_CACHED_TOKENS, TokenAuthenticator, TokenInfo
+from app.catalog.engine import Engine
 from app.catalog.models import Version
-from app.catalog.sqlite.reader import CatalogReader
 from app.catalog.tokens import find_token
-from app.timestamps import seconds
+from app.context import Caller
+from app.timestamps import SYSTEM_CLOCK, Clock, seconds
 
 
 class CatalogTokenAuthenticator(TokenAuthenticator):
-    """Tokens of the catalog's own: a verdict holds until the catalog changes, as it does when a token is revoked."""
+    """Looks tokens up in the catalog. Any change of the catalog, such as a revoked token, invalidates the cache."""
 
-    def __init__(self, catalog: CatalogReader, header: str) -> None:
-        super().__init__(header, f'{header} realm="compute-images"')
-        self._catalog = catalog
+    def __init__(
+        self,
+        engine: Engine,
+        header: str,
+        *,
+        clock: Clock = SYSTEM_CLOCK,
+        max_cached_tokens: int = MAX_CACHED_TOKENS,
+    ) -> None:
+        challenge = f'{header} realm="compute-images"'
+        super().__init__(header, challenge, clock=clock, max_cached_tokens=max_cached_tokens)
+        self._engine = engine
         self._version: Version | None = None
 
-    def _holds(self, version: Version | None) -> bool:
+    def _is_current(self, version: Version | None) -> bool:
         return version == self._version
 
-    async def _identify(self, token: bytes) -> Caller:
-        """Look a token up in the catalog. Raises CatalogUnavailable too."""
-        version = self._catalog.version()  # before the token: what changes after it is found by the next request
+    async def _authenticate(self, token: bytes) -> Caller:
+        """Return the caller of a token. Raises CatalogUnavailable too."""
+        version = await self._engine.version()  # before the lookup, so that a later change invalidates its result
         if version != self._version:
-            self._verdicts.clear()
+            self._cached.clear()
             self._version = version
-        return self.known(token, version) or self._remember(token, self._look_up(token))
+        return self.cached_caller(token, version) or self._cache(token, self._look_up(token))
 
-    def _look_up(self, text: bytes) -> TokenInfo:
-        with self._catalog.snapshot() as connection:
-            token = find_token(connection, text.decode("latin-1"))
-        until = seconds(token.expires) if token and token.expires else float("inf")
-        if token is None or until <= time.time():
-            raise self.refused()
-        return TokenInfo(Caller(token.tenant, token.is_admin), until)
+    def _look_up(self, token: bytes) -> TokenInfo:
+        found = find_token(self._engine, token.decode("latin-1"))
+        expires_at = seconds(found.expires) if found and found.expires else float("inf")
+        if found is None or expires_at <= self._clock.time():
+            raise self.unauthorized()
+        return TokenInfo(Caller(found.project_id, found.is_admin), expires_at)

@@ -1,11 +1,12 @@
-"""Tokens of Keystone's, which is asked about them by the library and with the credentials of OpenStack's own tools."""
+"""Authentication by Keystone tokens, with the library and the credentials that OpenStack's own tools use."""
 
 import asyncio
 import logging
 import re
-import time
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from http import HTTPStatus
+from typing import Protocol
 
 from keystoneauth1.access import AccessInfoV3
 from keystoneauth1.exceptions import AuthPluginException, BadRequest, Forbidden, Unauthorized
@@ -13,132 +14,146 @@ from keystoneauth1.identity import BaseIdentityPlugin
 from keystoneauth1.plugin import AUTH_INTERFACE
 from openstack.config import OpenStackConfig
 
-from app.auth.base import Caller, TokenAuthenticator, TokenInfo
+from app.auth.base import TokenAuthenticator, TokenInfo
+from app.context import Caller
 from app.errors import DomainError, IdentityUnavailable
 from app.settings import Settings, is_base_url
 from app.text import normalize_project_id
+from app.timestamps import SYSTEM_CLOCK, Clock
 
-_REQUEST_TIMEOUT = 5  # seconds, for one answer of Keystone's; the service's own token may need one first
-_VALIDATION_TIMEOUT = 12  # seconds, for a caller who waits
-_MAX_CONCURRENCY = 8  # questions of one worker to Keystone
-_TOKEN_PATTERN = re.compile(
-    b"[!-~]{1,4096}"
-)  # what can be sent on in a header; Keystone's own have some 200 characters
+_REQUEST_TIMEOUT = 5  # seconds, for one request to Keystone; the service's own token may require another one first
+_VALIDATION_TIMEOUT = 12  # seconds that a request waits for the validation of its token
+_MAX_CONCURRENCY = 8  # requests of one worker to Keystone
+# Text that can be sent in a header; Keystone's tokens have about 200 characters.
+_TOKEN_PATTERN = re.compile(b"[!-~]{1,4096}")
 _VALIDATION_STATUSES = (HTTPStatus.OK, HTTPStatus.NOT_FOUND)
-# Keystone's word on the service's own credentials, and its library's. Whatever else goes wrong may pass.
+# The errors with which Keystone and its library reject the service's own credentials. Others may be temporary.
 _CREDENTIAL_ERRORS = (AuthPluginException, BadRequest, Unauthorized, Forbidden)
-_ADMIN = "admin"  # the role of administrators, as OpenStack's services have it
+_ADMIN_ROLE = "admin"
 
 _log = logging.getLogger(__name__)
 
 
 class KeystoneConfigError(DomainError):
-    """The service's own credentials for Keystone are not all there, or are wrong."""
+    """The service's own credentials for Keystone are incomplete or wrong."""
 
     def __init__(self, reason: object) -> None:
         super().__init__(f"The credentials for Keystone cannot be used: {reason}")
 
 
 class KeystoneUnavailable(Exception):
-    """Keystone gives no answer, or none that means something."""
+    """Keystone does not respond, or its response is not one of Keystone's."""
+
+    def __init__(self, reason: object) -> None:
+        super().__init__(f"Keystone is unavailable: {reason}")
+
+
+class TokenValidator(Protocol):
+    """The interface of Keystone that the authenticator uses."""
+
+    url: str
+
+    def validate(self, token: str) -> TokenInfo | None:
+        """Return the result of a token's validation, None for an invalid token. Raises KeystoneUnavailable."""
 
 
 class KeystoneClient:
-    """Keystone, as it is asked with the service's own credentials. Whoever asks waits for the answer."""
+    """A Keystone, used with the service's own credentials. Calls block."""
 
-    def __init__(self) -> None:
-        """Read the credentials from clouds.yaml or the variables OS_*. Raises KeystoneUnusable."""
+    def __init__(self, *, timeout: float = _REQUEST_TIMEOUT) -> None:
+        """Read the credentials from clouds.yaml or the variables OS_*. Raises KeystoneConfigError."""
         try:
             self._session = OpenStackConfig(app_name="compute-images").get_one().get_session()
         except Exception as error:
             raise KeystoneConfigError(error) from error
         if not isinstance(self._session.auth, BaseIdentityPlugin) or not is_base_url(str(self._session.auth.auth_url)):
-            raise KeystoneConfigError("their auth_url is no http or https URL, without a user and a query")
+            raise KeystoneConfigError("auth_url has to be an http or https URL without user and query")
         self.url = str(self._session.auth.auth_url)
-        self._session.timeout = _REQUEST_TIMEOUT
-        self._session.redirect = False  # or whoever it sends us to is given tokens, and believed
+        self._session.timeout = timeout
+        self._session.redirect = False  # another server must neither receive nor validate the tokens
 
     def authenticate(self) -> None:
-        """Use the credentials. Raises KeystoneUnusable where they are wrong, else KeystoneUnavailable."""
+        """Raise KeystoneConfigError if Keystone rejects the credentials, KeystoneUnavailable for other errors."""
         try:
             self._session.get_token()
         except Exception as error:
-            # A password that is missing is a plain exception (keystoneauth1.identity.generic.password).
-            wrong = isinstance(error, _CREDENTIAL_ERRORS) or type(error) is Exception
-            raise (KeystoneConfigError if wrong else KeystoneUnavailable)(error) from error
+            # keystoneauth1.identity.generic.password raises a plain Exception for a missing password.
+            is_rejected = isinstance(error, _CREDENTIAL_ERRORS) or type(error) is Exception
+            raise (KeystoneConfigError if is_rejected else KeystoneUnavailable)(error) from error
 
     def validate(self, token: str) -> TokenInfo | None:
-        """Tell who gives a token, and when it ends; None where it is not good. Raises KeystoneUnavailable."""
+        """Return the result of a token's validation, None for an invalid token. Raises KeystoneUnavailable."""
         try:
-            answer = self._session.get(
+            response = self._session.get(
                 "/auth/tokens?nocatalog",
                 endpoint_filter={"interface": AUTH_INTERFACE, "version": (3, 0)},
                 headers={"X-Subject-Token": token},
                 raise_exc=False,
-                log=False,  # of the token
+                log=False,  # it would log the token
             )
-            document = answer.json() if answer.status_code in _VALIDATION_STATUSES else {}
-            # Others may answer in its place that there is nothing: that is no verdict on a token.
-            if answer.status_code == document.get("error", {}).get("code") == HTTPStatus.NOT_FOUND:
+            document = response.json() if response.status_code in _VALIDATION_STATUSES else {}
+            # A proxy's own 404 does not mean that the token is invalid.
+            if response.status_code == document.get("error", {}).get("code") == HTTPStatus.NOT_FOUND:
                 return None
-            if answer.status_code == HTTPStatus.OK:
+            if response.status_code == HTTPStatus.OK:
                 return _token_info(AccessInfoV3(document, token))
         except Exception as error:
             raise KeystoneUnavailable(str(error) or type(error).__name__) from error
-        raise KeystoneUnavailable(f"{answer.status_code} is no verdict on a token")
+        raise KeystoneUnavailable(f"status {response.status_code} for the validation of a token")
 
 
 class KeystoneAuthenticator(TokenAuthenticator):
-    """Tokens of Keystone's: a verdict holds for some seconds, and no longer than its token."""
+    """Validates tokens with Keystone. Results are cached for some seconds, but not beyond the expiry of the token."""
 
-    def __init__(self, header: str, settings: Settings) -> None:
-        """Take the header that has the token, and how long verdicts may hold. Raises KeystoneUnusable."""
-        self._keystone = KeystoneClient()
-        super().__init__(header, f'Keystone uri="{settings.keystone_url or self._keystone.url}"')
-        self._seconds = settings.verdict_seconds
+    def __init__(self, header: str, client: TokenValidator, settings: Settings, *, clock: Clock = SYSTEM_CLOCK) -> None:
+        super().__init__(header, f'Keystone uri="{settings.www_authenticate_uri or client.url}"', clock=clock)
+        self._client = client
+        self._cache_time = settings.token_cache_time
         self._threads = ThreadPoolExecutor(_MAX_CONCURRENCY, thread_name_prefix="keystone")
-        self._asking: dict[bytes, asyncio.Task[Caller]] = {}
+        self._validations: dict[bytes, asyncio.Task[Caller]] = {}
 
-    async def _identify(self, token: bytes) -> Caller:
-        """Ask Keystone, unless it was asked lately or is being asked."""
-        caller = self.known(token, None)
+    async def _authenticate(self, token: bytes) -> Caller:
+        """Return the caller of a token. Concurrent requests with one token share its validation."""
+        caller = self.cached_caller(token, None)
         if caller is None:
-            caller = await asyncio.shield(self._asking.get(token) or self._begin(token))
+            # Other requests may wait for the validation too, so a client that disconnects must not cancel it.
+            caller = await asyncio.shield(self._validations.get(token) or self._start_validation(token))
         return caller
 
-    def _begin(self, token: bytes) -> asyncio.Task[Caller]:
-        asking = self._asking[token] = asyncio.create_task(self._ask(token))
-        asking.add_done_callback(lambda _: self._asking.pop(token))
-        return asking
+    def _start_validation(self, token: bytes) -> asyncio.Task[Caller]:
+        task = self._validations[token] = asyncio.create_task(self._validate(token))
+        task.add_done_callback(lambda _: self._validations.pop(token))
+        return task
 
-    async def _ask(self, token: bytes) -> Caller:
+    async def _validate(self, token: bytes) -> Caller:
         if not _TOKEN_PATTERN.fullmatch(token):
-            raise self.refused()
-        asked = time.time()
+            raise self.unauthorized()
+        begin = self._clock.time()
         try:
             async with asyncio.timeout(_VALIDATION_TIMEOUT):
-                verdict = await asyncio.get_running_loop().run_in_executor(
-                    self._threads, self._keystone.validate, token.decode("ascii")
+                info = await asyncio.get_running_loop().run_in_executor(
+                    self._threads, copy_context().run, self._client.validate, token.decode("ascii")
                 )
-        except (KeystoneUnavailable, TimeoutError) as error:
-            _log.error("Keystone cannot be asked: %s", str(error) or "it takes too long")
-            raise IdentityUnavailable from error
-        if verdict is None or verdict.until <= time.time():
-            raise self.refused()
-        return self._remember(token, verdict._replace(until=min(verdict.until, asked + self._seconds)))
+        except KeystoneUnavailable as error:
+            raise IdentityUnavailable(str(error)) from error
+        except TimeoutError as error:
+            raise IdentityUnavailable(f"Keystone did not validate a token in {_VALIDATION_TIMEOUT} seconds") from error
+        if info is None or info.expires_at <= self._clock.time():
+            raise self.unauthorized()
+        return self._cache(token, info._replace(expires_at=min(info.expires_at, begin + self._cache_time)))
 
 
 def check_credentials() -> None:
-    """Try the service's own credentials. Raises KeystoneUnusable; that Keystone is away may pass, and is logged."""
+    """Raise KeystoneConfigError if the service's own credentials are wrong. Log it if Keystone is unavailable."""
     try:
         KeystoneClient().authenticate()
     except KeystoneUnavailable as error:
-        _log.warning("Keystone cannot be asked at the moment: %s", error)
+        _log.warning("%s", error)
 
 
 def _token_info(access: AccessInfoV3) -> TokenInfo:
     if access.expires is None:
-        raise ValueError("it does not say when a token ends")
-    tenant = normalize_project_id(access.project_id) if access.project_id else None
-    is_admin = tenant is not None and _ADMIN in (access.role_names or [])
-    return TokenInfo(Caller(tenant, is_admin), access.expires.timestamp())
+        raise ValueError("the token has no expiry")
+    project_id = normalize_project_id(access.project_id) if access.project_id else None
+    is_admin = project_id is not None and _ADMIN_ROLE in (access.role_names or [])
+    return TokenInfo(Caller(project_id, is_admin), access.expires.timestamp())

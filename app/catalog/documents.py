@@ -1,4 +1,4 @@
-"""Catalog files, which the command imports and exports. Their schemas are in openapi/catalog-file.yaml."""
+"""Image files: reading, validating and writing them. Their schema is openapi/catalog-file.yaml."""
 
 from collections.abc import Iterable, Iterator
 from functools import cache
@@ -13,8 +13,76 @@ from app.resources import load_yaml, resource_path
 from app.text import normalize_project_id, quote
 
 
-def image_fields(image: Image | StoredImage) -> JsonObject:
-    """Give what the API says of an image by itself; a size that is not known is left out."""
+class InvalidImageFile(DomainError):
+    """An image file, an image in it or a field of the image does not conform to the schema."""
+
+
+class ImageFileReader:
+    """Reads the image files of one import."""
+
+    def __init__(self, *, owner: str | None, visibility: str) -> None:
+        """Set the owner and the visibility of images that do not state their own."""
+        self._defaults = {"visibility": visibility} | ({"owner": owner} if owner is not None else {})
+        self._file_validator = compile_schema(_schemas())
+        self._places: dict[str, tuple[str, int]] = {}
+
+    def read(self, name: str, content: bytes) -> Iterator[StoredImage]:
+        """Yield the images of a file, in its order.
+
+        Raises InvalidImageFile for a malformed file, and for an image that is invalid or whose id already occurred in
+        this import.
+        """
+        try:
+            document = orjson.loads(content)
+        except orjson.JSONDecodeError as reason:
+            raise InvalidImageFile(f"{name} is not JSON: {reason}") from None
+        error = first_error(self._file_validator, document)
+        if error:
+            raise InvalidImageFile(f"{name}: {error}")
+        for number, image in enumerate(document["images"], 1):
+            error = _first_error(image) or self._duplicate(name, number, image["id"])
+            if error:
+                raise InvalidImageFile(f"{name}, image {number} (id {quote(str(image.get('id')))}): {error}")
+            yield _to_stored_image(self._defaults | image)
+
+    def _duplicate(self, name: str, number: int, image_id: str) -> str | None:
+        place = (name, number)
+        earlier = self._places.setdefault(image_id, place)
+        return None if earlier is place else "duplicate id, already in {}, image {}".format(*earlier)
+
+
+def parse_image(image: JsonObject) -> StoredImage:
+    """Convert an image in the form of image files, with its visibility stated. Raises InvalidImageFile."""
+    error = _first_error(image)
+    if error:
+        raise InvalidImageFile(error)
+    return _to_stored_image(image)
+
+
+def validate_field(name: str, value: str) -> None:
+    """Raise InvalidImageFile unless the value is valid for this field of an image."""
+    schema = _schemas()["definitions"]["Image"]["properties"][name]
+    if not compile_schema(schema).is_valid(value):
+        raise InvalidImageFile(f"{quote(value)} is not {describe(schema)}")
+
+
+def load_sample() -> list[StoredImage]:
+    """Return the sample images of the Compute API's documentation."""
+    path = resource_path("data/list-images-details.json")
+    return list(ImageFileReader(owner=None, visibility="public").read(path.name, path.read_bytes()))
+
+
+def dump_images(images: Iterable[StoredImage]) -> Iterator[bytes]:
+    """Yield the parts of an image file, image by image. Reading the file returns the same images."""
+    separator = b'{"images": [\n'
+    for image in images:
+        yield separator + orjson.dumps(_to_document(image))
+        separator = b",\n"
+    yield b"\n]}\n" if separator == b",\n" else b'{"images": []}\n'
+
+
+def image_fields(image: Image) -> JsonObject:
+    """Return the fields of an image that the API shows, without links. An unknown size is left out."""
     fields = {
         "id": image.id,
         "name": image.name,
@@ -31,88 +99,18 @@ def image_fields(image: Image | StoredImage) -> JsonObject:
     return fields
 
 
-def image_metadata(image: Image | StoredImage) -> Metadata:
-    """Give the items of an image."""
+def image_metadata(image: Image) -> Metadata:
+    """Return the metadata of an image."""
     return orjson.loads(image.metadata)  # type: ignore[no-any-return]
-
-
-class InvalidImageFile(DomainError):
-    """A file, or a field of an image, is not what the schemas say."""
-
-
-class ImageFileReader:
-    """Reads the catalog files of one import."""
-
-    def __init__(self, *, owner: str | None, visibility: str) -> None:
-        """Take whose the images are, and who may see them, where they do not say so themselves."""
-        self._defaults = {"visibility": visibility} | ({"owner": owner} if owner is not None else {})
-        self._file = compile_schema(_schemas())
-        self._places: dict[str, tuple[str, int]] = {}
-
-    def read(self, name: str, content: bytes) -> Iterator[StoredImage]:
-        """Read the images of a file, in its order.
-
-        Raises BadFile for the first that is not as the schemas say, or that this import had before.
-        """
-        try:
-            document = orjson.loads(content)
-        except orjson.JSONDecodeError as reason:
-            raise InvalidImageFile(f"{name} is not JSON: {reason}") from None
-        wrong = first_error(self._file, document)
-        if wrong:
-            raise InvalidImageFile(f"{name}: {wrong}")
-        for number, image in enumerate(document["images"], 1):
-            wrong = self._problem(name, number, image)
-            if wrong:
-                raise InvalidImageFile(f"{name}, image {number} (id {quote(str(image.get('id')))}): {wrong}")
-            yield _to_stored_image(self._defaults | image)
-
-    def _problem(self, name: str, number: int, image: JsonObject) -> str | None:
-        wrong = _validation_error(image)
-        if wrong:
-            return wrong
-        place = (name, number)
-        earlier = self._places.setdefault(image["id"], place)
-        return None if earlier is place else "the id came before, in {}, image {}".format(*earlier)
-
-
-def parse_image(image: JsonObject) -> StoredImage:
-    """Give what the catalog has of an image that says who sees it. Raises BadFile unless it is as the schemas say."""
-    wrong = _validation_error(image)
-    if wrong:
-        raise InvalidImageFile(wrong)
-    return _to_stored_image(image)
-
-
-def validate_field(name: str, value: str) -> None:
-    """Raise BadFile unless a field of an image may have the value."""
-    schema = _schemas()["definitions"]["Image"]["properties"][name]
-    if not compile_schema(schema).is_valid(value):
-        raise InvalidImageFile(f"{quote(value)} is not {describe(schema)}")
-
-
-def load_sample() -> list[StoredImage]:
-    """Read the catalog that the API's own documentation shows."""
-    path = resource_path("data/list-images-details.json")
-    return list(ImageFileReader(owner=None, visibility="public").read(path.name, path.read_bytes()))
-
-
-def dump_images(records: Iterable[StoredImage]) -> Iterator[bytes]:
-    """Write a catalog file, image by image: reading it gives the same records."""
-    separator = b'{"images": [\n'
-    for record in records:
-        yield separator + orjson.dumps(_to_document(record))
-        separator = b",\n"
-    yield b"\n]}\n" if separator == b",\n" else b'{"images": []}\n'
 
 
 @cache
 def _schemas() -> Schema:
-    """Read the schemas, their references into the contract resolved."""
+    """Return the schemas with their references into the contract resolved."""
     folder = "file:///openapi/"
-    contract = (f"{folder}compute-images.yaml", _yaml("openapi/compute-images.yaml"))
+    contract = (f"{folder}compute-images.yaml", _load_schema("openapi/compute-images.yaml"))
     return jsonschema_rs.dereference(
-        _yaml("openapi/catalog-file.yaml"),
+        _load_schema("openapi/catalog-file.yaml"),
         registry=jsonschema_rs.Registry([contract]),
         base_uri=f"{folder}catalog-file.yaml",
     )
@@ -123,18 +121,18 @@ def _image_validator() -> jsonschema_rs.Validator:
     return compile_schema(_schemas()["definitions"]["Image"])
 
 
-def _validation_error(image: JsonObject) -> str | None:
-    """Say where an image is wrong first, and how; or None."""
-    wrong = first_error(_image_validator(), image)
-    if wrong:
-        return wrong
+def _first_error(image: JsonObject) -> str | None:
+    """Return the first validation error of an image and its location, or None if the image is valid."""
+    error = first_error(_image_validator(), image)
+    if error:
+        return error
     server = image.get("server", {}).get("id")
     if server not in {None, image["metadata"].get("instance_uuid") or server}:
-        return "server.id is not the metadata's instance_uuid"
+        return "server.id differs from the metadata item instance_uuid"
     return None
 
 
-def _yaml(name: str) -> Schema:
+def _load_schema(name: str) -> Schema:
     return load_yaml(resource_path(name).read_bytes())  # type: ignore[no-any-return]
 
 
@@ -155,12 +153,12 @@ def _to_stored_image(image: JsonObject) -> StoredImage:
         metadata=dump_json(metadata),
         owner=normalize_project_id(image["owner"]) if "owner" in image else None,
         visibility=image["visibility"],
-        members=dump_json(sorted({normalize_project_id(tenant) for tenant in image.get("members", [])})),
+        members=dump_json(sorted({normalize_project_id(project_id) for project_id in image.get("members", [])})),
     )
 
 
-def _to_document(record: StoredImage) -> JsonObject:
-    image = image_fields(record)
-    if record.owner is not None:
-        image["owner"] = record.owner
-    return image | {"visibility": record.visibility, "members": orjson.loads(record.members)}
+def _to_document(image: StoredImage) -> JsonObject:
+    document = image_fields(image)
+    if image.owner is not None:
+        document["owner"] = image.owner
+    return document | {"visibility": image.visibility, "members": orjson.loads(image.members)}

@@ -1,97 +1,105 @@
-"""Changing single images, on behalf of those who may."""
+"""Changes of single images on behalf of API callers."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from dataclasses import replace
+from typing import Protocol
 
 import orjson
-from sqlite_utils import Database
-from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
 
+from app.catalog.engine import WRITER_TIMEOUT, Engine, Snapshot, Transaction
 from app.catalog.models import Metadata, StoredImage, Upstream, dump_json
-from app.catalog.replica import upstream_of
-from app.catalog.sqlite.database import WRITER_TIMEOUT, transaction
-from app.catalog.sqlite.reader import CatalogReader
-from app.catalog.sqlite.schema import SHOWN
-from app.catalog.sqlite.writer import COLUMNS, purge_tombstones, upsert_images, write_tombstones
+from app.catalog.tombstones import write_tombstones
+from app.context import RequestContext
 from app.errors import ImageNotFound, MetadataQuotaExceeded, NotImageOwner, ReplicaReadOnly
-from app.settings import Settings
 from app.text import normalize_project_id
-from app.timestamps import now
+from app.timestamps import SYSTEM_CLOCK, Clock
 
-MAX_METADATA_ITEMS = 128  # of the metadata of an image, as Nova has it
+MAX_METADATA_ITEMS = 128  # for each image: Nova's default quota
 
-_IMAGE = f"SELECT {COLUMNS} FROM images WHERE {SHOWN}"  # noqa: S608 ours
+MetadataEdit = Callable[[Metadata], Metadata]
 
 
-class _Change(NamedTuple):
-    """An image that is being changed, in a transaction of its own."""
+class Editor(Protocol):
+    """The changes that the API offers. Both methods raise ImageNotFound if the project cannot see the image."""
 
-    db: Database
-    image: StoredImage
+    def delete(self, context: RequestContext, project_id: str, image_id: str) -> None:
+        """Delete an image."""
+
+    def edit_metadata(self, context: RequestContext, project_id: str, image_id: str, edit: MetadataEdit) -> Metadata:
+        """Replace the metadata of an image with the result of `edit` for it. Return the new metadata."""
 
 
 class ImageEditor:
-    """What the API does to a catalog: each change comes to be whole, or not at all, and waits for other writers.
+    """Changes images in the catalog. Each change is one transaction.
 
-    What nobody owns is changed by administrators. Each raises ImageNotFound where the tenant sees no such image,
-    NotAllowed where it sees one that it may not change, CopyReadOnly where the catalog is a copy, CatalogBusy,
-    CatalogReadOnly and CatalogUnavailable.
+    A project may change the images that it owns. Administrators may also change images that nobody owns. The methods
+    raise ImageNotFound if the project cannot see the image, NotImageOwner if it may not change it, ReplicaReadOnly if
+    the catalog is a replica, CatalogBusy, CatalogReadOnly and CatalogUnavailable.
     """
 
-    def __init__(self, catalog: CatalogReader, *, tombstone_days: int = Settings.tombstone_days) -> None:
-        self._catalog = catalog
+    def __init__(
+        self, engine: Engine, *, tombstone_days: int, timeout: float = WRITER_TIMEOUT, clock: Clock = SYSTEM_CLOCK
+    ) -> None:
+        self._engine = engine
         self._tombstone_days = tombstone_days
+        self._timeout = timeout
+        self._clock = clock
 
-    def delete(self, tenant: str, image_id: str, *, is_admin: bool) -> None:
-        """Make an image a tombstone."""
-        with self._change(tenant, image_id, is_admin=is_admin) as change:
-            write_tombstones(change.db, [change.image])
+    def delete(self, context: RequestContext, project_id: str, image_id: str) -> None:
+        """Turn an image into a tombstone."""
+        with self._edit(context, project_id, image_id) as (transaction, image):
+            write_tombstones(transaction, [image], self._clock)
 
-    def edit_metadata(
-        self, tenant: str, image_id: str, edit: Callable[[Metadata], Metadata], *, is_admin: bool
-    ) -> Metadata:
-        """Give an image the metadata that the function makes of those that it has; and give them back.
+    def edit_metadata(self, context: RequestContext, project_id: str, image_id: str, edit: MetadataEdit) -> Metadata:
+        """Replace the metadata of an image with the result of `edit` for it. Return the new metadata.
 
-        Raises TooManyItems, and whatever the function raises, where nothing is changed.
+        Raises MetadataQuotaExceeded, and whatever `edit` raises.
         """
-        with self._change(tenant, image_id, is_admin=is_admin) as change:
-            before: Metadata = orjson.loads(change.image.metadata)
+        with self._edit(context, project_id, image_id) as (transaction, image):
+            before: Metadata = orjson.loads(image.metadata)
             metadata = edit(before)
             check_metadata_quota(before, metadata)
-            updated = max(now(), change.image.updated)  # which a file may have in the future
-            upsert_images(change.db, [change.image._replace(metadata=dump_json(metadata), updated=updated)])
+            updated = max(self._clock.now(), image.updated)  # an import may set a future time
+            transaction.upsert_images([replace(image, metadata=dump_json(metadata), updated=updated)])
         return metadata
 
+    def get_editable_image(
+        self, context: RequestContext, project_id: str, image_id: str
+    ) -> tuple[StoredImage, Upstream | None]:
+        """Return an image that the caller may change, and the upstream if the catalog is a replica."""
+        with self._engine.snapshot() as snapshot:
+            return _get_editable_image(snapshot, context, project_id, image_id), snapshot.upstream()
+
     @contextmanager
-    def _change(self, tenant: str, image_id: str, *, is_admin: bool) -> Iterator[_Change]:
-        # Looked for at first, or what can only be refused would wait for others who write.
-        _, upstream = self._look(tenant, image_id, is_admin=is_admin)
+    def _edit(
+        self, context: RequestContext, project_id: str, image_id: str
+    ) -> Iterator[tuple[Transaction, StoredImage]]:
+        # Check before the transaction, so that a request that will be rejected does not wait for other writers.
+        _, upstream = self.get_editable_image(context, project_id, image_id)
         if upstream is not None:
             raise ReplicaReadOnly(image_id, upstream.url)
-        with transaction(self._catalog.path, patience=WRITER_TIMEOUT) as db:
-            yield _Change(db, _get_owned_image(db.conn, tenant, image_id, is_admin=is_admin))
-            purge_tombstones(db, self._tombstone_days)
-
-    def _look(self, tenant: str, image_id: str, *, is_admin: bool) -> tuple[StoredImage, Upstream | None]:
-        """Give an image that the tenant may change, and which image service it was copied from, if it was."""
-        with self._catalog.snapshot() as connection:
-            return _get_owned_image(connection, tenant, image_id, is_admin=is_admin), upstream_of(connection)
+        with self._engine.transaction(timeout=self._timeout) as transaction:
+            yield transaction, _get_editable_image(transaction, context, project_id, image_id)
+            transaction.purge_tombstones(self._clock.days_ago(self._tombstone_days))
 
 
 def check_metadata_quota(before: Metadata, after: Metadata) -> None:
-    """Raise TooManyItems where an image would get more items than it may have. A file may have brought more."""
+    """Raise MetadataQuotaExceeded if an edit adds items beyond the quota. An imported image may exceed it already."""
     if len(after) > MAX_METADATA_ITEMS and after.keys() - before.keys():
         raise MetadataQuotaExceeded(len(after), MAX_METADATA_ITEMS)
 
 
-def _get_owned_image(connection: sqlite3.Connection, tenant: str, image_id: str, *, is_admin: bool) -> StoredImage:
-    """Give an image that the tenant may change: one that it sees, and that is its own, or an administrator's."""
-    caller = normalize_project_id(tenant)
-    row = connection.execute(_IMAGE, {"id": image_id, "tenant": caller}).fetchone()
-    if row is None:
+def _get_editable_image(snapshot: Snapshot, context: RequestContext, project_id: str, image_id: str) -> StoredImage:
+    """Return an image that the project owns, or that nobody owns if the caller is an administrator.
+
+    Raises ImageNotFound if the project cannot see the image, and NotImageOwner.
+    """
+    caller = context.caller  # raises unless the request was authenticated
+    project = normalize_project_id(project_id)
+    image = snapshot.find_image(project, image_id)
+    if image is None:
         raise ImageNotFound
-    image = StoredImage._make(row)
-    if image.owner != caller and not (image.owner is None and is_admin):
+    if image.owner != project and not (image.owner is None and caller.is_admin):
         raise NotImageOwner(image_id)
     return image

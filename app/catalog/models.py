@@ -1,18 +1,24 @@
-"""The catalog's data types."""
+"""The data types of the catalog, whichever engine stores it."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import orjson
 
 JsonObject = dict[str, Any]
-
 Metadata = dict[str, str | None]
+Version = Hashable  # equal versions mean the same state of the catalog; versions have no order
 
 
-class Image(NamedTuple):
-    """An image as the catalog holds it. The metadata is JSON."""
+def dump_json(value: object) -> str:
+    """Serialize to canonical JSON: equal values yield equal text."""
+    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
+
+
+@dataclass(slots=True)  # frozen=True would triple the cost of an instance, and a page has up to a thousand
+class Image:
+    """The fields of an image that the API shows. The metadata is JSON text."""
 
     id: str
     name: str | None
@@ -24,22 +30,35 @@ class Image(NamedTuple):
     min_ram: int
     size: int | None
     metadata: str
-    server: str | None
 
 
-Version = int
+@dataclass(slots=True)
+class StoredImage(Image):
+    """An image as the catalog stores it: with its owner, and with the projects that may see it.
+
+    The members, projects that accepted a shared image, are JSON text. Project ids are normalized.
+    """
+
+    owner: str | None
+    visibility: str
+    members: str
 
 
-class Page(NamedTuple):
-    """Some images in the order of the answer, and whether more follow."""
+class ReplicatedImage(NamedTuple):
+    """An image of a replica, and the revision in which it was last written."""
 
-    images: list[Image]
-    more: bool
+    image: StoredImage
+    revision: int
+
+    @property
+    def is_deleted(self) -> bool:
+        """Return whether it is a tombstone."""
+        return self.image.status == "DELETED"
 
 
 @dataclass(frozen=True)
 class ImageFilters:
-    """What is asked for: the query parameters of the contract, under the names that Connexion gives them."""
+    """The query parameters of the contract, under the names that Connexion gives them in Python."""
 
     changes_since: str | None = None
     server: str | None = None
@@ -52,91 +71,25 @@ class ImageFilters:
     marker: str | None = None
 
 
-class StoredImage(NamedTuple):
-    """All that the catalog keeps of an image. The metadata and the members are JSON, in the form of `as_json`."""
+class Page(NamedTuple):
+    """Images in the order of the list, and whether more follow."""
 
-    id: str
-    name: str | None
-    status: str
-    progress: int
-    created: str
-    updated: str
-    min_disk: int
-    min_ram: int
-    size: int | None
-    metadata: str
-    owner: str | None
-    visibility: str
-    members: str
-
-
-class SyncMark(NamedTuple):
-    """When a copy learned something: in seconds since 1970, and in its own count; both None in other catalogs."""
-
-    seconds: int | None = None
-    turn: int | None = None
-
-
-def dump_json(value: object) -> str:
-    """Write JSON in one form, so that what is equal is the same text."""
-    return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
+    images: Sequence[Image]
+    has_more: bool
 
 
 class Token(NamedTuple):
-    """What is known of a token. One without an end holds until it is revoked."""
+    """A token, without its secret. One without an expiry is valid until it is revoked."""
 
     id: str
-    tenant: str
+    project_id: str
     is_admin: bool
     created: str
     expires: str | None
 
 
-class Upstream(NamedTuple):
-    """An image service: its URL, whether it is seen as administrators see it, and how far a copy of it is.
-
-    `good` is when the last pass began that found something new, in seconds since 1970; `turn` counts what was learned.
-    """
-
-    url: str
-    is_admin: bool
-    good: float = 0
-    turn: int = 0
-
-    def __str__(self) -> str:
-        return f"{self.url}, as administrators see it" if self.is_admin else self.url
-
-
-class ImageFailure(NamedTuple):
-    """What happened instead of an image being copied; and who owns and sees it now, where so much is known."""
-
-    what: str
-    audience: tuple[str | None, str] | None = None
-
-
-@dataclass(frozen=True)
-class UpstreamSnapshot:
-    """What a pass found: images, why others could not be copied, and which are not there.
-
-    `gone` is None where that is all that the pass did not meet. It knows nothing of what was learned after the turn.
-    """
-
-    upstream: Upstream
-    images: Sequence[StoredImage]
-    failed: Mapping[str, ImageFailure] = field(default_factory=dict)
-    gone: Collection[str] | None = ()
-
-
-class SyncCounts(NamedTuple):
-    """What a pass did to the catalog, in images."""
-
-    new: int
-    changed: int
-    deleted: int
-
-
 class ImportResult(NamedTuple):
-    """What loading did to the catalog, in images."""
+    """How many images an import added, changed, left as they were, and pruned."""
 
     new: int = 0
     changed: int = 0
@@ -144,13 +97,65 @@ class ImportResult(NamedTuple):
     pruned: int = 0
 
 
+class Upstream(NamedTuple):
+    """The image service that a replica copies.
+
+    `synced_at` is when the last sync that changed the catalog began (Unix time); `revision` counts the changes that
+    came from upstream.
+    """
+
+    url: str
+    is_admin: bool  # whether the replica holds what an administrator sees
+    synced_at: float = 0
+    revision: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.url} as seen by an administrator" if self.is_admin else self.url
+
+
+class SyncMark(NamedTuple):
+    """When a replica wrote an image: Unix time in whole seconds, and the revision. Both are None outside replicas."""
+
+    synced_at: int | None = None
+    revision: int | None = None
+
+
+class ImageFailure(NamedTuple):
+    """Why an image could not be copied, and its owner and visibility upstream if they are known."""
+
+    reason: str
+    access: tuple[str | None, str] | None = None
+
+
+@dataclass(frozen=True)
+class UpstreamSnapshot:
+    """What a sync read from the image service: images, failures by image id, and the ids of deleted images.
+
+    `deleted` is None after a full sync, in which every image that was not listed counts as deleted. `upstream.revision`
+    is the revision of the replica when the sync began; images of later revisions are newer than the snapshot.
+    """
+
+    upstream: Upstream
+    images: Sequence[StoredImage]
+    failed: Mapping[str, ImageFailure] = field(default_factory=dict)
+    deleted: Collection[str] | None = ()
+
+
+class SyncCounts(NamedTuple):
+    """How many images a sync added, changed and deleted."""
+
+    new: int
+    changed: int
+    deleted: int
+
+
 @dataclass(frozen=True)
 class SyncStatus:
-    """What is known of the passes over an image service. Times are seconds since 1970."""
+    """The state of the mirror between syncs. Times are Unix times."""
 
-    good: float | None = None  # when the last one began that brought the catalog to what it found
-    whole: float | None = None  # when the last of these began that went over all images
-    since: str | None = None  # from which time of change on the next one has to ask
-    images: int = 0  # how many the last whole one found
-    failed: tuple[str, ...] = ()  # ids of images that could not be copied, and are to be asked for again
-    error: str | None = None  # what stopped the last one, if anything did
+    synced_at: float | None = None  # when the last successful sync began
+    full_synced_at: float | None = None  # when the last successful full sync began
+    changes_since: str | None = None  # the next incremental sync lists the images changed since this time
+    images: int = 0  # how many images the last full sync listed
+    failed: tuple[str, ...] = ()  # ids of images that could not be copied; the next sync tries them again
+    error: str | None = None  # why the last sync failed; None if it succeeded

@@ -1,214 +1,235 @@
-"""What a copy learns of its image service: from a pass over all, or of one image, each in one transaction."""
+"""Replicas: catalogs that copy the images of an image service, their upstream. Each change is one transaction."""
 
-import time
-from collections.abc import Collection, Iterator
-from contextlib import closing, contextmanager
-from pathlib import Path
-from typing import NamedTuple
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
 
 import orjson
-from sqlite_utils import Database
-from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
 
-from app.catalog.models import ImageFailure, StoredImage, SyncCounts, SyncMark, Upstream, UpstreamSnapshot, dump_json
-from app.catalog.sqlite.database import (
-    WRITER_TIMEOUT,
-    SchemaState,
-    open_reader,
-    schema_state,
-    transaction,
-    translate_errors,
+from app.catalog.engine import COMMAND_TIMEOUT, WRITER_TIMEOUT, Engine, SchemaState, Transaction
+from app.catalog.models import (
+    ImageFailure,
+    ReplicatedImage,
+    StoredImage,
+    SyncCounts,
+    SyncMark,
+    Upstream,
+    UpstreamSnapshot,
+    dump_json,
 )
-from app.catalog.sqlite.writer import COLUMNS, delete_all, purge_tombstones, upsert_images, write_tombstones
+from app.catalog.tombstones import write_tombstones
 from app.errors import DomainError
-from app.timestamps import now
+from app.timestamps import SYSTEM_CLOCK, Clock
 
-SYNC_STATUS_REASON = "sync_status_reason"  # the item of an image's metadata that tells why it could not be copied
+SYNC_STATUS_REASON = "sync_status_reason"  # the metadata item that states why an image could not be copied
 
 
 class UpstreamMismatch(DomainError):
-    """A catalog is a copy of another image service than it is to be, or of more of it."""
+    """The catalog already replicates another upstream, or the same one with wider access."""
 
-    def __init__(self, catalog: Path, upstream: str, other: str) -> None:
-        super().__init__(f"{catalog} is a copy of {upstream}; a copy of {other} needs a catalog of its own.")
+    def __init__(self, catalog: str, upstream: str, other: str) -> None:
+        super().__init__(f"{catalog} is a replica of {upstream}. A replica of {other} needs a catalog of its own.")
 
 
 class CatalogNotEmpty(DomainError):
-    """A catalog that is to be a copy has images of its own."""
+    """A catalog that is to become a replica has imported images."""
 
-    def __init__(self, catalog: Path) -> None:
-        super().__init__(f"{catalog} has images that were imported; a copy needs a catalog of its own.")
-
-
-class _ReplicatedImage(NamedTuple):
-    """An image of the catalog, and the turn in which it was learned."""
-
-    image: StoredImage
-    turn: int
-
-    @property
-    def is_deleted(self) -> bool:
-        return self.image.status == "DELETED"
+    def __init__(self, catalog: str) -> None:
+        super().__init__(f"{catalog} has imported images. A replica needs a catalog of its own.")
 
 
-_UPSTREAM = f"SELECT {', '.join(Upstream._fields)} FROM upstream"  # noqa: S608 ours
-_ALL = f"SELECT {COLUMNS}, coalesce(turn, 0) FROM images"  # noqa: S608 ours
-_SOME = f"{_ALL} WHERE id IN (SELECT value FROM json_each(:ids))"  # noqa: S608 ours
+def read_replica(engine: Engine, url: str, ids: Collection[str] = ()) -> tuple[int, dict[str, StoredImage]] | None:
+    """Return the revision of a replica, and its images with these ids, by id.
 
-
-def upstream_of(connection: sqlite3.Connection) -> Upstream | None:
-    """Tell which image service a catalog is a copy of; None where it is no copy."""
-    row = connection.execute(_UPSTREAM).fetchone()
-    return row and Upstream._make(row)
-
-
-def read_replica(path: Path, url: str, ids: Collection[str] = ()) -> tuple[int, dict[str, StoredImage]] | None:
-    """Give the turn of a copy of what is at the URL, and what it has of some images; None where there is no such copy.
-
-    Raises CatalogUnavailable.
+    Returns None if the catalog is not a replica of the upstream with this URL. Raises CatalogUnavailable.
     """
-    if schema_state(path) is not SchemaState.CURRENT:
+    if engine.schema_state() is not SchemaState.CURRENT:
         return None
-    with closing(open_reader(path)) as db, translate_errors(path):
-        upstream = upstream_of(db.conn)
+    with engine.open_snapshot() as snapshot:
+        upstream = snapshot.upstream()
         if upstream is None or upstream.url != url:
             return None
-        return upstream.turn, {id_: held.image for id_, held in _read_images(db.conn, ids).items()}
+        stored = snapshot.replicated_images(ids)
+        return upstream.revision, {image_id: each.image for image_id, each in stored.items()}
 
 
 def apply_snapshot(
-    path: Path, found: UpstreamSnapshot, *, replaceable: Collection[str] = (), tombstone_days: int
+    engine: Engine,
+    snapshot: UpstreamSnapshot,
+    *,
+    tombstone_days: int,
+    sample_ids: Collection[str] = (),
+    clock: Clock = SYSTEM_CLOCK,
 ) -> SyncCounts:
-    """Bring a copy to what a pass found; where that is nothing new, the file is not written to.
+    """Update the replica to what a sync read. Unchanged images are not written.
 
-    What the catalog learned since the pass began is newer, and stays. A catalog that is no copy yet becomes one; images
-    of these ids that it has are removed then. Raises OtherUpstream where it is a copy of others, NotACopy where it has
-    images of its own, and what `writing` raises.
+    Images that were written after the sync began are newer than the snapshot and are not changed. A catalog without
+    images, or with the images of the sample only, becomes a replica. Raises UpstreamMismatch, CatalogNotEmpty, and what
+    a transaction raises.
     """
-    with transaction(path) as db:
-        _claim_catalog(db, path, found.upstream, replaceable)
-        met = {image.id for image in found.images} | found.failed.keys()
-        held = _read_images(db.conn, None if found.gone is None else {*met, *found.gone})
-        newer = {id_ for id_, each in held.items() if each.turn > found.upstream.turn}
-        live = {id_: each.image for id_, each in held.items() if id_ not in newer and not each.is_deleted}
-        gone = [image for id_, image in live.items() if id_ not in met]
-        images = [_merge(image, held.get(image.id), found.upstream) for image in found.images if image.id not in newer]
-        failed = [_with_failure(live[id_], each, found.upstream) for id_, each in found.failed.items() if id_ in live]
-        learned = _next_sync_mark(db)
-        deleted = write_tombstones(db, gone, learned=learned)
-        new, changed = upsert_images(db, [*images, *failed], learned=learned)
-        purge_tombstones(db, tombstone_days)
-        if new or changed or deleted:
-            db.execute("UPDATE upstream SET turn = ?, good = ?", [learned.turn, found.upstream.good])
-    return SyncCounts(new, changed, deleted)
+    with engine.transaction(timeout=COMMAND_TIMEOUT) as transaction:
+        _claim_catalog(transaction, engine.name, snapshot.upstream, sample_ids)
+        images, deleted = _changes(transaction, snapshot, clock)
+        mark = _next_mark(transaction, clock)
+        count = write_tombstones(transaction, deleted, clock, mark=mark)
+        new, changed = transaction.upsert_images(images, mark=mark)
+        transaction.purge_tombstones(clock.days_ago(tombstone_days))
+        if new or changed or count:
+            _advance(transaction, mark, synced_at=snapshot.upstream.synced_at)
+    return SyncCounts(new, changed, count)
 
 
-def insert_image(path: Path, url: str, image: StoredImage) -> None:
-    """Put an image into a copy that does not have it, not even a tombstone of it. Raises what `writing` raises."""
-    with _replica_transaction(path, url, image.id) as (db, held, learned):
-        if held is None:
-            upsert_images(db, [image], learned=learned)
+def insert_image(
+    engine: Engine, url: str, image: StoredImage, *, timeout: float = WRITER_TIMEOUT, clock: Clock = SYSTEM_CLOCK
+) -> None:
+    """Add an image to a replica, unless it has the image or a tombstone of it. Raises what a transaction raises."""
+    with _replica_transaction(engine, url, timeout, clock) as (transaction, mark):
+        if not transaction.contains(image.id):
+            transaction.upsert_images([image], mark=mark)
 
 
-def apply_update(path: Path, upstream: Upstream, image: StoredImage) -> None:
-    """Bring an image of a copy to what it is since a turn, unless it was learned anew meanwhile.
+def apply_update(
+    engine: Engine,
+    upstream: Upstream,
+    image: StoredImage,
+    *,
+    timeout: float = WRITER_TIMEOUT,
+    clock: Clock = SYSTEM_CLOCK,
+) -> None:
+    """Apply an upstream change of an image, unless the image was written after `upstream.revision`.
 
-    Who sees it stays: that is for a pass to find out. Raises what `writing` raises.
+    Visibility and members do not change: only a sync reads them completely. Raises what a transaction raises.
     """
-    with _replica_transaction(path, upstream.url, image.id) as (db, held, learned):
-        if held and not held.is_deleted and held.turn <= upstream.turn:
-            seen = image._replace(visibility=held.image.visibility, members=held.image.members)
-            upsert_images(db, [_merge(seen, held, upstream)], learned=learned)
+    with _replica_transaction(engine, upstream.url, timeout, clock) as (transaction, mark):
+        stored = transaction.replicated_images([image.id]).get(image.id)
+        if stored and not stored.is_deleted and stored.revision <= upstream.revision:
+            visible = replace(image, visibility=stored.image.visibility, members=stored.image.members)
+            transaction.upsert_images([_merge(visible, stored.image, upstream, clock)], mark=mark)
 
 
-def apply_delete(path: Path, url: str, image_id: str, *, tombstone_days: int) -> None:
-    """Make an image of a copy a tombstone, unless it is one. Raises what `writing` raises."""
-    with _replica_transaction(path, url, image_id) as (db, held, learned):
-        if held and not held.is_deleted:
-            write_tombstones(db, [held.image], learned=learned)
-        purge_tombstones(db, tombstone_days)
+def apply_delete(  # noqa: PLR0913 each is a dependency or a limit
+    engine: Engine,
+    url: str,
+    image_id: str,
+    *,
+    tombstone_days: int,
+    timeout: float = WRITER_TIMEOUT,
+    clock: Clock = SYSTEM_CLOCK,
+) -> None:
+    """Turn an image of a replica into a tombstone, unless it already is one. Raises what a transaction raises."""
+    with _replica_transaction(engine, url, timeout, clock) as (transaction, mark):
+        stored = transaction.replicated_images([image_id]).get(image_id)
+        if stored and not stored.is_deleted:
+            write_tombstones(transaction, [stored.image], clock, mark=mark)
+        transaction.purge_tombstones(clock.days_ago(tombstone_days))
 
 
-def format_sync_status_reason(what: str, url: str, image_id: str) -> str:
-    """Say why an image could not be copied, as the API's own documentation shows it."""
+def format_sync_status_reason(reason: str, url: str, image_id: str) -> str:
+    """Return the text that states why an image could not be copied, in the form of the API's documentation."""
     return (
-        f"ERROR:{what} occurred during synchronize image the server({url} <{url}/> ) in the image operation. "
+        f"ERROR:{reason} occurred during synchronize image the server({url} <{url}/> ) in the image operation. "
         f"image_id={image_id}"
     )
 
 
 @contextmanager
 def _replica_transaction(
-    path: Path, url: str, image_id: str
-) -> Iterator[tuple[Database, _ReplicatedImage | None, SyncMark]]:
-    """Give the database of a copy that is to learn of an image, what it has of it, and when it learns."""
-    with transaction(path, patience=WRITER_TIMEOUT) as db:
-        upstream = upstream_of(db.conn)
+    engine: Engine, url: str, timeout: float, clock: Clock
+) -> Iterator[tuple[Transaction, SyncMark]]:
+    """Write to the replica of an upstream, as its next revision. Raises UpstreamMismatch."""
+    with engine.transaction(timeout=timeout) as transaction:
+        upstream = transaction.upstream()
         if upstream is None or upstream.url != url:
-            raise UpstreamMismatch(path, str(upstream), url)
-        learned = _next_sync_mark(db)
-        yield db, _read_images(db.conn, [image_id]).get(image_id), learned
-        db.execute("UPDATE upstream SET turn = ?", [learned.turn])
+            raise UpstreamMismatch(engine.name, str(upstream or "no image service"), url)
+        mark = _next_mark(transaction, clock)
+        yield transaction, mark
+        _advance(transaction, mark, synced_at=upstream.synced_at)
 
 
-def _next_sync_mark(db: Database) -> SyncMark:
-    return SyncMark(int(time.time()), db.execute("SELECT turn + 1 FROM upstream").fetchone()[0])
+def _next_mark(transaction: Transaction, clock: Clock) -> SyncMark:
+    upstream = transaction.upstream()
+    return SyncMark(int(clock.time()), upstream.revision + 1 if upstream else 1)
 
 
-def _claim_catalog(db: Database, path: Path, found: Upstream, replaceable: Collection[str]) -> None:
-    upstream = upstream_of(db.conn)
-    if upstream is None:
-        if not {id_ for id_, each in _read_images(db.conn, None).items() if not each.is_deleted} <= set(replaceable):
-            raise CatalogNotEmpty(path)
-        delete_all(db)
-        db.execute("INSERT INTO upstream VALUES (?, ?, ?, ?)", found)
-    elif upstream.url != found.url or (upstream.is_admin and not found.is_admin):  # who sees less would delete the rest
-        raise UpstreamMismatch(path, str(upstream), str(found))
-    elif upstream.is_admin != found.is_admin:
-        db.execute("UPDATE upstream SET is_admin = ?", [found.is_admin])
+def _advance(transaction: Transaction, mark: SyncMark, *, synced_at: float) -> None:
+    """Store the revision that was written, and when the last sync that changed something began."""
+    upstream = transaction.upstream()
+    if upstream and mark.revision is not None:
+        transaction.set_upstream(upstream._replace(revision=mark.revision, synced_at=synced_at))
 
 
-def _read_images(connection: sqlite3.Connection, ids: Collection[str] | None) -> dict[str, _ReplicatedImage]:
-    """Give what the catalog has of some images, or all that it has."""
-    query = _ALL if ids is None else _SOME
-    rows = connection.execute(query, {} if ids is None else {"ids": dump_json(list(ids))})
-    return {row[0]: _ReplicatedImage(StoredImage._make(row[:-1]), row[-1]) for row in rows}
+def _claim_catalog(transaction: Transaction, name: str, upstream: Upstream, sample_ids: Collection[str]) -> None:
+    """Make the catalog a replica, or check that it is a replica of this upstream with the same or narrower access."""
+    current = transaction.upstream()
+    if current is None:
+        stored = transaction.replicated_images(None)
+        if not {image_id for image_id, each in stored.items() if not each.is_deleted} <= set(sample_ids):
+            raise CatalogNotEmpty(name)
+        transaction.delete_images()
+        transaction.set_upstream(upstream)
+    elif current.url != upstream.url or (current.is_admin and not upstream.is_admin):
+        # Without an administrator's credentials, a sync sees fewer images and would delete the rest.
+        raise UpstreamMismatch(name, str(current), str(upstream))
+    elif current.is_admin != upstream.is_admin:
+        transaction.set_upstream(current._replace(is_admin=upstream.is_admin))
 
 
-def _merge(image: StoredImage, held: _ReplicatedImage | None, upstream: Upstream) -> StoredImage:
-    """Give an image as it was found, changed no earlier than the catalog has it already.
+def _changes(
+    transaction: Transaction, snapshot: UpstreamSnapshot, clock: Clock
+) -> tuple[list[StoredImage], list[StoredImage]]:
+    """Return the images to write, and those to turn into tombstones."""
+    seen = {image.id for image in snapshot.images} | snapshot.failed.keys()
+    stored = transaction.replicated_images(None if snapshot.deleted is None else {*seen, *snapshot.deleted})
+    newer = {image_id for image_id, each in stored.items() if each.revision > snapshot.upstream.revision}
+    live = {image_id: each.image for image_id, each in stored.items() if image_id not in newer and not each.is_deleted}
+    images = [
+        _merge(image, _image_of(stored, image.id), snapshot.upstream, clock)
+        for image in snapshot.images
+        if image.id not in newer
+    ]
+    images += [
+        _with_failure(live[image_id], failure, snapshot.upstream, clock)
+        for image_id, failure in snapshot.failed.items()
+        if image_id in live
+    ]
+    return images, [image for image_id, image in live.items() if image_id not in seen]
 
-    That it is copied again is a change, of which the image service does not know.
+
+def _image_of(stored: Mapping[str, ReplicatedImage], image_id: str) -> StoredImage | None:
+    each = stored.get(image_id)
+    return each and each.image
+
+
+def _merge(image: StoredImage, stored: StoredImage | None, upstream: Upstream, clock: Clock) -> StoredImage:
+    """Return an upstream image whose `updated` is not earlier than that of the stored image.
+
+    Recovery from a failed copy counts as a change, although nothing changed upstream.
     """
-    if held is None:
+    if stored is None:
         return image
-    is_copied_again = _has_own_sync_status_reason(held.image, upstream) and not _has_own_sync_status_reason(
-        image, upstream
-    )
-    return image._replace(updated=max(image.updated, held.image.updated, now() if is_copied_again else ""))
+    recovered = _has_own_reason(stored, upstream) and not _has_own_reason(image, upstream)
+    return replace(image, updated=max(image.updated, stored.updated, clock.now() if recovered else ""))
 
 
-def _with_failure(image: StoredImage, failure: ImageFailure, upstream: Upstream) -> StoredImage:
-    """Give the last good copy of an image, which tells why there is none since; it is shown to whom it is for now."""
-    if failure.audience:
-        owner, visibility = failure.audience
+def _with_failure(image: StoredImage, failure: ImageFailure, upstream: Upstream, clock: Clock) -> StoredImage:
+    """Return the last good copy of an image, with the reason of the failure and, if known, its present access."""
+    if failure.access:
+        owner, visibility = failure.access
         members = image.members if image.visibility == visibility else "[]"
-        image = image._replace(owner=owner, visibility=visibility, members=members)
+        image = replace(image, owner=owner, visibility=visibility, members=members)
     metadata = orjson.loads(image.metadata)
-    reason = format_sync_status_reason(failure.what, upstream.url, image.id)
-    if metadata.get(SYNC_STATUS_REASON) == reason or (
-        SYNC_STATUS_REASON in metadata and not _has_own_sync_status_reason(image, upstream)
-    ):
+    reason = format_sync_status_reason(failure.reason, upstream.url, image.id)
+    is_from_upstream = SYNC_STATUS_REASON in metadata and not _has_own_reason(image, upstream)
+    if metadata.get(SYNC_STATUS_REASON) == reason or is_from_upstream:
         return image
-    return image._replace(
-        metadata=dump_json(metadata | {SYNC_STATUS_REASON: reason}), updated=max(image.updated, now())
-    )
+    changed = dump_json(metadata | {SYNC_STATUS_REASON: reason})
+    return replace(image, metadata=changed, updated=max(image.updated, clock.now()))
 
 
-def _has_own_sync_status_reason(image: StoredImage, upstream: Upstream) -> bool:
-    """Tell whether an image's metadata say that it could not be copied here, and not what the image service says."""
-    if SYNC_STATUS_REASON not in image.metadata:  # as a rule
+def _has_own_reason(image: StoredImage, upstream: Upstream) -> bool:
+    """Return whether the image's sync status reason was written by this service, not copied from upstream."""
+    if SYNC_STATUS_REASON not in image.metadata:  # the usual case, without parsing JSON
         return False
-    begin, end = format_sync_status_reason("|", upstream.url, image.id).split("|")
+    prefix, suffix = format_sync_status_reason("|", upstream.url, image.id).split("|")
     reason = orjson.loads(image.metadata).get(SYNC_STATUS_REASON) or ""
-    return bool(reason.startswith(begin) and reason.endswith(end))
+    return bool(reason.startswith(prefix) and reason.endswith(suffix))

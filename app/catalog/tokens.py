@@ -1,68 +1,60 @@
-"""Tokens of the catalog's own: who gives one is a tenant, or an administrator. Only a hash of each is kept."""
+"""The catalog's own tokens. Only a hash of a token's secret is stored."""
 
 import hashlib
 import hmac
 import re
 import secrets
 from collections.abc import Iterable
-from contextlib import closing
-from pathlib import Path
 
-from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
-
+from app.catalog.engine import COMMAND_TIMEOUT, Engine
 from app.catalog.models import Token
-from app.catalog.sqlite.database import open_current, transaction, translate_errors
 from app.errors import TokenNotFound
 from app.text import normalize_project_id
-from app.timestamps import now
+from app.timestamps import SYSTEM_CLOCK, Clock
 
-# The id finds the token, and may be shown; the secret proves it. With 256 random bits there is nothing to guess, so a
-# plain hash is as good as a slow one.
+# The id identifies a token and is not confidential; the secret authenticates it. A fast hash suffices, because nobody
+# can guess 256 random bits.
 _ID_BYTES, _SECRET_BYTES = 4, 32
-_TEXT = re.compile(f"images_([0-9a-f]{{{2 * _ID_BYTES}}})_([0-9a-f]{{{2 * _SECRET_BYTES}}})")
-
-_COLUMNS = ", ".join(Token._fields)
-_ADD = f"INSERT INTO tokens ({_COLUMNS}, hash) VALUES (?, ?, ?, ?, ?, ?)"  # noqa: S608 ours
-_ALL = f"SELECT {_COLUMNS} FROM tokens ORDER BY created, id"  # noqa: S608 ours
-_ONE = f"SELECT {_COLUMNS}, hash FROM tokens WHERE id = ?"  # noqa: S608 ours
+_TOKEN_PATTERN = re.compile(f"images_([0-9a-f]{{{2 * _ID_BYTES}}})_([0-9a-f]{{{2 * _SECRET_BYTES}}})")
 
 
-def add_token(path: Path, tenant: str, *, is_admin: bool, expires: str | None) -> str:
-    """Make a token, and give it, which can be done only now. Raises what `writing` raises."""
-    id_, secret = secrets.token_hex(_ID_BYTES), secrets.token_hex(_SECRET_BYTES)
-    token = Token(id_, normalize_project_id(tenant), is_admin, now(), expires)
-    with transaction(path) as db:
-        db.execute(_ADD, (*token, _hash(secret)))
-    return f"images_{id_}_{secret}"
+def add_token(
+    engine: Engine, project_id: str, *, is_admin: bool, expires: str | None, clock: Clock = SYSTEM_CLOCK
+) -> str:
+    """Create a token and return its text, which cannot be retrieved later. Raises what a transaction raises."""
+    token_id, secret = secrets.token_hex(_ID_BYTES), secrets.token_hex(_SECRET_BYTES)
+    token = Token(token_id, normalize_project_id(project_id), is_admin, clock.now(), expires)
+    with engine.transaction(timeout=COMMAND_TIMEOUT) as transaction:
+        transaction.add_token(token, _hash(secret))
+    return f"images_{token_id}_{secret}"
 
 
-def list_tokens(path: Path) -> list[Token]:
-    """Give all tokens, the oldest first. Raises CatalogUnavailable."""
-    with closing(open_current(path)) as db, translate_errors(path):
-        return [_token(row) for row in db.execute(_ALL).fetchall()]
+def list_tokens(engine: Engine) -> list[Token]:
+    """Return all tokens, the oldest first. Raises CatalogUnavailable."""
+    with engine.open_snapshot() as snapshot:
+        return snapshot.tokens()
 
 
-def revoke_tokens(path: Path, ids: Iterable[str]) -> None:
-    """End tokens, all or none. Raises NoSuchToken, and what `writing` raises; it makes no catalog."""
-    open_current(path).close()
-    with transaction(path) as db:
-        for each in set(ids):
-            if not db.execute("DELETE FROM tokens WHERE id = ?", [each]).rowcount:
-                raise TokenNotFound(each)
+def revoke_tokens(engine: Engine, ids: Iterable[str]) -> None:
+    """Remove all of these tokens or, if one is unknown, none. Raises TokenNotFound, and what a transaction raises."""
+    with engine.open_snapshot():  # a transaction would create a missing catalog
+        pass
+    with engine.transaction(timeout=COMMAND_TIMEOUT) as transaction:
+        for token_id in set(ids):
+            if not transaction.delete_token(token_id):
+                raise TokenNotFound(token_id)
 
 
-def find_token(connection: sqlite3.Connection, text: str) -> Token | None:
-    """Give the token that the text is, ended or not; None where it is none."""
-    match = _TEXT.fullmatch(text)
-    row = match and connection.execute(_ONE, [match[1]]).fetchone()
-    if not match or not row or not hmac.compare_digest(row[-1], _hash(match[2])):
+def find_token(engine: Engine, text: str) -> Token | None:
+    """Return the token with this text, expired or not; None if there is none. Raises CatalogUnavailable."""
+    match = _TOKEN_PATTERN.fullmatch(text)
+    if not match:
         return None
-    return _token(row[:-1])
-
-
-def _token(row: tuple[str, str, int, str, str | None]) -> Token:
-    token = Token._make(row)
-    return token._replace(is_admin=bool(token.is_admin))
+    with engine.snapshot() as snapshot:
+        found = snapshot.find_token(match[1])
+    if found is None or not hmac.compare_digest(found[1], _hash(match[2])):
+        return None
+    return found[0]
 
 
 def _hash(secret: str) -> bytes:

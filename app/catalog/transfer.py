@@ -1,86 +1,71 @@
-"""Loading and exporting images: what the command does with a catalog, each in one transaction."""
+"""Import and export of images. Each is one transaction."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, suppress
-from pathlib import Path
+from contextlib import suppress
 
-from sqlite_utils import Database
-
+from app.catalog.engine import COMMAND_TIMEOUT, Engine, SchemaState
 from app.catalog.models import ImportResult, StoredImage
-from app.catalog.replica import upstream_of
-from app.catalog.sqlite.database import SchemaState, open_current, schema_state, transaction
-from app.catalog.sqlite.writer import COLUMNS, purge_tombstones, upsert_images, write_tombstones
+from app.catalog.tombstones import write_tombstones
 from app.errors import DomainError
-from app.settings import Settings
+from app.timestamps import SYSTEM_CLOCK, Clock
 
 
 class ImportIntoReplica(DomainError):
-    """A catalog that is a copy is to take other images."""
+    """The catalog is a replica, which takes images from its upstream only."""
 
-    def __init__(self, catalog: Path, upstream: str) -> None:
-        super().__init__(f"{catalog} is a copy of {upstream}: what is imported needs a catalog of its own.")
-
-
-_OWNED = f"SELECT {COLUMNS} FROM images WHERE owner IS :owner AND status <> 'DELETED'"  # noqa: S608 as below
-
-_EXPORT = f"""
-SELECT {COLUMNS} FROM images
-WHERE (:owner IS NULL OR owner = :owner) AND (:deleted OR status <> 'DELETED')
-ORDER BY position
-"""  # noqa: S608 only the names of columns are put in
+    def __init__(self, catalog: str, upstream: str) -> None:
+        super().__init__(f"{catalog} is a replica of {upstream}. Import into another catalog.")
 
 
-def import_images(  # noqa: PLR0913 one for each thing that the command can be told
-    path: Path,
-    records: Sequence[StoredImage],
+def import_images(  # noqa: PLR0913 each is a dependency or a limit
+    engine: Engine,
+    images: Sequence[StoredImage],
     *,
+    tombstone_days: int,
     owner: str | None = None,
     prune: bool = False,
-    tombstone_days: int = Settings.tombstone_days,
-    watch: Callable[[Sequence[StoredImage]], Iterable[StoredImage]] = iter,
+    progress: Callable[[Sequence[StoredImage]], Iterable[StoredImage]] = iter,
+    clock: Clock = SYSTEM_CLOCK,
 ) -> ImportResult:
-    """Put images into the catalog, each id once; what is in it already keeps its place in the order.
+    """Write images, with unique ids, to the catalog. An existing image keeps its position in the order.
 
-    With `prune`, they are all that the owner has (None: all that nobody has): its others become tombstones, which are
-    purged by the first change after so many days. `watch` passes the records on as they are written. Raises
-    ImportIntoCopy, and what `writing` raises.
+    With `prune`, other images of the owner (None: images that nobody owns) become tombstones. Tombstones older than
+    `tombstone_days` are purged. `progress` wraps the images to report how many are written. Raises ImportIntoReplica,
+    CatalogBusy, CatalogReadOnly and CatalogUnavailable.
     """
-    with transaction(path) as db:
-        upstream = upstream_of(db.conn)
+    with engine.transaction(timeout=COMMAND_TIMEOUT) as transaction:
+        upstream = transaction.upstream()
         if upstream:
-            raise ImportIntoReplica(path, upstream.url)
-        new, changed = upsert_images(db, watch(records))
-        pruned = write_tombstones(db, _images_not_in(db, records, owner)) if prune else 0
-        purge_tombstones(db, tombstone_days)
-    return ImportResult(new, changed, len(records) - new - changed, pruned)
+            raise ImportIntoReplica(engine.name, upstream.url)
+        new, changed = transaction.upsert_images(progress(images))
+        pruned = 0
+        if prune:
+            ids = {image.id for image in images}
+            others = [image for image in transaction.images_of(owner) if image.id not in ids]
+            pruned = write_tombstones(transaction, others, clock)
+        transaction.purge_tombstones(clock.days_ago(tombstone_days))
+    return ImportResult(new, changed, len(images) - new - changed, pruned)
 
 
-def ensure_catalog(path: Path, sample: Callable[[], Sequence[StoredImage]]) -> int:
-    """Bring the file to a catalog of this version: from the sample where there is none, as it is where there is.
+def ensure_catalog(engine: Engine, load_sample: Callable[[], Sequence[StoredImage]], *, tombstone_days: int) -> int:
+    """Create the catalog from the sample, or upgrade one of an earlier version.
 
-    Gives how many images came from the sample. One that is current is not written to. Raises CatalogUnavailable.
+    Returns the number of sample images. Does not write to a catalog of this version. Raises CatalogUnavailable.
     """
-    match schema_state(path):
-        case SchemaState.NOTHING:
-            with suppress(ImportIntoReplica):  # a mirror was faster
-                return import_images(path, sample()).new
-        case SchemaState.OLDER:
-            with transaction(path):  # which is enough
+    match engine.schema_state():
+        case SchemaState.EMPTY:
+            with suppress(ImportIntoReplica):  # a mirror has created it in the meantime
+                return import_images(engine, load_sample(), tombstone_days=tombstone_days).new
+        case SchemaState.OUTDATED:
+            with engine.transaction(timeout=COMMAND_TIMEOUT):  # upgrades the schema
                 pass
     return 0
 
 
-def export_images(path: Path, *, owner: str | None = None, deleted: bool = False) -> Iterator[StoredImage]:
-    """Give the images of the catalog, or of one owner, in its order; tombstones on demand.
+def export_images(engine: Engine, *, owner: str | None = None, deleted: bool = False) -> Iterator[StoredImage]:
+    """Yield all images, or those of one owner, in the order in which they were added; tombstones optional.
 
     Raises CatalogUnavailable.
     """
-    with closing(open_current(path)) as db:
-        yield from map(StoredImage._make, db.execute(_EXPORT, {"owner": owner, "deleted": deleted}))
-
-
-def _images_not_in(db: Database, records: Sequence[StoredImage], owner: str | None) -> list[StoredImage]:
-    """Give what the owner has that is not among the records."""
-    kept = {record.id for record in records}
-    owned = map(StoredImage._make, db.execute(_OWNED, {"owner": owner}))
-    return [record for record in owned if record.id not in kept]
+    with engine.open_snapshot() as snapshot:
+        yield from snapshot.all_images(owner=owner, deleted=deleted)

@@ -15,10 +15,10 @@ from app.text import escape_control_characters
 
 
 class Commands(click.Group):
-    """A group of commands whose errors are said in one line."""
+    """A group of commands that reports domain errors in one line."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run a command; what goes wrong in the domain is a message, not a traceback."""
+        """Run a command; a domain error or an invalid setting becomes a message without a traceback."""
         try:
             return super().invoke(ctx)
         except (DomainError, InvalidSetting) as error:
@@ -29,9 +29,10 @@ class Commands(click.Group):
 @click.version_option(package_name="compute-images")
 @click.pass_context
 def main(context: click.Context) -> None:
-    """Answer which images a project can use, in the OpenStack Compute v2 format, from a SQLite catalog.
+    """Serve the images API of OpenStack Compute v2 from a catalog, and manage the catalog.
 
-    The catalog is the file that IMAGES_CATALOG names: data/catalog.db, unless told. The README lists all settings.
+    The setting IMAGES_CATALOG is the location of the catalog; the default is data/catalog.db. README.md lists all
+    settings.
     """
     context.obj = Settings.from_env(os.environ)
 

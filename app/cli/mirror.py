@@ -1,4 +1,4 @@
-"""The command that copies an image service into the catalog."""
+"""The command that mirrors an image service into the catalog."""
 
 import logging
 import signal
@@ -9,94 +9,94 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from app.catalog.documents import load_sample
+from app.catalog.engines import open_catalog
 from app.cli.types import require_extra
 from app.settings import Settings
 from app.text import escape_control_characters
-from app.timestamps import now
+from app.timestamps import SYSTEM_CLOCK
 
 if TYPE_CHECKING:
     from app.mirror.sync import SyncFailed, SyncReport
 
-_MAX_REPORTED_FAILURES = 3  # images of those that could not be copied
+_MAX_REPORTED_FAILURES = 3  # images
 
 
 @click.command()
-@click.option("--once", is_flag=True, help="Copy all images, and end.")
+@click.option("--once", is_flag=True, help="Run one full sync and exit.")
 @click.option(
-    "--every",
+    "--interval",
     type=click.FloatRange(0.1),
     metavar="SECONDS",
     default=60,
     show_default=True,
-    help="How often to ask for what changed.",
+    help="Time between syncs. A sync is incremental, unless a full one is due.",
 )
 @click.option(
-    "--whole-every",
+    "--full-sync-interval",
     type=click.FloatRange(0),
     metavar="SECONDS",
     default=600,
     show_default=True,
-    help="How often to go over all images, which finds out what was deleted, and who shares what.",
+    help="Time between full syncs, which also detect deleted images and changed members.",
 )
 @click.pass_obj
-def mirror(settings: Settings, once: bool, every: float, whole_every: float) -> None:
-    """Copy the images of a cloud's image service (Glance v2) into the catalog, and go on doing so.
+def mirror(settings: Settings, once: bool, interval: float, full_sync_interval: float) -> None:
+    """Mirror a cloud's images into the catalog.
 
-    The cloud is the one of clouds.yaml that OS_CLOUD names, or the one that OS_AUTH_URL and so on tell of. With an
-    administrator's credentials, the images of all projects are copied.
+    The images are copied from the cloud's image service (Glance v2) at the start and then after each interval. The
+    cloud is the entry of clouds.yaml that OS_CLOUD names, or the one that OS_AUTH_URL and the other OS_ variables
+    describe. With administrator credentials, the images of all projects are copied.
 
-    The catalog is to be the mirror's own: images that were imported into it are not deleted, but stop the mirror.
+    The mirror needs a catalog of its own: the command fails if the catalog contains imported images.
     """
     with require_extra("mirror", "The command mirror"):
-        from app.mirror import client, scheduler, sync  # noqa: PLC0415 which other commands need not have
+        from app.mirror import client, scheduler, sync  # noqa: PLC0415 only this command needs the extra
 
-    logging.getLogger("keystoneauth").setLevel(logging.CRITICAL)  # what it has to say is in the errors that it raises
+    logging.getLogger("keystoneauth").setLevel(logging.CRITICAL)  # the errors that it logs are also raised
     region = client.load_cloud_config()
-    this = sync.Mirror(
+    engine = open_catalog(settings.catalog)
+    mirror = sync.Mirror(
         lambda: client.connect(region),
-        settings.catalog,
+        engine,
         tombstone_days=settings.tombstone_days,
-        replaceable=[image.id for image in load_sample()],
-        watch=_with_progress,
+        sample_ids=[image.id for image in load_sample()],
+        progress=_with_progress,
     )
-    with scheduler.single_instance(settings.catalog):
+    with engine.mirror_lock():
         if not once:
             signal.signal(signal.SIGTERM, _exit)
-            scheduler.run_forever(this, every=every, whole_every=whole_every, tell=_report)
+            scheduler.run_forever(mirror, interval=interval, full_sync_interval=full_sync_interval, report=_report)
         try:
-            _report(this.make_pass(whole=True))
+            _report(mirror.sync(full=True))
         except sync.SyncFailed as error:
             raise click.ClickException(str(error)) from error
 
 
 def _exit(*_: object) -> None:
-    """End where it is: what a pass has written is whole, or is taken back."""
+    """Exit at once: a sync that is interrupted is rolled back."""
     sys.exit()
 
 
 def _with_progress(pages: Iterable[list[Any]], expected: int) -> Iterator[list[Any]]:
-    """Show how far a pass over all images is, to a person at a terminal."""
-    if not sys.stderr.isatty():
-        yield from pages
-        return
-    with click.progressbar(length=expected, label="Copying", file=sys.stderr) as bar:
+    """Yield the pages of images, with a progress bar on a terminal."""
+    with click.progressbar(length=expected, label="Copying", file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
         for page in pages:
             bar.update(len(page))
             yield page
 
 
 def _report(result: "SyncReport | SyncFailed") -> None:
-    """Tell of a pass in one line."""
-    click.echo(f"{now()} {escape_control_characters(_line(result))}", err=True)
+    """Write the result of a sync as one line to standard error."""
+    click.echo(f"{SYSTEM_CLOCK.now()} {escape_control_characters(_line(result))}", err=True)
 
 
 def _line(result: "SyncReport | SyncFailed") -> str:
     if isinstance(result, Exception):
-        return f"The pass failed: {result}"
-    copied = result.copied
+        return f"Sync failed: {result}"
+    counts = result.counts
     line = (
-        f"{'All' if result.is_whole else 'Changed'} images: {result.images} in {result.seconds:.2f} s; "
-        f"{copied.new} new, {copied.changed} changed, {copied.deleted} deleted, {len(result.failed)} not copied"
+        f"{'Full' if result.is_full else 'Incremental'} sync: {result.images} images in {result.seconds:.2f} s "
+        f"({counts.new} new, {counts.changed} changed, {counts.deleted} deleted, {len(result.failed)} failed)"
     )
-    reasons = "; ".join(f"{image}: {why}" for image, why in list(result.failed.items())[:_MAX_REPORTED_FAILURES])
+    reasons = "; ".join(f"{image}: {reason}" for image, reason in list(result.failed.items())[:_MAX_REPORTED_FAILURES])
     return f"{line}: {reasons}" if reasons else f"{line}."

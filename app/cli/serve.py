@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from app.catalog.documents import load_sample
+from app.catalog.engines import open_catalog
 from app.catalog.transfer import ensure_catalog
 from app.cli.types import BindAddressType, require_extra
 from app.settings import Settings
@@ -16,27 +17,29 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--bind", type=BindAddressType(), help="Where to listen.  [default: 127.0.0.1 and PORT, or 8774]")
-@click.option("--workers", type=click.IntRange(1), help="How many processes answer.  [default: WEB_CONCURRENCY, or 2]")
+@click.option("--bind", type=BindAddressType(), show_default="127.0.0.1:PORT", help="Address to listen on.")
+@click.option("--workers", type=click.IntRange(1), show_default="WEB_CONCURRENCY", help="Number of worker processes.")
 @click.pass_obj
 def serve(settings: Settings, bind: str | None, workers: int | None) -> None:
     """Run the service, in gunicorn.
 
-    Where there is no catalog yet, it is made from the images that the API's own documentation shows.
+    A catalog that does not exist yet is created from the sample in the API's documentation.
     """
     address = bind or f"127.0.0.1:{settings.port}"
-    _check_auth(settings, address)
-    made = ensure_catalog(settings.catalog, load_sample)
-    if made:
-        click.echo(f"Made the catalog {settings.catalog} from the documented sample: {made} images.", err=True)
-    imported_server()(settings, bind=address, workers=workers or settings.workers).run()
+    check_auth(settings, address)
+    engine = open_catalog(settings.catalog)
+    imported = ensure_catalog(engine, load_sample, tombstone_days=settings.tombstone_days)
+    if imported:
+        click.echo(f"Created the catalog {engine.name} from the documented sample: {imported} images.", err=True)
+    import_server()(settings, bind=address, workers=workers or settings.workers).run()
 
 
-def _check_auth(settings: Settings, address: str) -> None:
+def check_auth(settings: Settings, address: str) -> None:
+    """Warn if others can connect without authentication. Raise an error if Keystone rejects the credentials."""
     if settings.auth == "none" and not _is_loopback(address):
         click.echo(
-            f"Warning: nobody is asked for a token (IMAGES_AUTH is none): whoever reaches {address} can see and change "
-            "the images of every project.",
+            f"Warning: authentication is disabled (IMAGES_AUTH is none): everybody who can reach {address} can see and "
+            "change the images of every project.",
             err=True,
         )
     if settings.auth == "keystone":
@@ -44,9 +47,9 @@ def _check_auth(settings: Settings, address: str) -> None:
 
 
 def _check_keystone() -> None:
-    """Stop here, with one line, where each worker would."""
+    """Check the credentials here, so that wrong ones cause one clear message instead of one from each worker."""
     with require_extra("keystone", "IMAGES_AUTH=keystone"):
-        from app.auth.keystone import check_credentials  # noqa: PLC0415 which other modes need not have
+        from app.auth.keystone import check_credentials  # noqa: PLC0415 only this mode needs the extra
     check_credentials()
 
 
@@ -58,10 +61,10 @@ def _is_loopback(address: str) -> bool:
         return host == "localhost"
 
 
-def imported_server() -> "type[Server]":
-    """Import the server, which takes its time with Connexion: no other command needs it."""
+def import_server() -> "type[Server]":
+    """Import the server only for `serve`: it takes a while, because it imports Connexion."""
     with warnings.catch_warnings():
-        # Connexion imports Starlette's test client, which asks for another HTTP client than Connexion brings.
+        # Connexion imports Starlette's test client, which recommends an HTTP client that Connexion does not install.
         warnings.filterwarnings("ignore", message="Using `httpx`")
         from app.server.gunicorn import Server  # noqa: PLC0415
 

@@ -1,42 +1,50 @@
-"""The commands that make, list and revoke tokens."""
+"""The commands that create, list and revoke tokens."""
 
 import click
 
 from app.catalog.documents import load_sample
+from app.catalog.engines import open_catalog
 from app.catalog.models import Token
 from app.catalog.tokens import add_token, list_tokens, revoke_tokens
 from app.catalog.transfer import ensure_catalog
 from app.cli.types import ExpiryType, ImageFieldType
 from app.settings import Settings
-from app.timestamps import now
+from app.timestamps import SYSTEM_CLOCK
 
 
 @click.group()
 def token() -> None:
-    """Make, list and revoke tokens, which IMAGES_AUTH=token asks for."""
+    """Manage the tokens of the catalog, for IMAGES_AUTH=token."""
 
 
 @token.command("add")
-@click.argument("tenant", type=ImageFieldType("owner"))
+@click.argument("project_id", metavar="TENANT", type=ImageFieldType("owner"))
 @click.option(
-    "--expires", type=ExpiryType(), help="When it ends, such as 90d, 12h or 2030-01-31T00:00:00Z; never, unless told."
+    "--expires",
+    type=ExpiryType(),
+    show_default="never",
+    help="When the token expires: a duration, such as 90d or 12h, or a time, such as 2030-01-31T00:00:00Z.",
 )
-@click.option("--admin", is_flag=True, help="It is an administrator's: it speaks for every project.")
+@click.option("--admin", is_flag=True, help="Create an administrator's token, which is valid for every project.")
 @click.pass_obj
-def add(settings: Settings, tenant: str, expires: str | None, admin: bool) -> None:
-    """Make a token of the project TENANT, and write it to standard output.
+def add(settings: Settings, project_id: str, expires: str | None, admin: bool) -> None:
+    """Create a token for the project TENANT.
 
-    It is shown this once: the catalog keeps a hash of it.
+    The token is written to standard output. It is not shown again: the catalog stores only a hash of it.
     """
-    ensure_catalog(settings.catalog, load_sample)
-    click.echo(add_token(settings.catalog, tenant, is_admin=admin, expires=expires))
+    engine = open_catalog(settings.catalog)
+    ensure_catalog(engine, load_sample, tombstone_days=settings.tombstone_days)
+    click.echo(add_token(engine, project_id, is_admin=admin, expires=expires))
 
 
 @token.command("list")
 @click.pass_obj
 def list_(settings: Settings) -> None:
-    """List the tokens: id, project, whether an administrator's, when made, when they end."""
-    for each in list_tokens(settings.catalog):
+    """List all tokens.
+
+    Each line shows the id, the project, whether the token is an administrator's, its creation and its expiry.
+    """
+    for each in list_tokens(open_catalog(settings.catalog)):
         click.echo("  ".join(_cells(each)))
 
 
@@ -44,16 +52,16 @@ def list_(settings: Settings) -> None:
 @click.argument("ids", metavar="ID...", nargs=-1, required=True)
 @click.pass_obj
 def revoke(settings: Settings, ids: tuple[str, ...]) -> None:
-    """End tokens, named by their ids. It holds from the next request on."""
-    revoke_tokens(settings.catalog, ids)
+    """Revoke tokens by their ids. They become invalid at once. If an id is unknown, no token is revoked."""
+    revoke_tokens(open_catalog(settings.catalog), ids)
 
 
 def _cells(each: Token) -> list[str]:
-    over = " (over)" if each.expires and each.expires <= now() else ""
+    expired = " (expired)" if each.expires and each.expires <= SYSTEM_CLOCK.now() else ""
     return [
         each.id,
-        f"{each.tenant:32}",
+        f"{each.project_id:32}",
         "admin" if each.is_admin else "-    ",
         each.created,
-        (each.expires or "never") + over,
+        (each.expires or "never") + expired,
     ]

@@ -1,4 +1,4 @@
-"""What the options of the command take, and what it needs for some."""
+"""Parameter types of the commands, and the check for optional dependencies."""
 
 import re
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ import click
 from app.catalog.documents import InvalidImageFile, validate_field
 from app.settings import InvalidSetting
 from app.text import quote
-from app.timestamps import format_utc, now, utc
+from app.timestamps import SYSTEM_CLOCK, format_utc, utc
 
 _MAX_PORT = 65535
 _UNITS = {"d": "days", "h": "hours", "m": "minutes"}
@@ -19,22 +19,22 @@ _MAX_DAYS = 36_500
 
 @contextmanager
 def require_extra(name: str, needed_for: str) -> Iterator[None]:
-    """Say in one line what to install, where that is missing which the block imports. Raises BadSetting."""
+    """Raise InvalidSetting, with the extra to install, if the block imports a package that is not installed."""
     try:
         yield
     except ImportError as error:
-        needs = f"{needed_for} needs {error.name}, which is not installed: pip install 'compute-images[{name}]'"
-        raise InvalidSetting(needs) from error
+        message = f"{needed_for} needs {error.name}, which is not installed: pip install 'compute-images[{name}]'"
+        raise InvalidSetting(message) from error
 
 
 class ImageFieldType(click.ParamType[str]):
-    """What a field of the images in a catalog file takes."""
+    """A value of an image's field, as the schema of image files defines it."""
 
     def __init__(self, name: str) -> None:
         self.name = name
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Check the value against the schemas of catalog files."""
+        """Return the value if it is valid for the field."""
         try:
             validate_field(self.name, value)
         except InvalidImageFile as error:
@@ -43,12 +43,12 @@ class ImageFieldType(click.ParamType[str]):
 
 
 class BindAddressType(click.ParamType[str]):
-    """Where to listen."""
+    """A host and a port."""
 
     name = "HOST:PORT"
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Check that both are there, and the port is one."""
+        """Return the value if it has a host and a valid port."""
         match = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._-]+):([0-9]{1,5})", value)
         if not match or int(match[2]) > _MAX_PORT:
             self.fail(f"{quote(value)} is not HOST:PORT", param, ctx)
@@ -56,22 +56,23 @@ class BindAddressType(click.ParamType[str]):
 
 
 class ExpiryType(click.ParamType[str]):
-    """When something ends, from now or by the calendar."""
+    """A time in the future: a duration from now, or a date and time."""
 
     name = "TIME"
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Give the time in UTC; it is still to come."""
+        """Return the time in UTC."""
         try:
-            end = _from_now(value) or utc(value)
+            expires = _from_now(value) or utc(value)
         except ValueError:
-            self.fail(f"{quote(value)} is not like 90d, 12h, 30m or 2030-01-31T00:00:00Z", param, ctx)
-        if end <= now():
-            self.fail(f"{quote(value)} is over", param, ctx)
-        return end
+            self.fail(f"{quote(value)} is not a time such as 90d, 12h, 30m or 2030-01-31T00:00:00Z", param, ctx)
+        if expires <= SYSTEM_CLOCK.now():
+            self.fail(f"{quote(value)} is in the past", param, ctx)
+        return expires
 
 
 def _from_now(value: str) -> str | None:
+    """Return the end of a duration that begins now, or None if the value is not a duration."""
     match = re.fullmatch("([0-9]{1,9})([dhm])", value)
     if not match:
         return None

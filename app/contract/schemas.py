@@ -1,4 +1,4 @@
-"""Schemas as OpenAPI 3.0 writes them: compiled, and said in words."""
+"""OpenAPI 3.0 schemas: compiled into validators, and described in messages."""
 
 from typing import Any
 
@@ -8,20 +8,20 @@ from app.text import escape_control_characters
 
 Schema = dict[str, Any]
 
-_KEYWORDS = {"x-propertyNames": "propertyNames"}  # OpenAPI 3.0 lacks it
-_MAX_MESSAGE_LENGTH = 300  # characters of a complaint, which quotes what it complains of
+_KEYWORDS = {"x-propertyNames": "propertyNames"}  # which OpenAPI 3.0 lacks
+_MAX_MESSAGE_LENGTH = 300  # characters: a validation error quotes the invalid value, which may be long
 
 
 def compile_schema(schema: Schema, **options: Any) -> jsonschema_rs.Validator:
     """Compile a schema, all references resolved.
 
-    2020-12 is the draft that really checks the formats of OpenAPI, uuid and uri-reference among them.
+    With the draft 2020-12, jsonschema-rs checks all formats that the contract uses, such as uuid and uri-reference.
     """
     return jsonschema_rs.Draft202012Validator(_as_json_schema(schema), validate_formats=True, **options)
 
 
 def describe(schema: Schema) -> str:
-    """Say what a schema takes: as it says itself, or by its enum, its range, its type."""
+    """Describe the values that a schema accepts: by its `x-expected`, enum, range or type."""
     if "x-expected" in schema:
         return str(schema["x-expected"])
     if "enum" in schema:
@@ -32,15 +32,15 @@ def describe(schema: Schema) -> str:
 
 
 def first_error(validator: jsonschema_rs.Validator, document: object) -> str | None:
-    """Say in one line where a document is wrong first, and how; or None where it is as the schema says.
+    """Return the first validation error of a document in one line, or None if it is valid.
 
-    It has to come from `validate`: where all errors are asked for, a small document with many takes minutes.
+    `validate` stops at the first error; collecting all errors takes minutes for a small document with many.
     """
     try:
         validator.validate(document)
     except jsonschema_rs.ValidationError as error:
         return _format_error(error)
-    except ValueError:  # so jsonschema-rs says that its limit of recursion is reached
+    except ValueError:  # jsonschema-rs reached its recursion limit
         return "it is nested too deeply"
     return None
 
@@ -52,14 +52,14 @@ def _format_error(error: jsonschema_rs.ValidationError) -> str:
 
 
 def _as_json_schema(schema: Any) -> Any:
-    """Say as JSON Schema does what OpenAPI 3.0 says in its own way: `nullable`, and what has no other way (`x-`)."""
+    """Convert an OpenAPI 3.0 schema to JSON Schema: `nullable`, and keywords that OpenAPI lacks (`x-`)."""
     if isinstance(schema, list):
         return [_as_json_schema(each) for each in schema]
     if not isinstance(schema, dict):
         return schema
-    plain = {_KEYWORDS.get(key, key): _as_json_schema(value) for key, value in schema.items() if key != "nullable"}
+    converted = {_KEYWORDS.get(key, key): _as_json_schema(value) for key, value in schema.items() if key != "nullable"}
     if schema.get("nullable") is True:
-        plain["type"] = [schema["type"], "null"]
+        converted["type"] = [schema["type"], "null"]
         if "enum" in schema:
-            plain["enum"] = [*schema["enum"], None]
-    return plain
+            converted["enum"] = [*schema["enum"], None]
+    return converted

@@ -1,4 +1,4 @@
-"""The document without security."""
+"""The OpenAPI document of a service without authentication."""
 
 from typing import Any
 
@@ -6,29 +6,29 @@ from app.contract.schemas import Schema
 
 
 def without_security(document: Schema) -> Schema:
-    """Give the document of a service that asks nobody who is calling."""
+    """Return the document without security schemes and without the responses that only authentication can cause."""
     unsecured: Schema = _prune(document, _security_only_refs(document))
     return unsecured | {"security": []}
 
 
 def _security_only_refs(document: Schema) -> set[str]:
-    """Find the components that only a document with security has, as they are referred to."""
+    """Return the references to all components that are marked with `x-requires-auth`."""
     return {
-        f"#/components/{kind}/{name}"
-        for kind, components in document["components"].items()
+        f"#/components/{section}/{name}"
+        for section, components in document["components"].items()
         for name, component in components.items()
         if component.get("x-requires-auth")
     }
 
 
-def _prune(node: Any, gone: set[str]) -> Any:
-    """Leave out what is marked, and what refers to it."""
+def _prune(node: Any, removed: set[str]) -> Any:
+    """Return a copy of a node without marked components and references to them."""
     if isinstance(node, list):
-        return [_prune(each, gone) for each in node]
+        return [_prune(each, removed) for each in node]
     if not isinstance(node, dict):
         return node
-    return {key: _prune(value, gone) for key, value in node.items() if not _is_pruned(value, gone)}
+    return {key: _prune(value, removed) for key, value in node.items() if not _is_pruned(value, removed)}
 
 
-def _is_pruned(node: Any, gone: set[str]) -> bool:
-    return isinstance(node, dict) and (node.get("x-requires-auth", False) or node.get("$ref") in gone)
+def _is_pruned(node: Any, removed: set[str]) -> bool:
+    return isinstance(node, dict) and (node.get("x-requires-auth", False) or node.get("$ref") in removed)

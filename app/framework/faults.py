@@ -1,123 +1,94 @@
-"""Errors become Compute faults."""
+"""Conversion of errors to Compute faults."""
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
 from connexion.lifecycle import ConnexionRequest, ConnexionResponse
 from starlette.exceptions import HTTPException
 
+from app import errors
 from app.contract.document import Contract
-from app.errors import (
-    CatalogBusy,
-    CatalogReadOnly,
-    CatalogUnavailable,
-    DomainError,
-    IdentityUnavailable,
-    ImageNotFound,
-    InvalidBody,
-    InvalidHost,
-    InvalidParameter,
-    InvalidResponse,
-    MetadataItemNotFound,
-    MetadataQuotaExceeded,
-    NotImageOwner,
-    ProjectMismatch,
-    ReplicaReadOnly,
-    RequestBodyTooLarge,
-    Unauthorized,
-    UnsupportedMediaType,
-    UpstreamConflict,
-    UpstreamForbidden,
-    UpstreamUnavailable,
-)
+from app.errors import INTERNAL_ERROR, DomainError, Unauthorized
 from app.text import quote
 
-_FOR_THE_LOG = (CatalogUnavailable, InvalidResponse)
-
-
-_STATUS: dict[type[Exception], int] = {
-    InvalidParameter: 400,
-    InvalidHost: 400,
-    InvalidBody: 400,
-    Unauthorized: 401,
-    ProjectMismatch: 403,
-    NotImageOwner: 403,
-    MetadataQuotaExceeded: 403,
-    CatalogReadOnly: 403,
-    ReplicaReadOnly: 403,
-    UpstreamForbidden: 403,
-    ImageNotFound: 404,
-    MetadataItemNotFound: 404,
-    UpstreamConflict: 409,
-    RequestBodyTooLarge: 413,
-    UnsupportedMediaType: 415,
-    CatalogBusy: 503,
-    IdentityUnavailable: 503,
-    UpstreamUnavailable: 503,
-    CatalogUnavailable: 503,
-    InvalidResponse: 500,
+_STATUS: Mapping[type[DomainError], HTTPStatus] = {
+    errors.InvalidParameter: HTTPStatus.BAD_REQUEST,
+    errors.InvalidHost: HTTPStatus.BAD_REQUEST,
+    errors.InvalidBody: HTTPStatus.BAD_REQUEST,
+    errors.Unauthorized: HTTPStatus.UNAUTHORIZED,
+    errors.ProjectMismatch: HTTPStatus.FORBIDDEN,
+    errors.NotImageOwner: HTTPStatus.FORBIDDEN,
+    errors.MetadataQuotaExceeded: HTTPStatus.FORBIDDEN,
+    errors.CatalogReadOnly: HTTPStatus.FORBIDDEN,
+    errors.ReplicaReadOnly: HTTPStatus.FORBIDDEN,
+    errors.UpstreamForbidden: HTTPStatus.FORBIDDEN,
+    errors.ImageNotFound: HTTPStatus.NOT_FOUND,
+    errors.MetadataItemNotFound: HTTPStatus.NOT_FOUND,
+    errors.UpstreamConflict: HTTPStatus.CONFLICT,
+    errors.RequestBodyTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    errors.UnsupportedMediaType: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    errors.InvalidResponse: HTTPStatus.INTERNAL_SERVER_ERROR,
+    errors.CatalogBusy: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.IdentityUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.UpstreamUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.CatalogUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 
-# What the caller is told where the error itself is not for telling, or has nothing to tell.
-_MESSAGES = {
-    403: "The catalog is served for reading alone: whoever runs the service changes it.",
-    404: "There is nothing at {path}.",
-    405: "{path} does not take {method}; it takes {allow}.",
-    500: "The service failed to answer; its log tells why under this request's id.",
-    503: "The catalog of images cannot be reached at the moment; try again later.",
-}
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Fault:
-    """What the caller is told of an error."""
+    """What a client receives for an error."""
 
     status: int
     message: str
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-def fault_for(error: Exception, *, method: str, path: str, allowed: Iterable[str] = ()) -> Fault:
-    """Make a fault of whatever ended the request: an error of the domain, of the libraries below, or a mistake.
+def fault_for(error: Exception, *, method: str, path: str, allowed: Sequence[str] = ()) -> Fault:
+    """Return the fault for a domain error, an HTTP error of a library, or any other exception.
 
-    `allowed` are the methods that the contract has at the path, for whoever asked with another one.
+    `allowed` are the contract's methods of the path, for an error with status 405.
     """
-    status = error.status_code if isinstance(error, HTTPException) else _STATUS.get(type(error), 500)
-    headers = dict(error.headers or {}) if isinstance(error, HTTPException | Unauthorized) else {}
+    if isinstance(error, DomainError) and type(error) in _STATUS:
+        headers = error.headers if isinstance(error, Unauthorized) else {}
+        return Fault(_STATUS[type(error)], error.public_message, headers)
+    if not isinstance(error, HTTPException):
+        return Fault(HTTPStatus.INTERNAL_SERVER_ERROR, INTERNAL_ERROR)
+    headers = dict(error.headers or {})
     if allowed:
         headers["Allow"] = ", ".join(allowed)
-    told = isinstance(error, DomainError) and not isinstance(error, _FOR_THE_LOG)
-    if status in _MESSAGES and not told:
-        message = _MESSAGES[status].format(path=quote(path), method=method, allow=headers.get("Allow"))
-    else:
-        message = str(getattr(error, "detail", error))
-    return Fault(status, message, headers)
-
-
-_METHOD_NOT_ALLOWED = HTTPStatus.METHOD_NOT_ALLOWED
-
-_log = logging.getLogger(__name__)
+    match error.status_code:
+        case HTTPStatus.NOT_FOUND:
+            message = f"Path {quote(path)} not found."
+        case HTTPStatus.METHOD_NOT_ALLOWED:
+            message = f"{quote(path)} does not support {method}; supported methods are {headers['Allow']}."
+        case status if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            message = INTERNAL_ERROR
+        case _:
+            message = error.detail
+    return Fault(error.status_code, message, headers)
 
 
 class FaultHandler:
-    """Answers whatever ended a request with a Compute fault, and logs those that are the service's own."""
+    """Sends a Compute fault for every error, and logs the errors with a status of 500 and above."""
 
     def __init__(self, contract: Contract) -> None:
         self._contract = contract
 
-    async def answer(self, request: ConnexionRequest, error: Exception) -> ConnexionResponse:
-        """Make the answer. It is a coroutine so that Connexion calls it without a thread."""
+    async def handle(self, request: ConnexionRequest, error: Exception) -> ConnexionResponse:
+        """Return the response. It is a coroutine so that Connexion does not call it in a thread."""
         path = request.scope["path"]
+        is_wrong_method = getattr(error, "status_code", None) == HTTPStatus.METHOD_NOT_ALLOWED
         # Starlette knows only the methods of the first operation that it finds at a path.
-        allowed = self._contract.methods(path) if getattr(error, "status_code", None) == _METHOD_NOT_ALLOWED else []
+        allowed = self._contract.methods(path) if is_wrong_method else []
         fault = fault_for(error, method=request.method, path=path, allowed=allowed)
         if fault.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            request_id = request.scope["state"]["request_id"]
             _log.error(
-                "%s %s %s: %s",
-                request_id,
+                "%s %s: %s",
                 request.method,
                 quote(path),
                 str(error) or type(error).__name__,

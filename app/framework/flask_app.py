@@ -1,4 +1,7 @@
-"""The way from Connexion to Flask: on the event loop, and with the document beside its bytes."""
+"""ASGI-to-WSGI adapter.
+
+Runs Flask on the event loop, and passes the JSON document along with the serialized body.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -19,7 +22,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.types import Receive, Scope, Send
 
 from app.asgi import read_body
-from app.catalog.sqlite.database import WRITER_TIMEOUT
+from app.catalog.engine import WRITER_TIMEOUT
 from app.errors import CatalogBusy
 from app.framework.responses import JSONResponse
 
@@ -27,7 +30,7 @@ View = Callable[..., Response]
 
 
 class _CachedParameterDecorator(SyncParameterDecorator):
-    """Passes parameters to an operation as Connexion does, and looks up only once how each is called in Python."""
+    """Connexion's parameter decorator, with a cache for the conversion of parameter names to Python's."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
@@ -35,7 +38,7 @@ class _CachedParameterDecorator(SyncParameterDecorator):
 
 
 class _CachedFlaskDecorator(FlaskDecorator):
-    """Decorates an operation as Connexion does, but at the start, and not anew for each request."""
+    """Connexion's decorator of operations, applied at the start instead of for each request."""
 
     _parameter_decorator_cls = _CachedParameterDecorator
 
@@ -43,7 +46,7 @@ class _CachedFlaskDecorator(FlaskDecorator):
         decorated = self.decorate(function)
 
         def operation(**_path: str) -> Response:
-            context.clear()  # of what security said in its own way: operations would take it for parameters
+            context.clear()  # Connexion would pass what the security handler left there as parameters
             return decorated(self.framework.get_request(uri_parser=self.uri_parser))  # type: ignore[no-any-return]
 
         return operation
@@ -55,13 +58,12 @@ class _FlaskApi(FlaskApi):
 
 
 class FlaskDispatcher(SpecMiddleware):
-    """Calls Flask where Connexion calls it: on the event loop, unless something is to be changed.
+    """Calls Flask in place of Connexion's adapter: reads on the event loop, writes in threads.
 
-    The bridge that comes with Connexion hands each request to a thread and each part of the answer back: three hops,
-    which cost more than all that lies between them. It is safe to do without them, because all that a GET waits for is
-    a read of a SQLite file along an index: nearly always that takes less than a hop, and no reader waits for a writer.
-    A writer waits for others, so what may write goes to a thread: one at a time as SQLite has it, or some where they
-    wait for an image service most of the time.
+    Connexion's adapter uses a thread for each request and one for each part of the response. Those switches cost more
+    than everything between them. Reads need no thread: a read along an index of a SQLite file nearly always takes less
+    time than a switch, and readers do not wait for writers. Writers may wait for others, so they run in threads: one at
+    a time, as SQLite allows, or several if they spend most of their time waiting for an image service.
     """
 
     def __init__(self, flask: Flask, *, writers: int) -> None:
@@ -69,16 +71,16 @@ class FlaskDispatcher(SpecMiddleware):
         self._writers = asyncio.Semaphore(writers)
 
     def add_api(self, specification: Any, **options: Any) -> None:
-        """Give Flask the operations of the contract."""
+        """Register the operations of the contract in Flask."""
         self._flask.register_blueprint(_FlaskApi(specification, **options).blueprint)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request; the document goes beside the bytes of the answer."""
+        """Send Flask's response, with its document as an additional key of the body's message."""
         if scope["method"] == "GET":
             response = self._dispatch(scope, b"")
         else:
             body = await read_body(receive)
-            async with self._turn():
+            async with self._write_slot():
                 response = await run_in_threadpool(self._dispatch, scope, body)
         headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in response.headers]
         await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
@@ -86,8 +88,8 @@ class FlaskDispatcher(SpecMiddleware):
         await send({"type": "http.response.body", "body": response.get_data(), "document": document})
 
     @asynccontextmanager
-    async def _turn(self) -> AsyncIterator[None]:
-        """Wait for other writers of this worker, here and not in threads, which are for others too."""
+    async def _write_slot(self) -> AsyncIterator[None]:
+        """Wait for the other writers of this worker without occupying a thread. Raises CatalogBusy."""
         try:
             await asyncio.wait_for(self._writers.acquire(), WRITER_TIMEOUT)
         except TimeoutError:
@@ -99,10 +101,10 @@ class FlaskDispatcher(SpecMiddleware):
 
     def _dispatch(self, scope: Scope, body: bytes) -> Response:
         environ: dict[str, Any] = build_environ(scope, BytesIO(body))  # type: ignore[arg-type, assignment]
-        # A proxy says ws and wss of a WebSocket that was asked for; Flask would look for one of its own.
+        # For these schemes, which a proxy may set, Flask would look for a WebSocket route.
         environ["wsgi.url_scheme"] = {"ws": "http", "wss": "https"}.get(scope["scheme"], scope["scheme"])
-        environ["HTTP_HOST"] = "localhost"  # Flask refuses some that links may begin with, even where none does
-        environ["CONTENT_LENGTH"] = str(len(body))  # of what came in chunks, too, which Flask would not read as such
+        environ["HTTP_HOST"] = "localhost"  # Flask would reject some hosts that links may contain
+        environ["CONTENT_LENGTH"] = str(len(body))  # Flask would not read a body that was sent in chunks
         environ.pop("HTTP_TRANSFER_ENCODING", None)
         with self._flask.request_context(environ):
             return self._flask.full_dispatch_request()

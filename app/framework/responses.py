@@ -8,7 +8,7 @@ from flask import Response
 
 
 class JSONResponse(Response):
-    """An answer that still knows the document it was made from, so that nobody has to parse it again."""
+    """A JSON response with the document that it was serialized from, so that its validation need not parse it."""
 
     def __init__(self, document: dict[str, Any]) -> None:
         super().__init__(orjson.dumps(document), mimetype="application/json")
@@ -16,7 +16,7 @@ class JSONResponse(Response):
 
 
 class NoContentResponse(Response):
-    """An answer without a body."""
+    """A response without a body."""
 
     default_mimetype = None
 

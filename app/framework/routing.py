@@ -1,6 +1,7 @@
 """Strict routing."""
 
 import re
+from http import HTTPStatus
 
 from connexion.middleware.abstract import ROUTING_CONTEXT
 from connexion.middleware.routing import RoutingMiddleware
@@ -12,9 +13,9 @@ from app.contract.document import Contract
 
 
 class StrictRoutingMiddleware(RoutingMiddleware):
-    """Connexion's routing without redirects: a path with a slash too many or too few is another path.
+    """Connexion's routing without redirects: a path with an additional or a missing slash is another path.
 
-    Starlette would redirect to a URL that it builds from the request's Host.
+    Starlette would redirect to a URL with the host from the request, which the client can set to anything.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -22,22 +23,23 @@ class StrictRoutingMiddleware(RoutingMiddleware):
         self.router.redirect_slashes = False
 
     def add_api(self, *args: object, **kwargs: object) -> None:
-        """Add an API as Connexion does."""
+        """Add an API as Connexion does, and make its routes strict."""
         super().add_api(*args, **kwargs)
         for route in self.router.routes:
             if isinstance(route, Mount) and isinstance(route.app, Router):
                 route.app.redirect_slashes = False
-                route.path_regex = re.compile(route.path_regex.pattern, re.DOTALL)  # or a newline would end the path
+                # Without DOTALL, and with `$`, paths that contain or end with a newline would match other routes.
+                route.path_regex = re.compile(route.path_regex.pattern, re.DOTALL)
                 for each in (inner for inner in route.app.routes if isinstance(inner, Route)):
-                    each.path_regex = re.compile(each.path_regex.pattern.replace("$", r"\Z"))  # or might follow it
+                    each.path_regex = re.compile(each.path_regex.pattern.replace("$", r"\Z"))
 
 
 class RouteGuardMiddleware:
-    """Answers 404 to what Connexion did not route, before Flask can; and 405 to what it routed past the contract.
+    """Rejects requests that Connexion did not route (404), or routed contrary to the contract (405).
 
-    Flask's routing strips leading slashes, so it would find a handler for `//v2/…`, which Connexion's has not: it
-    would run unchecked, and with what is left of the request before (spec-first/connexion, pallets/flask #5489).
-    Connexion's own goes on to less exact paths for the method's sake: to delete the image `detail`.
+    Flask's own routing strips leading slashes. It would find a handler for `//v2/…`, which would run without validation
+    and with the context of the previous request (spec-first/connexion, pallets/flask #5489). Connexion's routing falls
+    back to a less exact path that supports the method: DELETE of `images/detail` would delete the image `detail`.
     """
 
     def __init__(self, next_app: ASGIApp, contract: Contract) -> None:
@@ -45,11 +47,11 @@ class RouteGuardMiddleware:
         self._contract = contract
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass on what an operation was found for."""
+        """Pass the request on if the contract has an operation for it."""
         if scope["type"] == "http":
             if not scope["extensions"][ROUTING_CONTEXT].get("operation_id"):
-                raise HTTPException(404)
-            # Every path of the contract takes GET: a read need not be looked up once more.
+                raise HTTPException(HTTPStatus.NOT_FOUND)
+            # Every path of the contract supports GET, so reads skip the second lookup.
             if scope["method"] != "GET" and scope["method"] not in self._contract.methods(scope["path"]):
-                raise HTTPException(405)
+                raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED)
         await self._next_app(scope, receive, send)

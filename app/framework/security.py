@@ -1,4 +1,4 @@
-"""How Connexion asks who is calling, where the contract says that a token is needed: its `security_map`."""
+"""Connexion's `security_map`: authentication of the operations whose contract requires a token."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -6,29 +6,32 @@ from typing import Any
 from connexion.lifecycle import ConnexionRequest
 
 from app.auth.base import Authenticator
+from app.context import RequestContext
 
-Check = Callable[[ConnexionRequest], Awaitable[dict[str, Any]]]
+SecurityCheck = Callable[[ConnexionRequest], Awaitable[dict[str, Any]]]
 
 
-def security_map(identity: Authenticator) -> dict[str, Any]:
-    """Build what Connexion takes for its `security_map`: it makes a handler for each scheme of this type."""
-    return {"apiKey": lambda: TokenSecurityHandler(identity)}
+def security_map(authenticator: Authenticator) -> dict[str, Any]:
+    """Return the `security_map`, by which Connexion creates a handler for each scheme of a type."""
+    return {"apiKey": lambda: TokenSecurityHandler(authenticator)}
 
 
 class TokenSecurityHandler:
-    """Lets those through whose token speaks for the tenant that the path names."""
+    """Authenticates requests, and requires that the token is valid for the project in the path."""
 
-    def __init__(self, identity: Authenticator) -> None:
-        self._identity = identity
+    def __init__(self, authenticator: Authenticator) -> None:
+        self._authenticator = authenticator
 
-    def get_fn(self, _scheme: dict[str, Any], _scopes: list[str]) -> Check:
-        """Make the check of an operation that needs a token. It raises Unauthorized and OtherTenant, among others."""
+    def get_fn(self, _scheme: dict[str, Any], _scopes: list[str]) -> SecurityCheck:
+        """Return the check of an operation. It raises what `authenticate` raises, and ProjectMismatch."""
 
         async def check(request: ConnexionRequest) -> dict[str, Any]:
             scope = request.scope
-            caller = await self._identity.identify(self._identity.token(scope).encode("latin-1"))
-            caller.check(scope["path_params"]["tenant_id"])
-            scope["state"]["caller"] = caller
+            context = RequestContext.of(scope)
+            token = self._authenticator.token_of(scope)
+            caller = await self._authenticator.authenticate(token.encode("latin-1"))
+            caller.require_project(scope["path_params"]["tenant_id"])
+            context.token, context.authenticated = token, caller
             return {}
 
         return check

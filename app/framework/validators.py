@@ -1,8 +1,7 @@
-"""How Connexion asks the contract: the validators of its `validator_map`.
+"""Connexion's `validator_map`: validation by the contract's compiled schemas.
 
-They keep to the way that Connexion calls its own, one object a request, and leave all that can be known before to the
-contract. Connexion's own validators would parse and compile for each request, ignore most formats, and say nothing of
-a parameter that comes twice.
+The validators have the interface of Connexion's own, one object for each request. Those would parse and compile the
+schemas for each request, ignore most formats, and accept repeated parameters.
 """
 
 from functools import partial
@@ -12,12 +11,13 @@ from connexion.middleware.abstract import ROUTING_CONTEXT
 from starlette.types import Message, Receive, Scope, Send
 
 from app.asgi import read_body, replay_body
+from app.context import RequestContext
 from app.contract.document import Contract
 from app.contract.operations import Operation
 
 
 def validator_map(contract: Contract) -> dict[str, Any]:
-    """Build what Connexion takes for its `validator_map`."""
+    """Return the `validator_map`."""
     return {
         "body": {"application/json": partial(BodyValidator, contract)},
         "parameter": partial(ParameterValidator, contract),
@@ -26,7 +26,7 @@ def validator_map(contract: Contract) -> dict[str, Any]:
 
 
 class ParameterValidator:
-    """Checks the path and the query of a request."""
+    """Validates the path and the query of a request."""
 
     def __init__(
         self, contract: Contract, _definitions: list[dict[str, Any]], *, strict_validation: bool, **_: Any
@@ -35,48 +35,48 @@ class ParameterValidator:
         self._strict = strict_validation
 
     def validate(self, scope: Scope) -> None:
-        """Raise BadParameter unless the contract's parameters are all as it says."""
+        """Raise InvalidParameter unless all parameters are valid."""
         operation = _operation_of(self._contract, scope)
-        operation.check_path(scope["path_params"])
-        operation.check_query(scope["query_string"], ignore_unknown=not self._strict)
+        operation.validate_path(scope["path_params"])
+        operation.validate_query(scope["query_string"], ignore_unknown=not self._strict)
 
 
 class BodyValidator:
-    """Checks the body of a request before any of it is used."""
+    """Validates the body of a request before the operation receives it."""
 
     def __init__(self, contract: Contract, **_: Any) -> None:
         self._contract = contract
 
     async def wrap_receive(self, receive: Receive, *, scope: Scope) -> tuple[Receive, Scope]:
-        """Read the body and give it again. Raises BadBody unless it is what the contract says."""
+        """Read the body, and return a `receive` that replays it. Raises InvalidBody unless it is valid."""
         body = await read_body(receive)
-        _operation_of(self._contract, scope).check_body(body)
+        _operation_of(self._contract, scope).validate_body(body)
         return replay_body(body, receive), scope
 
 
 class ResponseValidator:
-    """Checks an answer before any of it is sent."""
+    """Validates a response before any of it is sent."""
 
     def __init__(self, contract: Contract, scope: Scope, **_: Any) -> None:
         self._operation = _operation_of(contract, scope)
-        self._state = scope["state"]
+        self._context = RequestContext.of(scope)
 
     def wrap_send(self, send: Send) -> Send:
-        """Hold an answer back until it was found to be as the contract says, and mark it as checked.
+        """Return a `send` that buffers a response until its document is validated, and marks it as validated.
 
-        What is checked is the document that travels beside its bytes: nothing is parsed again.
+        FlaskDispatcher passes the document along with its bytes, so they need not be parsed.
         """
-        held: list[Message] = []
+        buffered: list[Message] = []
 
-        async def check(message: Message) -> None:
-            held.append(message)
+        async def validate(message: Message) -> None:
+            buffered.append(message)
             if message["type"] == "http.response.body":
-                self._operation.check_answer(held[0]["status"], message.pop("document"))
-                self._state["checked"] = True
-                for each in held:
+                self._operation.validate_response(buffered[0]["status"], message.pop("document"))
+                self._context.is_validated = True
+                for each in buffered:
                     await send(each)
 
-        return check
+        return validate
 
 
 def _operation_of(contract: Contract, scope: Scope) -> Operation:

@@ -6,7 +6,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.asgi import replay_body
 from app.errors import RequestBodyTooLarge, UnsupportedMediaType
 
-MAX_BODY_BYTES = 1_000_000  # bytes: more than the largest metadata take, every character of them escaped
+MAX_BODY_BYTES = 1_000_000  # more than the largest valid metadata, even if every character is escaped
 
 _METHODS_WITH_BODY = frozenset({"POST", "PUT"})
 _BODY_HEADERS = frozenset({b"content-type", b"content-length", b"transfer-encoding", b"upgrade"})
@@ -15,18 +15,17 @@ _ALLOWED = {"Content-Type": "application/json", "Content-Encoding": "identity"}
 
 
 class RequestBodyMiddleware:
-    """Takes what a body is in the way of the rest.
+    """Limits request bodies, and strips body headers where a body has no meaning.
 
-    From a request whose body means nothing it takes whatever speaks of one, or of another protocol: else Connexion
-    would fail on a malformed Content-Type, Flask would refuse an Upgrade, and both would wait for a body that was
-    announced and never comes. Any other body is bounded, and JSON.
+    If these headers were passed on, Connexion would fail on a malformed Content-Type, Flask would reject an Upgrade,
+    and both would wait for a body that was announced and does not arrive.
     """
 
     def __init__(self, next_app: ASGIApp) -> None:
         self._next_app = next_app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on."""
+        """Pass the request on. Reading its body raises UnsupportedMediaType and RequestBodyTooLarge."""
         if scope["type"] != "http":
             await self._next_app(scope, receive, send)
         elif scope["method"] in _METHODS_WITH_BODY:
@@ -37,17 +36,17 @@ class RequestBodyMiddleware:
 
 
 def _as_json(scope: Scope) -> Scope:
-    """Call the body JSON in one way: Connexion would let one pass unchecked that is Application/Json."""
+    """Set the only spelling of the media type for which Connexion validates the body."""
     others = [header for header in scope["headers"] if header[0] not in {b"content-type", b"upgrade"}]
     return {**scope, "headers": [*others, (b"content-type", _JSON)]}
 
 
 def _limit(scope: Scope, receive: Receive) -> Receive:
-    """Raise BadMediaType or BodyTooLarge from where a body is read, as soon as it is known."""
+    """Return a `receive` that raises UnsupportedMediaType and RequestBodyTooLarge as early as possible."""
     headers = Headers(scope=scope)
     length = 0
 
-    async def receive_checked() -> Message:
+    async def receive_limited() -> Message:
         nonlocal length
         _check_types(headers)
         if int(headers.get("content-length", "0")) > MAX_BODY_BYTES:
@@ -58,7 +57,7 @@ def _limit(scope: Scope, receive: Receive) -> Receive:
             raise RequestBodyTooLarge(MAX_BODY_BYTES)
         return message
 
-    return receive_checked
+    return receive_limited
 
 
 def _check_types(headers: Headers) -> None:

@@ -1,4 +1,4 @@
-"""The contract as it is served, and Swagger UI, which shows it."""
+"""The OpenAPI document and Swagger UI."""
 
 from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
@@ -9,10 +9,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.contract.document import Contract
 from app.resources import resource_path
 
-# What a browser is told of these pages: to load nothing from elsewhere, to show them in no other site's frame, to take
-# nothing for what it is not said to be, and to tell no other site from where it comes.
+# These headers keep browsers from loading anything from other sites, showing the pages in frames of other sites,
+# guessing media types, and sending the URLs of the pages to other sites.
 _SECURITY_HEADERS = {
-    # Swagger UI sets styles of its own, and shows images that its stylesheet has in it.
+    # Swagger UI sets inline styles, and its style sheet contains images.
     "content-security-policy": (
         "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
         "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -26,27 +26,28 @@ _SECURITY_HEADERS = {
 
 
 class SwaggerUIMiddleware:
-    """Serves the contract at /openapi.yaml and /openapi.json, as bytes that were made at the start, and Swagger UI.
+    """Serves the contract at /openapi.yaml and /openapi.json, from bytes that are built at the start, and Swagger UI.
 
-    Connexion would serve it with every reference resolved, and so without the names of its schemas (#2127), and would
-    resolve it anew for each request; and it takes Swagger UI and its page from one folder, here they are from two.
+    Connexion would resolve all references for each request, and the schemas would lose their names
+    (spec-first/connexion #2127). It also expects the scripts of Swagger UI and its page in one folder; here they are in
+    two.
     """
 
     def __init__(self, next_app: ASGIApp, contract: Contract) -> None:
         self._next_app = next_app
-        self._answers: dict[str, ASGIApp] = {
+        self._pages: dict[str, ASGIApp] = {
             "/openapi.yaml": Response(contract.yaml, media_type="application/yaml"),
             "/openapi.json": Response(contract.json, media_type="application/json"),
-            "/ui": RedirectResponse("ui/"),  # wherever it is, seen from outside
+            "/ui": RedirectResponse("ui/"),  # relative, because a proxy may add a prefix to the path
             "/ui/": Response(resource_path("ui/index.html").read_bytes(), media_type="text/html"),
         }
         self._ui: ASGIApp = StaticFiles(packages=[("app", "ui"), ("flask_swagger_ui", "dist")])
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer for these paths, or pass the request on."""
+        """Serve a page, or pass the request on."""
         app, path = self._next_app, scope["path"] if scope["type"] == "http" else ""
-        if path in self._answers:
-            app = self._answers[path]
+        if path in self._pages:
+            app = self._pages[path]
         elif path.startswith("/ui/"):
             app, scope = self._ui, {**scope, "root_path": "/ui"}
         if app is self._next_app:
@@ -54,10 +55,10 @@ class SwaggerUIMiddleware:
             return
         if scope["method"] not in {"GET", "HEAD"}:
             raise HTTPException(405, headers={"Allow": "GET, HEAD"})
-        await app(scope, receive, _with_headers(send))
+        await app(scope, receive, _with_security_headers(send))
 
 
-def _with_headers(send: Send) -> Send:
+def _with_security_headers(send: Send) -> Send:
     async def send_with_headers(message: Message) -> None:
         if message["type"] == "http.response.start":
             MutableHeaders(scope=message).update(_SECURITY_HEADERS)

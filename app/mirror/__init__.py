@@ -1,1 +1,1 @@
-"""The mirror: a replica of an image service (Glance v2), and changes that are made there first."""
+"""The mirror: keeps a replica of an image service (Glance v2), and applies changes there first."""

@@ -1,4 +1,4 @@
-"""Glance v2, as it is asked with the library of OpenStack's own tools."""
+"""Client of an image service (Glance v2), built on keystoneauth."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,39 +18,39 @@ from openstack.config.cloud_region import CloudRegion
 from app.catalog.models import JsonObject
 from app.errors import DomainError
 
-PAGE_SIZE = 1000  # images; Glance gives no more
-_REQUEST_TIMEOUT, _MEMBERS_TIMEOUT = 25, 10  # seconds: the making of a page takes Glance some
-_IMAGE = "image"  # the type of the service
+PAGE_SIZE = 1000  # images; Glance's own maximum
+_REQUEST_TIMEOUT, _MEMBERS_TIMEOUT = 25, 10  # seconds; Glance needs several for a large page
+_SERVICE_TYPE = "image"
 
-_ADMIN = "admin"  # the role
+_ADMIN_ROLE = "admin"
 _NO_COOKIES = DefaultCookiePolicy(allowed_domains=[])
 
-_PATCH = "application/openstack-images-v2.1-json-patch"
+_JSON_PATCH = "application/openstack-images-v2.1-json-patch"
 
 
 class CloudConfigError(DomainError):
-    """The cloud that `clouds.yaml` or the variables OS_* name cannot be used, or they name none."""
+    """`clouds.yaml` or the `OS_*` variables name no cloud, or one that cannot be used."""
 
     def __init__(self, reason: object) -> None:
-        super().__init__(f"The cloud cannot be used: {reason}")
+        super().__init__(f"Invalid cloud configuration: {reason}")
 
 
 class UpstreamError(Exception):
-    """The image service gives no answer that can be used. What happened is said without a word of where."""
+    """A request to the image service failed. The message never names a host; the cause may."""
 
-    def __init__(self, what: str, status: int | None = None) -> None:
-        """Take what happened, as it begins a sentence, and the status of the answer if it was one."""
-        super().__init__(f"{what} occurred")
-        self.what = what
+    def __init__(self, reason: str, status: int | None = None) -> None:
+        """Set the reason, a noun phrase such as "A timeout", and the status of the response if there was one."""
+        super().__init__(f"{reason} occurred")
+        self.reason = reason
         self.status = status
 
 
 class MarkerNotFound(UpstreamError):
-    """The last image of a page was deleted before the next page was asked for."""
+    """The last image of a page was deleted before the next page was requested."""
 
 
 class GlanceClient:
-    """A Glance, as one caller sees it."""
+    """A client of one Glance, with the credentials of one caller. All methods raise UpstreamError."""
 
     def __init__(
         self,
@@ -59,104 +59,108 @@ class GlanceClient:
         *,
         is_admin: bool = False,
         token: str | None = None,
-        answer_in: float = _REQUEST_TIMEOUT,
+        timeout: float = _REQUEST_TIMEOUT,
     ) -> None:
-        """Take a session, whose credentials are used unless a token is given; and the URL without a version."""
-        session.session.cookies.set_policy(_NO_COOKIES)  # or callers would send those of others
+        """Use the token, or the session's credentials if there is none. The URL has no version."""
+        session.session.cookies.set_policy(_NO_COOKIES)  # callers share the session, but must not share cookies
         self._session = session
         self.url = url
         self.is_admin = is_admin
-        self._answer_in = answer_in
-        self._who: dict[str, Any] = {} if token is None else {"authenticated": False}
+        self._timeout = timeout
+        self._auth_options: dict[str, Any] = {} if token is None else {"authenticated": False}
         self._headers = {} if token is None else {"X-Auth-Token": token}
 
-    def pages(self, since: str | None = None) -> Iterator[list[Any]]:
-        """Give all images, or those that changed at that time or later, a page at a time, the newest images first.
+    def list_pages(self, changed_since: str | None = None) -> Iterator[list[Any]]:
+        """Yield all images, or those changed at that time or later, a page at a time, the newest first.
 
-        Their order is by when they were created, which does not change meanwhile. Raises UpstreamFailed.
+        The order is by creation time, which does not change while pages are read.
         """
-        asked = {"limit": PAGE_SIZE, "visibility": "all"} | ({} if since is None else {"updated_at": f"gte:{since}"})
-        query, seen = urlencode(asked), set[str]()
+        params = {"limit": PAGE_SIZE, "visibility": "all"}
+        if changed_since is not None:
+            params |= {"updated_at": f"gte:{changed_since}"}
+        query, seen = urlencode(params), set[str]()
         while query:
-            page = self._page(query)
+            page = self._get_page(query)
             yield page["images"]
             seen.add(query)
-            query = _query(page.get("next", ""))
+            query = _query_of_next_page(page.get("next", ""))
             if query in seen:
-                raise UpstreamError("A page that came before")
+                raise UpstreamError("A pagination loop")
 
-    def check(self) -> None:
-        """Raise UpstreamFailed unless it lists images."""
-        self._page("limit=1")
+    def ping(self) -> None:
+        """Raise UpstreamError unless Glance can list images."""
+        self._get_page("limit=1")
 
-    def image(self, image_id: str) -> Any:
-        """Give an image; None where there is none. Raises UpstreamFailed."""
-        return self._find(_path(image_id))
+    def get_image(self, image_id: str) -> Any:
+        """Return an image, or None if Glance has no such image."""
+        return self._get(_image_path(image_id))
 
-    def members(self, image_id: str) -> list[str] | None:
-        """Give the projects that accepted an image; None where it is gone. Raises UpstreamFailed."""
-        answer = self._find(f"{_path(image_id)}/members", timeout=min(self._answer_in, _MEMBERS_TIMEOUT))
-        if answer is None:
+    def list_accepted_members(self, image_id: str) -> list[str] | None:
+        """Return the projects that accepted an image, or None if Glance has no such image."""
+        document = self._get(f"{_image_path(image_id)}/members", timeout=min(self._timeout, _MEMBERS_TIMEOUT))
+        if document is None:
             return None
         try:
-            return [each["member_id"] for each in answer["members"] if each["status"] == "accepted"]
+            return [member["member_id"] for member in document["members"] if member["status"] == "accepted"]
         except (KeyError, TypeError) as error:
-            raise UpstreamError("A malformed answer") from error
+            raise UpstreamError("A malformed response") from error
 
-    def delete(self, image_id: str) -> None:
-        """Delete an image. Raises UpstreamFailed."""
-        self._ask("DELETE", _path(image_id))
+    def delete_image(self, image_id: str) -> None:
+        """Delete an image."""
+        self._request("DELETE", _image_path(image_id))
 
-    def patch(self, image_id: str, changes: list[JsonObject]) -> Any:
-        """Change an image as RFC 6902 says it, and give it. Raises UpstreamFailed."""
-        return self._ask("PATCH", _path(image_id), data=orjson.dumps(changes), headers={"Content-Type": _PATCH})
+    def patch_image(self, image_id: str, patch: list[JsonObject]) -> Any:
+        """Apply a JSON patch (RFC 6902) to an image, and return the image."""
+        return self._request(
+            "PATCH", _image_path(image_id), data=orjson.dumps(patch), headers={"Content-Type": _JSON_PATCH}
+        )
 
-    def _page(self, query: str) -> JsonObject:
+    def _get_page(self, query: str) -> JsonObject:
         try:
-            page = self._ask("GET", f"/images?{query}")
+            page = self._request("GET", f"/images?{query}")
         except UpstreamError as error:
             if "marker=" in query and error.status in {HTTPStatus.BAD_REQUEST, HTTPStatus.NOT_FOUND}:
-                raise MarkerNotFound(error.what, error.status) from error
+                raise MarkerNotFound(error.reason, error.status) from error
             raise
-        well_formed = isinstance(page, dict) and isinstance(page.get("images"), list)
-        if not well_formed or not isinstance(page.get("next", ""), str):
+        is_well_formed = isinstance(page, dict) and isinstance(page.get("images"), list)
+        if not is_well_formed or not isinstance(page.get("next", ""), str):
             raise UpstreamError("A malformed page")
         return dict(page)
 
-    def _find(self, path: str, **options: Any) -> Any:
-        """Give the document at a path; None where nothing is there, but not where there is no document."""
+    def _get(self, path: str, **options: Any) -> Any:
+        """Return the document at a path, or None on 404. A successful response without a document is malformed."""
         try:
-            document = self._ask("GET", path, **options)
+            document = self._request("GET", path, **options)
         except UpstreamError as error:
             if error.status == HTTPStatus.NOT_FOUND:
                 return None
             raise
         if document is None:
-            raise UpstreamError("A malformed answer")
+            raise UpstreamError("A malformed response")
         return document
 
-    def _ask(self, method: str, path: str, *, headers: dict[str, str] | None = None, **options: Any) -> Any:
-        """Give the document of an answer that all went well; None where it has none."""
+    def _request(self, method: str, path: str, *, headers: dict[str, str] | None = None, **options: Any) -> Any:
+        """Send a request, and return the JSON document of a successful response, or None if its body is empty."""
         with _translate_errors():
-            answer = self._session.request(
+            response = self._session.request(
                 f"{self.url}/v2{path}",
                 method,
                 headers=self._headers | (headers or {}),
                 raise_exc=False,
-                redirect=False,  # or whoever it sends us to is given tokens, and believed
-                log=False,  # of tokens
-                **{"timeout": self._answer_in} | self._who | options,
+                redirect=False,  # a redirect would send the token to another host, and trust what it returns
+                log=False,  # the log would contain tokens
+                **{"timeout": self._timeout} | self._auth_options | options,
             )
-        if not HTTPStatus.OK <= answer.status_code < HTTPStatus.MULTIPLE_CHOICES:
-            raise UpstreamError(f"An answer with status {answer.status_code}", answer.status_code)
+        if not HTTPStatus.OK <= response.status_code < HTTPStatus.MULTIPLE_CHOICES:
+            raise UpstreamError(f"A response with status {response.status_code}", response.status_code)
         try:
-            return orjson.loads(answer.content) if answer.content else None
+            return orjson.loads(response.content) if response.content else None
         except orjson.JSONDecodeError as error:
-            raise UpstreamError("A malformed answer") from error
+            raise UpstreamError("A malformed response") from error
 
 
 def load_cloud_config() -> CloudRegion:
-    """Read which cloud is used, and how. Raises CloudUnusable."""
+    """Read the configuration of the cloud from `clouds.yaml` or the environment. Raises CloudConfigError."""
     try:
         return OpenStackConfig(app_name="compute-images").get_one()
     except Exception as error:
@@ -164,65 +168,69 @@ def load_cloud_config() -> CloudRegion:
 
 
 def connect(region: CloudRegion) -> GlanceClient:
-    """Give the Glance of a cloud, as the credentials see it. Raises CloudUnusable, and UpstreamFailed."""
+    """Return a client of a cloud's Glance with the configured credentials. Raises CloudConfigError and UpstreamError.
+
+    The credentials are used at once, so that invalid ones do not fail in the middle of a sync.
+    """
     try:
         with _translate_errors():
             session: Session = region.get_session()
-            session.get_token()  # or credentials that cannot be used would be noticed in the middle of a pass
-            url = region.get_endpoint(_IMAGE) or session.get_endpoint(
-                service_type=_IMAGE,
-                interface=region.get_interface(_IMAGE),
-                region_name=region.get_region_name(_IMAGE),
+            session.get_token()
+            url = region.get_endpoint(_SERVICE_TYPE) or session.get_endpoint(
+                service_type=_SERVICE_TYPE,
+                interface=region.get_interface(_SERVICE_TYPE),
+                region_name=region.get_region_name(_SERVICE_TYPE),
             )
     except (UpstreamError, CloudConfigError):
         raise
-    except Exception as error:  # a password that is missing is no more than that (keystoneauth1.identity.generic)
+    except Exception as error:  # keystoneauth raises a bare Exception for a missing password, for example
         raise CloudConfigError(error) from error
     if url is None:
-        raise CloudConfigError("its catalog has no image service")
-    return GlanceClient(session, _without_version(url), is_admin=_is_admin(session))
+        raise CloudConfigError("the service catalog has no image service")
+    return GlanceClient(session, _strip_version(url), is_admin=_is_admin(session))
 
 
 GlanceClientFactory = Callable[[str, str, float], GlanceClient]
 
 
-def client_factory() -> GlanceClientFactory:
-    """Give how a Glance is reached by its URL, with a caller's token, in so many seconds.
+def client_factory(load_config: Callable[[], CloudRegion] = load_cloud_config) -> GlanceClientFactory:
+    """Return a function that builds a client from a URL, a caller's token and a timeout in seconds.
 
-    The cloud tells which certificates are believed; it is read when a copy is first served.
+    All clients share one session, which has the certificates of the cloud. The configuration is read once, when the
+    first client is built, so that none is required if the catalog is not a replica.
     """
-    session = cache(lambda: load_cloud_config().get_session())
-    return lambda url, token, answer_in: GlanceClient(session(), url, token=token, answer_in=answer_in)
+    session = cache(lambda: load_config().get_session())
+    return lambda url, token, timeout: GlanceClient(session(), url, token=token, timeout=timeout)
 
 
 @contextmanager
 def _translate_errors() -> Iterator[None]:
-    """Make failures of the way to the image service, Keystone included, those of the image service."""
+    """Raise keystoneauth's errors, those of Keystone included, as UpstreamError or CloudConfigError."""
     try:
         yield
     except ConnectTimeout as error:
         raise UpstreamError("A timeout") from error
-    except HttpError as error:  # of Keystone's, as those of Glance are not raised
-        raise UpstreamError("A refusal of the credentials") from error
+    except HttpError as error:  # from Keystone: requests to Glance are sent with raise_exc=False
+        raise UpstreamError("An authentication failure") from error
     except AuthPluginException as error:
         raise CloudConfigError(error) from error
     except ClientException as error:
-        raise UpstreamError("A failure of the connection") from error
+        raise UpstreamError("A connection failure") from error
 
 
 def _is_admin(session: Session) -> bool:
-    """Tell whether the credentials are an administrator's, as far as their token tells."""
+    """Return whether the token of the session's credentials has the admin role."""
     access = session.auth.get_access(session) if isinstance(session.auth, BaseIdentityPlugin) else None
-    return access is not None and _ADMIN in (access.role_names or [])
+    return access is not None and _ADMIN_ROLE in (access.role_names or [])
 
 
-def _without_version(url: str) -> str:
+def _strip_version(url: str) -> str:
     base, _, last = url.rstrip("/").rpartition("/")
     return base if last.startswith("v") and last[1:].replace(".", "").isdigit() else url.rstrip("/")
 
 
-def _query(url: str) -> str:
-    """Give the query of a link to the page after; there is none after the last page. Raises UpstreamFailed."""
+def _query_of_next_page(url: str) -> str:
+    """Return the query of a page's `next` link, which is empty on the last page."""
     try:
         query = urlsplit(url).query
     except ValueError as error:
@@ -232,5 +240,5 @@ def _query(url: str) -> str:
     return query
 
 
-def _path(image_id: str) -> str:
+def _image_path(image_id: str) -> str:
     return f"/images/{quote(image_id, safe='')}"

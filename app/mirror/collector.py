@@ -1,7 +1,8 @@
-"""What a pass finds out of the images that it meets: which can be copied, which not and why, and which are gone."""
+"""Collects the state of upstream images: valid ones, those that failed and why, and those deleted upstream."""
 
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -10,92 +11,89 @@ from app.catalog.models import ImageFailure, StoredImage
 from app.mirror.client import GlanceClient, UpstreamError
 from app.mirror.mapping import access_of, is_visible, to_catalog_image
 
-_MAX_CONCURRENCY = 8  # questions about images
-_MAX_CONSECUTIVE_FAILURES = 5  # images in a row that nothing can be found out of, until it is doubted that anything can
+_MAX_CONCURRENCY = 8  # requests for single images
+_MAX_CONSECUTIVE_FAILURES = 5  # images; then Glance itself is probed
 
 
 class ImageCollector:
-    """Images of a Glance: those that were listed, and those that have to be asked for."""
+    """Collects listed images, and fetches others by their ids. The results are in its attributes."""
 
-    def __init__(self, glance: GlanceClient, known: Mapping[str, StoredImage]) -> None:
-        """Take what is known of some: the members of one that has not changed are not asked for."""
+    def __init__(self, glance: GlanceClient, stored: Mapping[str, StoredImage]) -> None:
+        """Set the stored images of the replica: the members of an unchanged image are not fetched again."""
         self.images: list[StoredImage] = []
         self.failed: dict[str, ImageFailure] = {}
-        self.failures: dict[str, str] = {}  # what happened to these, as a log has it
-        self.gone: set[str] = set()
+        self.failure_messages: dict[str, str] = {}  # by image id, with details for the log
+        self.deleted: set[str] = set()
         self._glance = glance
-        self._known = known
-        self._in_a_row = 0
+        self._stored = stored
+        self._consecutive_failures = 0
 
     @property
-    def newest(self) -> str | None:
-        """The latest time at which one of the images changed."""
+    def latest_update(self) -> str | None:
+        """Return the latest `updated` of the collected images."""
         return max((image.updated for image in self.images), default=None)
 
-    def look(self, listed: Mapping[str, Any], others: Iterable[str]) -> None:
-        """Look at images that were listed, and at others by their ids.
-
-        Raises UpstreamFailed where nothing more can be found out.
-        """
-        pool = ThreadPoolExecutor(_MAX_CONCURRENCY, thread_name_prefix="survey")
+    def collect(self, listed: Mapping[str, Any], others: Iterable[str]) -> None:
+        """Collect listed images, and fetch others by their ids. Raises UpstreamError if Glance is unavailable."""
+        pool = ThreadPoolExecutor(_MAX_CONCURRENCY, thread_name_prefix="collector")
         try:
-            asked = {id_: pool.submit(self._record, image) for id_, image in listed.items() if _is_shared(image)}
-            asked |= {id_: pool.submit(self._look_for, id_) for id_ in others if id_ not in listed}
-            for id_ in [*listed, *(each for each in asked if each not in listed)]:
-                if id_ in asked:
-                    self._settle(id_, asked[id_].result, listed.get(id_))
-                    self._doubt(failed=id_ in self.failed)
+            fetches = {id_: pool.submit(self._convert, image) for id_, image in listed.items() if _is_shared(image)}
+            fetches |= {id_: pool.submit(self._fetch, id_) for id_ in others if id_ not in listed}
+            for id_ in [*listed, *(id_ for id_ in fetches if id_ not in listed)]:
+                if id_ in fetches:
+                    self._add(id_, fetches[id_].result, listed.get(id_))
+                    self._probe_after_failures(failed=id_ in self.failed)
                 else:
-                    self._settle(id_, partial(self._record, listed[id_]), listed[id_])
+                    self._add(id_, partial(self._convert, listed[id_]), listed[id_])
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def _settle(self, image_id: str, look: Callable[[], StoredImage | None], image: Any) -> None:
+    def _add(self, image_id: str, get: Callable[[], StoredImage | None], listed: Any) -> None:
         try:
-            record = look()
+            image = get()
         except InvalidImageFile as error:
-            self._fail(image_id, image, "A malformed image", str(error))
+            self._add_failure(image_id, listed, "A malformed image", str(error))
         except UpstreamError as error:
-            self._fail(image_id, image, error.what, str(error.__cause__ or ""))
+            self._add_failure(image_id, listed, error.reason, str(error.__cause__ or ""))
         else:
-            if record is None:
-                self.gone.add(image_id)
+            if image is None:
+                self.deleted.add(image_id)
             else:
-                self.images.append(record)
+                self.images.append(image)
 
-    def _look_for(self, image_id: str) -> StoredImage | None:
-        image = self._glance.image(image_id)
-        return None if image is None else self._record(image)
+    def _fetch(self, image_id: str) -> StoredImage | None:
+        image = self._glance.get_image(image_id)
+        return None if image is None else self._convert(image)
 
-    def _record(self, image: Any) -> StoredImage | None:
-        """Give what the catalog has of an image; None where there is none, or one that lists leave out."""
-        record = to_catalog_image(image)
-        if not is_visible(image, record):
+    def _convert(self, image: Any) -> StoredImage | None:
+        """Convert an image, its members included. Return None if it is deleted or hidden."""
+        converted = to_catalog_image(image)
+        if not is_visible(image, converted):
             return None
-        if record.visibility != "shared":
-            return record
-        known = self._known.get(record.id)
-        if known and known.updated >= record.updated and _ignoring_members(known, record) == record:
-            return record._replace(members=known.members)
-        members = self._glance.members(record.id)
+        if converted.visibility != "shared":
+            return converted
+        stored = self._stored.get(converted.id)
+        if stored and stored.updated >= converted.updated and _ignoring_members(stored, converted) == converted:
+            return replace(converted, members=stored.members)
+        members = self._glance.list_accepted_members(converted.id)
         return None if members is None else to_catalog_image(image, members)
 
-    def _fail(self, image_id: str, image: Any, what: str, detail: str) -> None:
-        self.failed[image_id] = ImageFailure(what, access_of(image))
-        self.failures[image_id] = f"{what} ({detail})" if detail else what
+    def _add_failure(self, image_id: str, listed: Any, reason: str, detail: str) -> None:
+        self.failed[image_id] = ImageFailure(reason, access_of(listed))
+        self.failure_messages[image_id] = f"{reason} ({detail})" if detail else reason
 
-    def _doubt(self, *, failed: bool) -> None:
-        """Have a page be asked for after some failures: a Glance that is away is no matter of single images."""
-        self._in_a_row = self._in_a_row + 1 if failed else 0
-        if self._in_a_row >= _MAX_CONSECUTIVE_FAILURES:
-            self._glance.check()
-            self._in_a_row = 0
+    def _probe_after_failures(self, *, failed: bool) -> None:
+        """Probe Glance after several consecutive failures, so that an outage fails the sync, not every image."""
+        self._consecutive_failures = self._consecutive_failures + 1 if failed else 0
+        if self._consecutive_failures >= _MAX_CONSECUTIVE_FAILURES:
+            self._glance.ping()
+            self._consecutive_failures = 0
 
 
 def _is_shared(image: Any) -> bool:
     return isinstance(image, dict) and image.get("visibility") == "shared"
 
 
-def _ignoring_members(known: StoredImage, record: StoredImage) -> StoredImage:
-    """Give what is known, with what may differ though nothing changed: who shares it, and when it was copied again."""
-    return known._replace(members=record.members, updated=record.updated)
+def _ignoring_members(stored: StoredImage, image: StoredImage) -> StoredImage:
+    """Return the stored image with the other's members and `updated`: a recovery from a failure raises `updated`."""
+    return replace(stored, members=image.members, updated=image.updated)

@@ -1,4 +1,4 @@
-"""What an image of Glance's is in the catalog."""
+"""Conversion of Glance's images to the catalog's."""
 
 import re
 from collections.abc import Iterable
@@ -20,8 +20,8 @@ _STATUSES = {
 _UNKNOWN = ("UNKNOWN", 0)
 _PLACEHOLDER = {"status": "active", "created_at": "1970-01-01T00:00:00Z", "updated_at": "1970-01-01T00:00:00Z"}
 
-# What Glance itself says of an image. All else are properties that somebody gave it.
-_FIELDS = frozenset(
+# The base properties of Glance's image schema. All others are custom properties, which become metadata.
+_BASE_PROPERTIES = frozenset(
     {
         "checksum", "container_format", "created_at", "direct_url", "disk_format", "file", "id", "locations",
         "min_disk", "min_ram", "name", "os_hash_algo", "os_hash_value", "os_hidden", "owner",
@@ -30,17 +30,17 @@ _FIELDS = frozenset(
 )  # fmt: skip
 
 
-def is_field(key: str) -> bool:
-    """Tell whether Glance itself says this of an image: no property can have the name."""
-    return key in _FIELDS
+def is_base_property(key: str) -> bool:
+    """Return whether a key is a base property of Glance's images, whose names custom properties cannot have."""
+    return key in _BASE_PROPERTIES
 
 
 def to_catalog_image(image: Any, members: Iterable[str] = ()) -> StoredImage:
-    """Give what the catalog has of an image. Raises BadFile where the contract has no such image."""
+    """Convert an image of Glance. Raises InvalidImageFile if the result does not conform to the contract."""
     if not isinstance(image, dict):
-        raise InvalidImageFile("it is no object")
+        raise InvalidImageFile("it is not an object")
     status, progress = _status_and_progress(image.get("status"))
-    known = {"OS-EXT-IMG-SIZE:size": image.get("size"), "owner": image.get("owner")}
+    optional = {"OS-EXT-IMG-SIZE:size": image.get("size"), "owner": image.get("owner")}
     return parse_image(
         {
             "id": image.get("id"),
@@ -51,54 +51,54 @@ def to_catalog_image(image: Any, members: Iterable[str] = ()) -> StoredImage:
             "updated": _time(image.get("updated_at")),
             "minDisk": _integer(image.get("min_disk")),
             "minRam": _integer(image.get("min_ram")),
-            "metadata": properties(image),
+            "metadata": custom_properties(image),
             "visibility": image.get("visibility"),
             "members": list(members),
         }
-        | {name: value for name, value in known.items() if value is not None}
+        | {name: value for name, value in optional.items() if value is not None}
     )
 
 
-def properties(image: JsonObject) -> Metadata:
-    """Give the properties of an image as items of metadata, which are text; nested ones are left out."""
+def custom_properties(image: JsonObject) -> Metadata:
+    """Return an image's custom properties as metadata items, whose values are text. Nested values are left out."""
     return {
         key: value if value is None else str(value)
         for key, value in image.items()
-        if not is_field(key) and not isinstance(value, dict | list)
+        if not is_base_property(key) and not isinstance(value, dict | list)
     }
 
 
-def require_not_deleted(image: Any) -> StoredImage:
-    """Give what the catalog has of an image. Raises ImageNotFound where it waits for its end, and BadFile."""
-    record = to_catalog_image(image)
-    if record.status == "DELETED":
+def to_existing_image(image: Any) -> StoredImage:
+    """Convert an image of Glance. Raises ImageNotFound if it is (being) deleted, and InvalidImageFile."""
+    converted = to_catalog_image(image)
+    if converted.status == "DELETED":
         raise ImageNotFound
-    return record
+    return converted
 
 
-def is_visible(image: JsonObject, record: StoredImage) -> bool:
-    """Tell whether lists of Glance have an image: neither one that is hidden, nor one that waits for its end."""
-    return record.status != "DELETED" and not image.get("os_hidden")
+def is_visible(image: JsonObject, converted: StoredImage) -> bool:
+    """Return whether an image appears in Glance's lists, which omit hidden images and those being deleted."""
+    return converted.status != "DELETED" and not image.get("os_hidden")
 
 
 def access_of(image: Any) -> tuple[str | None, str] | None:
-    """Tell who owns an image and who may see it, where so much can be told of one that cannot be copied."""
+    """Return the owner and the visibility of an image that may be invalid, or None if these are invalid too."""
     if not isinstance(image, dict):
         return None
     try:
-        record = to_catalog_image(_PLACEHOLDER | {name: image.get(name) for name in ("id", "owner", "visibility")})
+        converted = to_catalog_image(_PLACEHOLDER | {name: image.get(name) for name in ("id", "owner", "visibility")})
     except InvalidImageFile:
         return None
-    return record.owner, record.visibility
+    return converted.owner, converted.visibility
 
 
 def _status_and_progress(value: Any) -> tuple[Any, int]:
-    """Give the status and the progress; what is no text stays, for the schema to complain about."""
+    """Return the status and the progress. A value that is not text is returned as is, and fails the validation."""
     return _STATUSES.get(value, _UNKNOWN) if isinstance(value, str) else (value, 0)
 
 
 def _time(value: Any) -> Any:
-    """Give a time as the catalog has it; what is none stays, for the schema to complain about."""
+    """Return a time in the catalog's form. A value that is not a time is returned as is, and fails the validation."""
     try:
         return utc(value)
     except (TypeError, ValueError):
@@ -106,6 +106,7 @@ def _time(value: Any) -> Any:
 
 
 def _integer(value: Any) -> Any:
+    """Return an amount as a number, 0 if there is none. Digits are converted; other values fail the validation."""
     if value is None:
         return 0
     return int(value) if isinstance(value, str) and re.fullmatch("[0-9]{1,10}", value) else value

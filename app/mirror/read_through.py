@@ -1,78 +1,95 @@
-"""Images that a copy lacks: they are looked for at the image service, with the caller's own token."""
+"""Read-through: images that a replica lacks are fetched from the image service, with the caller's token."""
 
 import asyncio
 import logging
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from dataclasses import replace
 from functools import partial
 from uuid import UUID
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.asgi import read_body, replay_body
-from app.auth.base import Authenticator
+from app.catalog.engine import Engine
 from app.catalog.replica import insert_image
-from app.catalog.sqlite.reader import CatalogReader
+from app.context import RequestContext
 from app.errors import DomainError, ImageNotFound
 from app.mirror.client import GlanceClientFactory, UpstreamError
 from app.mirror.mapping import is_visible, to_catalog_image
+from app.timestamps import SYSTEM_CLOCK, Clock
 
 _FETCH_TIMEOUT = 5  # seconds
-_MAX_CONCURRENCY = 8  # questions of one worker
+_MAX_CONCURRENCY = 8  # fetches of one worker
 
 _log = logging.getLogger(__name__)
 
 
 class ReadThroughMiddleware:
-    """Asks Glance for an image that the catalog lacks, with the caller's token: a mirror comes some seconds later.
+    """Fetches an image on a miss, so that it is available before the next sync.
 
-    Only its owner and administrators see a shared one until the mirror has found out who the members are.
+    Only the owner and administrators can see a shared image until a sync has collected its members.
     """
 
     def __init__(
-        self, next_app: ASGIApp, catalog: CatalogReader, way: GlanceClientFactory, identity: Authenticator
+        self,
+        next_app: ASGIApp,
+        engine: Engine,
+        client_factory: GlanceClientFactory,
+        *,
+        timeout: float = _FETCH_TIMEOUT,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._next_app = next_app
-        self._catalog = catalog
-        self._way = way
-        self._identity = identity
-        self._threads = ThreadPoolExecutor(_MAX_CONCURRENCY, thread_name_prefix="finding")
+        self._engine = engine
+        self._client_factory = client_factory
+        self._timeout = timeout
+        self._clock = clock
+        self._threads = ThreadPoolExecutor(_MAX_CONCURRENCY, thread_name_prefix="read-through")
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Have a request answered, and once more if its image was found only now."""
+        """Pass the request on, and once more if its image was fetched after a miss."""
         body = await read_body(receive)
         try:
             await self._next_app(scope, replay_body(body, receive), send)
         except ImageNotFound:
-            if not await self._find(scope):
+            if not await self._fetch(scope):
                 raise
             await self._next_app(scope, replay_body(body, receive), send)
 
-    async def _find(self, scope: Scope) -> bool:
-        image_id, upstream = scope["path_params"]["image_id"], self._catalog.upstream()
-        # Where the mirror is no administrator, there are images that it never meets: to a pass, they are gone.
-        if upstream is None or not upstream.is_admin or not _is_uuid(image_id) or self._catalog.knows(image_id):
+    async def _fetch(self, scope: Scope) -> bool:
+        """Return whether the request's image was missing in the catalog and is stored now."""
+        image_id = scope["path_params"]["image_id"]
+        if not _is_uuid(image_id):
             return False
-        look = partial(self._learn, upstream.url, self._identity.token(scope), image_id)
+        with self._engine.snapshot() as snapshot:
+            upstream, is_stored = snapshot.upstream(), snapshot.contains(image_id)
+        # Without admin credentials, the next full sync may not see the image, and would delete it.
+        if upstream is None or not upstream.is_admin or is_stored:
+            return False
+        store = partial(self._fetch_and_store, upstream.url, RequestContext.of(scope).token, image_id)
+        run = partial(copy_context().run, store)  # the thread's log lines need the request id
         try:
-            async with asyncio.timeout(_FETCH_TIMEOUT):  # for those included who wait for a thread
-                return await asyncio.get_running_loop().run_in_executor(self._threads, look)
+            async with asyncio.timeout(self._timeout):  # includes the wait for a thread
+                return await asyncio.get_running_loop().run_in_executor(self._threads, run)
         except TimeoutError:
-            _log.warning("image %s was not found at the image service in time", image_id)
+            _log.warning("Image %s was not fetched from the image service in time", image_id)
             return False
 
-    def _learn(self, url: str, token: str, image_id: str) -> bool:
+    def _fetch_and_store(self, url: str, token: str, image_id: str) -> bool:
         try:
-            image = self._way(url, token, _FETCH_TIMEOUT).image(image_id)
+            image = self._client_factory(url, token, self._timeout).get_image(image_id)
             if image is None:
                 return False
-            record = to_catalog_image(image)
-            if not is_visible(image, record):
+            converted = to_catalog_image(image)
+            if not is_visible(image, converted):
                 return False
-            if record.visibility == "shared":
-                record = record._replace(visibility="private")
-            insert_image(self._catalog.path, url, record)
+            if converted.visibility == "shared":
+                # Its members are unknown. As its visibility differs from upstream, the next sync fetches them.
+                converted = replace(converted, visibility="private")
+            insert_image(self._engine, url, converted, clock=self._clock)
         except (UpstreamError, DomainError) as error:
-            _log.warning("image %s cannot be found at the image service: %s", image_id, error)
+            _log.warning("Image %s could not be fetched from the image service: %s", image_id, error)
             return False
         return True
 

@@ -1,42 +1,43 @@
-"""How old a copy is: what the mirror says of its passes, in a file beside the catalog."""
+"""Whether a replica is stale, by the time of its last successful sync."""
 
-import time
-
+from app.catalog.engine import Engine
 from app.catalog.models import Version
-from app.catalog.sqlite.reader import CatalogReader
 from app.errors import CatalogUnavailable
-from app.mirror.status import read_sync_status
+from app.timestamps import SYSTEM_CLOCK, Clock
 
 _NEVER = float("inf")
 
 
 class StalenessMonitor:
-    """Tells whether answers can be given from a catalog as they are, or have to say how old the copy is."""
+    """Decides whether responses can be served from the catalog as they are, or must state the age of the replica."""
 
-    def __init__(self, catalog: CatalogReader, stale_after: int) -> None:
-        """Take the seconds after which a copy is stale; with 0, none ever is."""
-        self._catalog = catalog
+    def __init__(self, engine: Engine, stale_after: int, *, clock: Clock = SYSTEM_CLOCK) -> None:
+        """Set the seconds after which a replica is stale; with 0, it never is."""
+        self._engine = engine
         self._stale_after = stale_after or _NEVER
+        self._clock = clock
         self._version: Version | None = None
-        self._until = 0.0
+        self._fresh_until = 0.0
 
-    def holds(self, version: Version | None) -> bool:
-        """Tell whether the catalog, in this version of it, can be read, and is fresh or no copy."""
-        if version != self._version or time.time() >= self._until:
+    def is_fresh(self, version: Version | None) -> bool:
+        """Return whether the catalog, at this version, is readable and either not a replica or a fresh one."""
+        if version != self._version or self._clock.time() >= self._fresh_until:
             self._version = version
             try:
-                self._until = self.since() + self._stale_after
+                self._fresh_until = self.last_synced_at() + self._stale_after
             except CatalogUnavailable:
-                self._until = 0.0
-        return time.time() < self._until
+                self._fresh_until = 0.0
+        return self._clock.time() < self._fresh_until
 
-    def since(self) -> float:
-        """Give when the last good pass began that is known of, in seconds since 1970. Raises CatalogUnavailable.
+    def last_synced_at(self) -> float:
+        """Return the start of the last successful sync (Unix time), infinity without an upstream.
 
-        The mirror knows best; but what it wrote last may be lost.
+        Raises CatalogUnavailable. The mirror's status is more recent than the catalog's record of the upstream, which
+        only changes along with images; but the status may be lost.
         """
-        upstream = self._catalog.upstream()
+        with self._engine.snapshot() as snapshot:
+            upstream = snapshot.upstream()
         if upstream is None:
             return _NEVER
-        good = read_sync_status(self._catalog.path).good
-        return upstream.good if good is None else good
+        synced_at = self._engine.read_sync_status().synced_at
+        return upstream.synced_at if synced_at is None else synced_at

@@ -1,148 +1,153 @@
-"""Passes over an image service: each brings the catalog to what it found, or leaves it as it was."""
+"""Full and incremental syncs of the catalog with an image service. Each is applied in one transaction."""
 
 import math
-import time
 from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cached_property
-from pathlib import Path
 from typing import Any, NamedTuple
 
+from app.catalog.engine import Engine
 from app.catalog.models import SyncCounts, SyncStatus, Upstream, UpstreamSnapshot
 from app.catalog.replica import apply_snapshot, read_replica
 from app.errors import CatalogBusy, CatalogUnavailable
 from app.mirror.client import GlanceClient, MarkerNotFound, UpstreamError
 from app.mirror.collector import ImageCollector
-from app.mirror.status import read_sync_status, write_sync_status
-from app.timestamps import format_utc, seconds
+from app.timestamps import SYSTEM_CLOCK, Clock, format_utc, seconds
 
-# Glance shows times to the second, and what begins to change before another image does may be done after it.
-_OVERLAP_SECONDS = 60  # seconds
-_MAX_ATTEMPTS = 5  # at a list, of whose pages the last images are deleted meanwhile
+# Glance's times have a resolution of one second, and a change that starts earlier than another may be committed later.
+_OVERLAP_SECONDS = 60
+_MAX_LIST_ATTEMPTS = 5  # a list starts over if the last image of a page is deleted before the next page is requested
 
 ProgressReporter = Callable[[Iterable[list[Any]], int], Iterable[list[Any]]]
 
 
 class SyncFailed(Exception):
-    """A pass ended before it was through. What it was to bring is in the catalog as a whole, or not at all."""
+    """A sync failed, and a later one may succeed. The catalog contains its changes completely or not at all."""
 
 
 class SyncReport(NamedTuple):
-    """What a pass did: of how many images, in how many seconds, and which could not be copied and why."""
+    """The result of a sync: the number of images, the changes to the catalog, failures by image id, the duration."""
 
-    is_whole: bool
+    is_full: bool
     images: int
-    copied: SyncCounts
+    counts: SyncCounts
     failed: dict[str, str]
     seconds: float
 
 
 class Mirror:
-    """Copies what a Glance has into a catalog."""
+    """Copies the images of a Glance into a catalog."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 each is a dependency or a limit
         self,
         connect: Callable[[], GlanceClient],
-        catalog: Path,
+        engine: Engine,
         *,
         tombstone_days: int,
-        replaceable: Collection[str],
-        watch: ProgressReporter,
+        sample_ids: Collection[str],
+        progress: ProgressReporter,
+        clock: Clock = SYSTEM_CLOCK,
+        overlap_seconds: float = _OVERLAP_SECONDS,
     ) -> None:
-        """Take how to find the Glance, and what watches the pages come.
+        """Set a function that connects to Glance, and one that wraps the pages of a full sync to report progress.
 
-        Images with the ids that are replaceable are removed from a catalog that is no copy yet.
+        Images with the sample ids are removed from a catalog that becomes a replica.
         """
         self._connect = connect
-        self._catalog = catalog
+        self._engine = engine
         self._tombstone_days = tombstone_days
-        self._replaceable = replaceable
-        self._watch = watch
+        self._sample_ids = sample_ids
+        self._progress = progress
+        self._clock = clock
+        self._overlap_seconds = overlap_seconds
 
     @cached_property
     def _glance(self) -> GlanceClient:
         return self._connect()
 
     @property
-    def last_whole(self) -> float | None:
-        """When the last good pass over all images began, in seconds since 1970, if there was one."""
-        return read_sync_status(self._catalog).whole
+    def last_full_sync(self) -> float | None:
+        """Return the start time of the last successful full sync (Unix time), if any."""
+        return self._engine.read_sync_status().full_synced_at
 
-    def make_pass(self, *, whole: bool) -> SyncReport:
-        """Go over all images, or over those that changed lately, where it is known since when.
+    def sync(self, *, full: bool) -> SyncReport:
+        """Run a full sync, or an incremental one if the time of the last change is known.
 
-        Raises PassFailed, and what `copy_found` raises where it never will do better.
+        Raises SyncFailed, and UpstreamMismatch, CatalogNotEmpty or CloudConfigError, which a retry cannot solve.
         """
-        before = read_sync_status(self._catalog)
+        status = self._engine.read_sync_status()
         try:
-            return self._pass(before, whole=whole)
+            return self._sync(status, full=full)
         except UpstreamError as error:
-            self._tell_of_failure(before, f"{error} at the image service")
-            more = f": {error.__cause__}" if error.__cause__ else ""
-            raise SyncFailed(f"{error} at the image service{more}") from error
+            self._record_failure(status, f"{error} at the image service")
+            cause = f": {error.__cause__}" if error.__cause__ else ""
+            raise SyncFailed(f"{error} at the image service{cause}") from error
         except (CatalogBusy, CatalogUnavailable) as error:
-            self._tell_of_failure(before, "The catalog could not be written")
+            self._record_failure(status, "The catalog could not be written")
             raise SyncFailed(str(error)) from error
 
-    def _tell_of_failure(self, before: SyncStatus, error: str) -> None:
-        with suppress(CatalogUnavailable):  # where even that cannot be written, it grows old
-            write_sync_status(self._catalog, replace(before, error=error))
+    def _record_failure(self, status: SyncStatus, error: str) -> None:
+        with suppress(CatalogUnavailable):  # the replica becomes stale, which shows the failure as well
+            self._engine.write_sync_status(replace(status, error=error))
 
-    def _pass(self, before: SyncStatus, *, whole: bool) -> SyncReport:
-        began, clock = time.time(), time.monotonic()
-        turn, _ = read_replica(self._catalog, self._glance.url) or (None, {})
-        whole = whole or before.since is None or turn is None
-        survey = self._survey(before, whole=whole)
-        upstream = Upstream(self._glance.url, self._glance.is_admin, began, turn or 0)
-        found = UpstreamSnapshot(upstream, survey.images, survey.failed, None if whole else survey.gone)
-        copied = apply_snapshot(
-            self._catalog, found, replaceable=self._replaceable, tombstone_days=self._tombstone_days
+    def _sync(self, status: SyncStatus, *, full: bool) -> SyncReport:
+        started, monotonic = self._clock.time(), self._clock.monotonic()
+        revision, _ = read_replica(self._engine, self._glance.url) or (None, {})
+        full = full or status.changes_since is None or revision is None
+        collected = self._collect(status, full=full)
+        upstream = Upstream(self._glance.url, self._glance.is_admin, started, revision or 0)
+        snapshot = UpstreamSnapshot(upstream, collected.images, collected.failed, None if full else collected.deleted)
+        counts = apply_snapshot(
+            self._engine, snapshot, sample_ids=self._sample_ids, tombstone_days=self._tombstone_days, clock=self._clock
         )
-        took = time.monotonic() - clock
-        count = len(survey.images) + len(survey.failed)
-        passes = SyncStatus(
-            good=began,
-            whole=began if whole else before.whole,
-            since=_since(survey.newest, began, took) or before.since,
-            images=count if whole else before.images,
-            failed=tuple(survey.failed),
+        duration = self._clock.monotonic() - monotonic
+        images = len(collected.images) + len(collected.failed)
+        new_status = SyncStatus(
+            synced_at=started,
+            full_synced_at=started if full else status.full_synced_at,
+            changes_since=self._changes_since(collected.latest_update, started, duration) or status.changes_since,
+            images=images if full else status.images,
+            failed=tuple(collected.failed),
         )
-        write_sync_status(self._catalog, passes)
-        return SyncReport(whole, count, copied, survey.failures, took)
+        self._engine.write_sync_status(new_status)
+        return SyncReport(full, images, counts, collected.failure_messages, duration)
 
-    def _survey(self, before: SyncStatus, *, whole: bool) -> ImageCollector:
-        listed = self._listed(before, whole=whole)
-        _, known = (None if whole else read_replica(self._catalog, self._glance.url, listed.keys())) or (0, {})
-        survey = ImageCollector(self._glance, known)
-        survey.look(listed, () if whole else before.failed)
-        return survey
+    def _collect(self, status: SyncStatus, *, full: bool) -> ImageCollector:
+        listed = self._list_images(status, full=full)
+        _, stored = (None if full else read_replica(self._engine, self._glance.url, listed.keys())) or (0, {})
+        collector = ImageCollector(self._glance, stored)
+        collector.collect(listed, () if full else status.failed)
+        return collector
 
-    def _listed(self, before: SyncStatus, *, whole: bool) -> dict[str, Any]:
-        """Give all images, or those that changed lately, by their ids, in Glance's order."""
-        for _ in range(_MAX_ATTEMPTS - 1):
+    def _list_images(self, status: SyncStatus, *, full: bool) -> dict[str, Any]:
+        """Return all images, or those changed since the last sync, by id in Glance's order."""
+        for _ in range(_MAX_LIST_ATTEMPTS - 1):
             try:
-                return self._list_once(before, whole=whole)
+                return self._list_images_once(status, full=full)
             except MarkerNotFound:
                 continue
-        return self._list_once(before, whole=whole)
+        return self._list_images_once(status, full=full)
 
-    def _list_once(self, before: SyncStatus, *, whole: bool) -> dict[str, Any]:
-        pages = self._glance.pages(None if whole else before.since)
-        watched = self._watch(pages, before.images) if whole else pages
-        return {_id(image): image for page in watched for image in page}
+    def _list_images_once(self, status: SyncStatus, *, full: bool) -> dict[str, Any]:
+        pages = self._glance.list_pages(None if full else status.changes_since)
+        reported = self._progress(pages, status.images) if full else pages
+        return {_image_id(image): image for page in reported for image in page}
+
+    def _changes_since(self, latest_update: str | None, started: float, duration: float) -> str | None:
+        """Return the time from which the next incremental sync lists changes, if any image was collected.
+
+        Glance's clock may be ahead, so an `updated` in the future counts as the start of this sync.
+        """
+        if latest_update is None:
+            return None
+        latest = min(seconds(latest_update), started)
+        return format_utc(datetime.fromtimestamp(latest - self._overlap_seconds - math.ceil(duration), UTC))
 
 
-def _since(newest: str | None, began: float, took: float) -> str | None:
-    """Give the time of change from which on the pass after one has to ask, even where one is in the future."""
-    if newest is None:
-        return None
-    return format_utc(datetime.fromtimestamp(min(seconds(newest), began) - _OVERLAP_SECONDS - math.ceil(took), UTC))
-
-
-def _id(image: Any) -> str:
-    """Give the id of an image. What has none cannot be left out: it may be one that the catalog has."""
+def _image_id(image: Any) -> str:
+    """Return an image's id. An image without one fails the sync: skipping it could delete it from the catalog."""
     if not isinstance(image, dict) or not isinstance(image.get("id"), str):
         raise UpstreamError("A malformed page")
     return str(image["id"])

@@ -1,4 +1,4 @@
-"""Changes of images of a copy: made at the image service first, with the caller's own token."""
+"""Write-through: changes to a replica's images are made at the image service first, with the caller's token."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -7,150 +7,159 @@ from http import HTTPStatus
 
 import orjson
 
-from app.api.context import current_token
 from app.catalog.documents import InvalidImageFile
 from app.catalog.editor import ImageEditor, check_metadata_quota
+from app.catalog.engine import Engine
 from app.catalog.models import JsonObject, Metadata, StoredImage, Upstream
 from app.catalog.replica import SYNC_STATUS_REASON, apply_delete, apply_update
-from app.catalog.sqlite.reader import CatalogReader
+from app.context import RequestContext
 from app.errors import DomainError, ImageNotFound, InvalidBody, UpstreamConflict, UpstreamForbidden, UpstreamUnavailable
-from app.mirror.client import CloudConfigError, GlanceClientFactory, UpstreamError
-from app.mirror.mapping import is_field, properties, require_not_deleted
+from app.mirror.client import CloudConfigError, GlanceClient, GlanceClientFactory, UpstreamError
+from app.mirror.mapping import custom_properties, is_base_property, to_existing_image
 from app.text import quote
+from app.timestamps import SYSTEM_CLOCK, Clock
 
-_REQUEST_TIMEOUT = 20  # seconds: a large image takes some to be deleted
+_REQUEST_TIMEOUT = 20  # seconds; Glance needs several to delete a large image
 
 _log = logging.getLogger(__name__)
 
 
-class WriteThroughEditor(ImageEditor):
-    """Changes of a copy are made in Glance, with the caller's token, and then in the catalog.
+class WriteThroughEditor:
+    """Edits the images of a replica in Glance first, then in the catalog. Edits images of other catalogs directly.
 
-    Beside what others raise, each raises Unauthorized, UpstreamForbids, UpstreamConflict and UpstreamUnavailable, where
-    the catalog stays as it was. Other catalogs than copies are changed as ever.
+    In addition to the errors of ImageEditor, each method raises Unauthorized, UpstreamForbidden, UpstreamConflict and
+    UpstreamUnavailable, which leave the catalog unchanged.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 each is a dependency or a limit
         self,
-        catalog: CatalogReader,
-        way: GlanceClientFactory,
-        refused: Callable[[str], Exception],
+        editor: ImageEditor,
+        engine: Engine,
+        client_factory: GlanceClientFactory,
+        unauthorized: Callable[[str], Exception],
         *,
         tombstone_days: int,
+        timeout: float = _REQUEST_TIMEOUT,
+        clock: Clock = SYSTEM_CLOCK,
     ) -> None:
-        """Take the way to Glance, and what makes the error for a token that Glance does not take."""
-        super().__init__(catalog, tombstone_days=tombstone_days)
-        self._way = way
-        self._refused = refused
+        """Set the editor for other catalogs, and the function that builds the error for a rejected token."""
+        self._editor = editor
+        self._engine = engine
+        self._client_factory = client_factory
+        self._unauthorized = unauthorized
+        self._tombstone_days = tombstone_days
+        self._timeout = timeout
+        self._clock = clock
 
-    def delete(self, tenant: str, image_id: str, *, is_admin: bool) -> None:
-        """Delete an image, and make its copy a tombstone."""
-        _, upstream = self._look(tenant, image_id, is_admin=is_admin)
+    def delete(self, context: RequestContext, project_id: str, image_id: str) -> None:
+        """Delete an image in Glance, and turn it into a tombstone in the catalog."""
+        _, upstream = self._editor.get_editable_image(context, project_id, image_id)
         if upstream is None:
-            super().delete(tenant, image_id, is_admin=is_admin)
+            self._editor.delete(context, project_id, image_id)
             return
-        with self._as_faults(image_id, upstream):
-            self._way(upstream.url, current_token(), _REQUEST_TIMEOUT).delete(image_id)
-        self._learn_end(image_id, upstream)
+        with self._translate_errors(image_id, upstream):
+            self._client(upstream, context).delete_image(image_id)
+        self._apply_delete(image_id, upstream)
 
     def edit_metadata(
-        self, tenant: str, image_id: str, edit: Callable[[Metadata], Metadata], *, is_admin: bool
+        self, context: RequestContext, project_id: str, image_id: str, edit: Callable[[Metadata], Metadata]
     ) -> Metadata:
-        """Give an image the properties that the function makes of those that it has; and give them back."""
-        held, upstream = self._look(tenant, image_id, is_admin=is_admin)
+        """Replace the metadata of an image with the result of `edit` for it. Return the new metadata."""
+        stored, upstream = self._editor.get_editable_image(context, project_id, image_id)
         if upstream is None:
-            return super().edit_metadata(tenant, image_id, edit, is_admin=is_admin)
-        with self._as_faults(image_id, upstream):
-            glance = self._way(upstream.url, current_token(), _REQUEST_TIMEOUT)
-            image = glance.image(image_id)
+            return self._editor.edit_metadata(context, project_id, image_id, edit)
+        with self._translate_errors(image_id, upstream):
+            glance = self._client(upstream, context)
+            image = glance.get_image(image_id)
             if image is None:
                 raise ImageNotFound
-            require_not_deleted(image)  # or it could not be copied once it is changed
-            before = properties(image)
-            after = _drop_echoed_status_reason(held, before, _validate_metadata(before, edit(before)))
-            changes = _json_patch(before, after)
-            changed = glance.patch(image_id, changes) if changes else image
-            record = require_not_deleted(changed)
+            to_existing_image(image)  # Glance would patch an invalid image, which the catalog then could not store
+            before = custom_properties(image)
+            after = _drop_echoed_status_reason(stored, before, _validate_metadata(before, edit(before)))
+            patch = _json_patch(before, after)
+            changed = glance.patch_image(image_id, patch) if patch else image
+            converted = to_existing_image(changed)
         with _log_deferred(image_id):
-            apply_update(self._catalog.path, upstream, record)
-        return properties(changed)
+            apply_update(self._engine, upstream, converted, clock=self._clock)
+        return custom_properties(changed)
 
-    def _learn_end(self, image_id: str, upstream: Upstream) -> None:
+    def _client(self, upstream: Upstream, context: RequestContext) -> GlanceClient:
+        return self._client_factory(upstream.url, context.token, self._timeout)
+
+    def _apply_delete(self, image_id: str, upstream: Upstream) -> None:
         with _log_deferred(image_id):
-            apply_delete(self._catalog.path, upstream.url, image_id, tombstone_days=self._tombstone_days)
+            apply_delete(self._engine, upstream.url, image_id, tombstone_days=self._tombstone_days, clock=self._clock)
 
     @contextmanager
-    def _as_faults(self, image_id: str, upstream: Upstream) -> Iterator[None]:
-        """Make what Glance answers an error of the domain. An image that its owner does not find there is gone."""
+    def _translate_errors(self, image_id: str, upstream: Upstream) -> Iterator[None]:
+        """Raise errors of the client as domain errors. An image that Glance lacks is deleted from the catalog."""
         try:
             yield
         except ImageNotFound:
-            self._learn_end(image_id, upstream)
+            self._apply_delete(image_id, upstream)
             raise
         except UpstreamError as error:
             if error.status == HTTPStatus.NOT_FOUND:
-                self._learn_end(image_id, upstream)
-            raise self._error(error, image_id) from error
+                self._apply_delete(image_id, upstream)
+            raise self._domain_error(error, image_id) from error
         except CloudConfigError as error:
-            _log.error("the image service cannot be asked: %s", error)
+            _log.error("Request to the image service failed: %s", error)
             raise UpstreamUnavailable from error
         except InvalidImageFile as error:
-            _log.error("image %s at the image service is not as it should be: %s", image_id, error)
+            _log.error("The image service returned an invalid image %s: %s", image_id, error)
             raise UpstreamUnavailable from error
 
-    def _error(self, error: UpstreamError, image_id: str) -> Exception:
+    def _domain_error(self, error: UpstreamError, image_id: str) -> Exception:
         match error.status:
             case HTTPStatus.BAD_REQUEST:
-                return InvalidBody("the image service does not take it")
+                return InvalidBody("the image service rejected it")
             case HTTPStatus.UNAUTHORIZED:
-                return self._refused("The image service does not know the token, or no longer")
+                return self._unauthorized("The image service rejected the token")
             case HTTPStatus.FORBIDDEN | HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
                 return UpstreamForbidden(image_id)
             case HTTPStatus.NOT_FOUND:
                 return ImageNotFound()
             case HTTPStatus.CONFLICT:
                 return UpstreamConflict(image_id)
-        _log.error("the image service cannot be asked: %s: %s", error, error.__cause__)
+        _log.error("Request to the image service failed: %s: %s", error, error.__cause__)
         return UpstreamUnavailable()
 
 
 def _validate_metadata(before: Metadata, after: Metadata) -> Metadata:
-    """Give the metadata, if an image may have them. Raises BadBody and TooManyItems."""
+    """Return the new metadata. Raises MetadataQuotaExceeded, and InvalidBody for names of base properties."""
     check_metadata_quota(before, after)
     for key in after:
-        if is_field(key):
-            raise InvalidBody(
-                f"{quote(key)} is what the image service itself says of an image, and no item of its metadata"
-            )
+        if is_base_property(key):
+            raise InvalidBody(f"{quote(key)} is a base property of the image and cannot be a metadata item")
     return after
 
 
-def _drop_echoed_status_reason(held: StoredImage, before: Metadata, after: Metadata) -> Metadata:
-    """Leave out what the copy says of itself, where a caller sends all back that it was told."""
-    reason: str | None = orjson.loads(held.metadata).get(SYNC_STATUS_REASON)
+def _drop_echoed_status_reason(stored: StoredImage, before: Metadata, after: Metadata) -> Metadata:
+    """Drop the replica's own `sync_status_reason` if a client echoes it back."""
+    reason: str | None = orjson.loads(stored.metadata).get(SYNC_STATUS_REASON)
     return {key: value for key, value in after.items() if key != SYNC_STATUS_REASON or key in before or value != reason}
 
 
 def _json_patch(before: Metadata, after: Metadata) -> list[JsonObject]:
-    """Say what makes the one of the other, as RFC 6902 does."""
+    """Build the JSON patch (RFC 6902) that turns one set of properties into another."""
     removed: list[JsonObject] = [{"op": "remove", "path": _json_pointer(key)} for key in before if key not in after]
-    set_: list[JsonObject] = [
+    changed: list[JsonObject] = [
         {"op": "replace" if key in before else "add", "path": _json_pointer(key), "value": value}
         for key, value in after.items()
         if key not in before or before[key] != value
     ]
-    return removed + set_
+    return removed + changed
 
 
 def _json_pointer(key: str) -> str:
-    """Point to a property, as RFC 6901 does."""
+    """Return the JSON pointer (RFC 6901) to a property."""
     return "/" + key.replace("~", "~0").replace("/", "~1")
 
 
 @contextmanager
 def _log_deferred(image_id: str) -> Iterator[None]:
-    """Have a change be made that the catalog does not take at once: the mirror brings it."""
+    """Log a change that Glance accepted but the catalog cannot store now; the next sync applies it."""
     try:
         yield
     except DomainError as error:
-        _log.warning("image %s was changed at the image service, but not yet in the catalog: %s", image_id, error)
+        _log.warning("Image %s was changed at the image service, but not yet in the catalog: %s", image_id, error)

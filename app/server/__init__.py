@@ -1,1 +1,1 @@
-"""gunicorn, its worker, and HTTP/1.1."""
+"""The gunicorn server, its workers and their HTTP/1.1 protocol."""

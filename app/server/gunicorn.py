@@ -1,7 +1,6 @@
-"""The server: gunicorn, its workers, and what this service needs them to do."""
+"""The server: gunicorn with uvicorn workers, configured for this service."""
 
 import gc
-import logging
 import resource
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,36 +11,31 @@ from uvicorn_worker import UvicornWorker
 
 from app.contract.document import Contract
 from app.factory import create_app
+from app.logs import configure_logging, logging_config
 from app.server.http_protocol import HttpProtocol
 from app.settings import Settings
 
-_GC_THRESHOLD = 100_000  # made and not yet gone, before the garbage collector looks; its own default is 700
-_MAX_OPEN_FILES = 65_536  # connections among them
-_GRACEFUL_TIMEOUT = 30  # seconds in which a worker answers what it has begun
+_GC_THRESHOLD = 100_000  # new objects before the garbage collector runs; Python's default is 700
+_MAX_OPEN_FILES = 65_536  # each connection is an open file
+_GRACEFUL_TIMEOUT = 30  # seconds in which a worker completes the requests that it has begun
 
 
 class Worker(UvicornWorker):
-    """A worker of gunicorn that runs an ASGI application in uvicorn."""
+    """A worker process of gunicorn that runs the application in uvicorn."""
 
-    CONFIG_KWARGS = {  # noqa: RUF012 uvicorn-worker has it so
-        "loop": "uvloop",
+    CONFIG_KWARGS = {  # noqa: RUF012 declared like this by uvicorn-worker
+        "loop": "uvloop",  # faster than asyncio's own event loop
         "http": HttpProtocol,
-        "ws": "none",
-        "lifespan": "on",  # builds Connexion's stack at the start, so that a broken contract ends it (Connexion #1693)
-        "reset_contextvars": True,  # or a request finds what the one before left in its context (CPython #140947)
-        "timeout_graceful_shutdown": _GRACEFUL_TIMEOUT,  # gunicorn's own setting does not reach uvicorn (uvicorn #2094)
-        "server_header": False,
+        "ws": "none",  # the API has no WebSockets
+        "lifespan": "on",  # builds Connexion's middleware at the start: an invalid contract stops it (Connexion #1693)
+        "reset_contextvars": True,  # a request must not see context variables of the one before (CPython #140947)
+        "timeout_graceful_shutdown": _GRACEFUL_TIMEOUT,  # uvicorn ignores gunicorn's setting (uvicorn #2094)
+        "server_header": False,  # do not reveal the server software
     }
-
-    def __init__(self, *args: object, **kwargs: object) -> None:
-        super().__init__(*args, **kwargs)
-        log = logging.getLogger("app")  # goes where gunicorn's goes
-        log.handlers = self.log.error_log.handlers
-        log.setLevel(self.log.error_log.level)
 
 
 class Server(BaseApplication):
-    """gunicorn with this service in it."""
+    """gunicorn with this service as its application."""
 
     def __init__(self, settings: Settings, *, bind: str, workers: int) -> None:
         _raise_open_files_limit()
@@ -50,38 +44,41 @@ class Server(BaseApplication):
             "bind": bind,
             "workers": workers,
             "worker_class": Worker,
-            "graceful_timeout": _GRACEFUL_TIMEOUT + 5,  # the worker is done before gunicorn loses patience
-            "control_socket_disable": True,  # it lies in the home directory, which may be read-only or shared
-            "proc_name": "compute-images",
+            "graceful_timeout": _GRACEFUL_TIMEOUT + 5,  # gunicorn kills workers only after their own timeout
+            "logconfig_dict": logging_config(settings.log_format),  # formats gunicorn's own lines like all others
+            "control_socket_disable": True,  # it is created in the home directory, which may be read-only or shared
+            "proc_name": "compute-images",  # shown by ps, if setproctitle is installed
         }
         super().__init__()
 
     def load_config(self) -> None:
-        """Set what differs from gunicorn's defaults."""
+        """Set the options that differ from gunicorn's defaults."""
         for name, value in self._options.items():
             self.cfg.set(name, value)
 
     def load(self) -> FlaskApp:
         """Build the application, in each worker."""
+        configure_logging(self._settings.log_format)  # the worker class has changed the configuration
         contract = Contract.load(secured=self._settings.auth != "none")
         HttpProtocol.prepare(contract)
         return create_app(self._settings, contract, lifespan=tuned_lifespan)
 
 
 def _raise_open_files_limit() -> None:
-    """Have as many connections as the system lets a process have: it begins with fewer, for programs of old."""
+    """Raise the soft limit of open files, which is often only 1024, up to the hard limit."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = _MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _MAX_OPEN_FILES)
-    if soft != resource.RLIM_INFINITY and soft < most:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+    limit = _MAX_OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, _MAX_OPEN_FILES)
+    if soft != resource.RLIM_INFINITY and soft < limit:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
 
 
 @asynccontextmanager
 async def tuned_lifespan(_app: object) -> AsyncIterator[None]:
-    """Give the garbage collector less to do.
+    """Tune the garbage collector for the lifetime of the application.
 
-    What there is at the start stays, and is hidden from it. An answer of a thousand images is made of ten thousand
-    objects, none in a circle: they go by themselves, and it need not look for them in the middle of the work.
+    Objects that exist at the start are never freed, so the collector may skip them. A response with a thousand images
+    creates ten thousand objects without reference cycles: reference counting frees them, and a collection in between
+    would only delay the response.
     """
     gc.collect()
     gc.freeze()

@@ -1,4 +1,4 @@
-"""HTTP/1.1 as uvicorn speaks it, and what it lacks: faults for what is no HTTP, bounds, and deadlines."""
+"""HTTP/1.1 for uvicorn, with limits, timeouts and Compute faults for requests that never reach the application."""
 
 import asyncio
 import logging
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 from httptools import HttpRequestParser
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from app.context import RequestContext, current_request
 from app.middleware.request_id import REQUEST_ID_HEADERS, RequestIdGenerator
 
 if TYPE_CHECKING:
@@ -17,17 +18,17 @@ if TYPE_CHECKING:
 
     from app.contract.document import Contract
 
-# What the head of a request may be: bytes, bytes of its URL, and headers. Seconds: for a head to come, for what is left
-# of a body that nobody reads, and for a client to read on.
+# Limits of a request head (request line and headers). The same number of bytes limits trailers and chunk extensions.
 MAX_HEAD_BYTES, MAX_URL_BYTES, MAX_HEADERS = 65_536, 16_384, 100
-HEAD_TIMEOUT, WRITE_TIMEOUT = 10, 60
+HEAD_TIMEOUT = 10  # seconds, for a request head, and for the rest of a body after the response was sent
+WRITE_TIMEOUT = 60  # seconds, for a client that stops reading
 
 _MESSAGES = {
-    HTTPStatus.BAD_REQUEST: "The request could not be read: its method, URL, headers or body are no HTTP/1.1.",
-    HTTPStatus.REQUEST_TIMEOUT: f"The request did not come within {HEAD_TIMEOUT} seconds.",
+    HTTPStatus.BAD_REQUEST: "The request is malformed: its method, URL, headers or body are not valid HTTP/1.1.",
+    HTTPStatus.REQUEST_TIMEOUT: f"The request timed out: its headers were not received within {HEAD_TIMEOUT} seconds.",
     HTTPStatus.REQUEST_URI_TOO_LONG: f"The URL is longer than {MAX_URL_BYTES} bytes.",
     HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE: (
-        f"The URL and headers are over {MAX_HEAD_BYTES} bytes, or there are over {MAX_HEADERS} headers."
+        f"The URL and headers are longer than {MAX_HEAD_BYTES} bytes, or there are more than {MAX_HEADERS} headers."
     ),
 }
 
@@ -35,19 +36,19 @@ _log = logging.getLogger(__name__)
 
 
 class Timeout:
-    """Does something unless it is lifted in time."""
+    """Calls a function after some time, unless it is cancelled."""
 
-    def __init__(self, otherwise: Callable[[], None]) -> None:
-        self._otherwise = otherwise
+    def __init__(self, on_timeout: Callable[[], None]) -> None:
+        self._on_timeout = on_timeout
         self._timer: asyncio.TimerHandle | None = None
 
-    def set(self, seconds: float) -> None:
-        """Begin to wait, for so long from now; or go on to wait."""
+    def start(self, seconds: float) -> None:
+        """Start the timer, unless it is running already."""
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(seconds, self._otherwise)
+            self._timer = asyncio.get_running_loop().call_later(seconds, self._on_timeout)
 
-    def lift(self) -> None:
-        """Wait no longer."""
+    def cancel(self) -> None:
+        """Stop the timer if it is running."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -56,183 +57,188 @@ class Timeout:
 class HttpProtocol(HttpToolsProtocol):
     """One connection.
 
-    What is no HTTP, or more than may be, or late, is refused after the answers to what came before, in order, and ends
-    the connection: nobody can say where the next request begins. uvicorn would refuse at once, and lose or scramble the
-    answers that are on their way; it bounds no head, and waits for one for ever. Nor would it tell the request that it
-    is answering, only the newest, that the client has gone.
+    Malformed, oversized and timed-out requests are rejected once earlier responses are sent. The connection is then
+    closed, because the start of the next request is unknown. uvicorn rejects at once, which loses or garbles responses
+    in progress; it limits neither the size of a head nor the time to receive one. If the client disconnects, uvicorn
+    notifies only the newest request of a pipeline; this class notifies the one that is being processed.
     """
 
-    faults: ClassVar[dict[HTTPStatus, bytes]] = {}  # the bodies of refusals
+    head_timeout: ClassVar[float] = HEAD_TIMEOUT
+    write_timeout: ClassVar[float] = WRITE_TIMEOUT
+    faults: ClassVar[dict[HTTPStatus, bytes]] = {}  # response bodies of rejections
     new_id = RequestIdGenerator()
-    _refusal: HTTPStatus | None = None
+    _rejection: HTTPStatus | None = None
     _in_head = False
-    _open = _pieces = 0  # bytes that came since anything was whole; and for a head, with all of the piece it began in
-    _read = b""
-    _answering: RequestResponseCycle | None = None
+    _pending_bytes = 0  # received since the last complete head, piece of a body, or message
+    _head_bytes = 0  # received for this head, including all of the data in which it began
+    _received = b""
+    _responding: RequestResponseCycle | None = None
 
     @classmethod
     def prepare(cls, contract: "Contract") -> None:
-        """Write the faults that are answered without an application, and begin ids of the worker's own."""
+        """Serialize the faults, and start a sequence of request ids for this worker."""
         cls.faults = {status: contract.fault(status, message) for status, message in _MESSAGES.items()}
         cls.new_id = RequestIdGenerator()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin to wait for a request."""
+        """Start to wait for a request."""
         super().connection_made(transport)
-        self._coming, self._going = Timeout(self._late), Timeout(transport.abort)
-        self._coming.set(HEAD_TIMEOUT)
+        self._receive_timeout, self._send_timeout = Timeout(self._on_timeout), Timeout(transport.abort)
+        self._receive_timeout.start(self.head_timeout)
 
     def data_received(self, data: bytes) -> None:
-        """Read on, unless something was refused."""
-        if self._refusal:
+        """Parse the data, unless a request of this connection was rejected."""
+        if self._rejection:
             return
-        self._read = data
-        self._open += len(data)
-        self._pieces = self._pieces + len(data) if self._in_head else len(data)
+        self._received = data
+        self._pending_bytes += len(data)
+        self._head_bytes = self._head_bytes + len(data) if self._in_head else len(data)
         super().data_received(data)
-        if self._refusal:
+        if self._rejection:
             return
-        # uvicorn begins a scope with a head, and a cycle with the scope when that is complete.
+        # uvicorn creates a scope when a head begins, and the cycle of that scope when the head is complete.
         self._in_head = self.scope is not (self.cycle and self.cycle.scope)
-        if self._open > MAX_HEAD_BYTES or (self._in_head and self._is_too_long()):
-            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
-        elif self._in_head or (self.cycle and self.cycle.response_complete):  # that may be no more than an empty line
-            self._coming.set(HEAD_TIMEOUT)
+        if self._pending_bytes > MAX_HEAD_BYTES or (self._in_head and self._is_too_long()):
+            self._reject(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+        elif self._in_head or (self.cycle and self.cycle.response_complete):  # an empty line may follow a response
+            self._receive_timeout.start(self.head_timeout)
 
     def on_headers_complete(self) -> None:
-        """Begin a request, unless it is refused, or is to be read again."""
-        self._coming.lift()
-        self._open = 0
-        refusal = self._check_head()
-        if refusal:
-            self._refuse(refusal)
-            raise ValueError(refusal)  # or httptools would read on
+        """Start the request, unless it is rejected or has to be parsed again."""
+        self._receive_timeout.cancel()
+        self._pending_bytes = 0
+        status = self._validate_head()
+        if status:
+            self._reject(status)
+            raise ValueError(status)  # stops httptools
         if not self.url.startswith(b"/"):
             self._take_host_from_url()
         if not self.parser.should_upgrade():
             super().on_headers_complete()
-            self.headers = []  # of the scope are those that came until now: what follows a body is none
+            self.headers = []  # uvicorn would add trailers to the list of headers in the scope
 
     def on_body(self, body: bytes) -> None:
-        """Take a piece of a body."""
-        self._open = 0
+        """Pass a piece of a body on."""
+        self._pending_bytes = 0
         super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """End a request, unless it is to be read again."""
-        self._open = 0
+        """Complete the request, unless it has to be parsed again."""
+        self._pending_bytes = 0
         if not self.parser.should_upgrade():
             super().on_message_complete()
-            self.cycle.more_body = False  # even where the answer went before, and uvicorn does not care
+            self.cycle.more_body = False  # uvicorn omits this if the response was sent before the body was received
 
-    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 uvicorn's own words
-        """Refuse what is no HTTP."""
-        self._refuse(HTTPStatus.BAD_REQUEST)
+    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 uvicorn's own message
+        """Reject a request that httptools cannot parse."""
+        self._reject(HTTPStatus.BAD_REQUEST)
 
     def on_response_complete(self) -> None:
-        """Go on to the next request, or to what is refused."""
+        """Continue with the next request, or reject it."""
         super().on_response_complete()
-        if self._refusal and self.cycle.response_complete and not self.transport.is_closing():
-            self._answer_refused(self._refusal)
+        if self._rejection and self.cycle.response_complete and not self.transport.is_closing():
+            self._send_rejection(self._rejection)
         elif self.cycle.response_complete and self.cycle.more_body:
-            self._coming.set(HEAD_TIMEOUT)
+            self._receive_timeout.start(self.head_timeout)
 
     def pause_writing(self) -> None:
-        """Wait for a client that does not read, and not for ever."""
+        """Limit the time to wait for a client that does not read."""
         super().pause_writing()
-        self._going.set(WRITE_TIMEOUT)
+        self._send_timeout.start(self.write_timeout)
 
     def resume_writing(self) -> None:
-        """Write on."""
-        self._going.lift()
+        """Continue to write."""
+        self._send_timeout.cancel()
         super().resume_writing()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Let go of what was begun and what was to come."""
-        self._coming.lift()
-        self._going.lift()
-        if self._answering and not self._answering.response_complete:
-            self._answering.disconnected = True
+        """Cancel the timers, and notify the request that is being processed."""
+        self._receive_timeout.cancel()
+        self._send_timeout.cancel()
+        if self._responding and not self._responding.response_complete:
+            self._responding.disconnected = True
         self.pipeline.clear()
         super().connection_lost(exc)
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: "ASGI3Application") -> None:
-        self._answering = cycle
+        self._responding = cycle
         super()._start_asgi_task(cycle, app)
 
     def _unsupported_upgrade_warning(self) -> None:
-        """Read a request again as if it asked for no Upgrade, which HTTP lets a server ignore.
+        """Parse a request again without its Upgrade header, which HTTP lets a server ignore.
 
-        httptools takes what follows its headers for another protocol: a body would be the next request. CONNECT asks
-        for one in any case, and for nothing that is here.
+        httptools treats the data after the headers as another protocol, so that a body would become the next request.
+        CONNECT always implies an upgrade and is not supported.
         """
         if self.parser.get_method() == b"CONNECT":
-            self._refuse(HTTPStatus.BAD_REQUEST)
+            self._reject(HTTPStatus.BAD_REQUEST)
             return
-        stopped = sys.exception()  # where uvicorn calls this, httptools has just said how far it read
-        rest = self._read[stopped.args[0] :] if stopped else b""
+        stopped = sys.exception()  # uvicorn calls this while it handles httptools' exception, which has the offset
+        rest = self._received[stopped.args[0] :] if stopped else b""
         version = self.parser.get_http_version().encode("ascii")
         lines = [self.parser.get_method() + b" " + self.url + b" HTTP/" + version]
         lines += [name + b": " + value for name, value in self.headers if name != b"upgrade"]
         self.parser = HttpRequestParser(self)
-        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn does with its own
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn configures its parser
         self.data_received(b"\r\n".join([*lines, b"", rest]))
 
-    def _check_head(self) -> HTTPStatus | None:
+    def _validate_head(self) -> HTTPStatus | None:
+        """Return the status with which to reject the request, or None."""
         if len(self.url) > MAX_URL_BYTES:
             return HTTPStatus.REQUEST_URI_TOO_LONG
         if len(self.headers) > MAX_HEADERS or self._is_too_long():
             return HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
-        return None if self._is_unmistakable() else HTTPStatus.BAD_REQUEST
+        return None if self._is_unambiguous() else HTTPStatus.BAD_REQUEST
 
-    def _is_unmistakable(self) -> bool:
-        """Tell whether all who read the head on its way found this request in it (RFC 9112, sections 2.3, 3.2, 6.1).
+    def _is_unambiguous(self) -> bool:
+        """Return whether any proxy parses this head as the same request (RFC 9112, sections 2.3, 3.2 and 6.1).
 
-        httptools takes HTTP/2.0 in lines, a request for no host and one for two, and codings that it does not undo.
+        httptools accepts version 2.0, a missing or repeated Host, and transfer codings that it does not decode.
         """
         names = [name for name, _ in self.headers]
-        hosts, coded = names.count(b"host"), b"transfer-encoding" in names
+        hosts, has_coding = names.count(b"host"), b"transfer-encoding" in names
         version = self.parser.get_http_version()
-        if version == "1.0":  # which knew neither
-            return hosts <= 1 and not coded
-        return version == "1.1" and hosts == 1 and (not coded or self._is_chunked())
+        if version == "1.0":  # has neither Host nor Transfer-Encoding
+            return hosts <= 1 and not has_coding
+        return version == "1.1" and hosts == 1 and (not has_coding or self._is_chunked())
 
     def _is_chunked(self) -> bool:
         codings = [value.strip().lower() for name, value in self.headers if name == b"transfer-encoding"]
         return codings == [b"chunked"]
 
     def _take_host_from_url(self) -> None:
-        """Believe the URL where it names a host, as a proxy does that is asked with it (RFC 9112, section 3.2.2)."""
+        """Replace the Host header by the host of an absolute URL, which takes precedence (RFC 9112, section 3.2.2)."""
         host = self.url.partition(b"://")[2].partition(b"/")[0]
         if host:
             self.headers[:] = [(name, host if name == b"host" else value) for name, value in self.headers]
 
     def _is_too_long(self) -> bool:
-        """Tell whether a head is: only where as much came at all is it worth the counting."""
-        return (
-            self._pieces > MAX_HEAD_BYTES
-            and len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > MAX_HEAD_BYTES
-        )
+        """Return whether URL and headers exceed the limit; they are counted only if enough bytes were received."""
+        if self._head_bytes <= MAX_HEAD_BYTES:
+            return False
+        return len(self.url) + sum(len(name) + len(value) for name, value in self.headers) > MAX_HEAD_BYTES
 
-    def _late(self) -> None:
+    def _on_timeout(self) -> None:
         if self._in_head:
-            self._refuse(HTTPStatus.REQUEST_TIMEOUT)
-        else:  # it never began, or sends a body that nobody reads
+            self._reject(HTTPStatus.REQUEST_TIMEOUT)
+        else:  # no request was begun, or the rest of a body does not arrive after its response
             self.transport.close()
 
-    def _refuse(self, status: HTTPStatus) -> None:
-        """Refuse what came, as soon as its turn comes."""
-        if self._refusal is None:
-            self._refusal = status
-            self._coming.lift()
+    def _reject(self, status: HTTPStatus) -> None:
+        """Reject the request that is being received, now or after the responses to earlier ones."""
+        if self._rejection is None:
+            self._rejection = status
+            self._receive_timeout.cancel()
             if self.cycle and self.cycle.response_complete and self.cycle.more_body:
-                self.transport.close()  # what is wrong belongs to a request that was answered
+                self.transport.close()  # the error is in the body of a request that has its response already
             elif self.cycle is None or self.cycle.response_complete or self.cycle.more_body:
-                self._answer_refused(status)
+                self._send_rejection(status)
 
-    def _answer_refused(self, status: HTTPStatus) -> None:
+    def _send_rejection(self, status: HTTPStatus) -> None:
         body, request_id = self.faults[status], self.new_id()
-        _log.info("%s was refused: %s", request_id, status.phrase)
+        reset = current_request.set(RequestContext(request_id))
+        _log.info("Request rejected: %s", status.phrase)
+        current_request.reset(reset)
         lines = [
             f"HTTP/1.1 {status.value} {status.phrase}",
             "content-type: application/json",

@@ -1,8 +1,8 @@
 SwaggerUIBundle({
   url: "../openapi.json",
   dom_id: "#swagger-ui",
-  validatorUrl: null, // or a validator elsewhere would be asked
+  validatorUrl: null, // by default, Swagger UI sends the document to a validator on the internet
   deepLinking: true,
   displayRequestDuration: true,
-  defaultModelsExpandDepth: 0, // the schemas stand at the operations; their list stays folded
+  defaultModelsExpandDepth: 0, // collapse the list of schemas: each operation shows its own
 });

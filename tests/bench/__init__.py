@@ -1,5 +1,5 @@
-"""What the service costs, beside what others cost: `python -m tests.bench`."""
+"""A benchmark of the service against other servers: `python -m tests.bench`."""
 
 
 class BenchError(Exception):
-    """The benchmark cannot go on."""
+    """The benchmark cannot continue."""

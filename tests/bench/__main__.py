@@ -16,11 +16,11 @@ from tests.bench.wrk import Effort
 
 _CHART = Path(__file__).with_name("chart.svg")
 _CACHE = Path(gettempdir()) / "compute-images-bench"
-_SECTIONS = ("throughput", "growth", "import", "memory", "start", "mirror")
+SECTIONS = ("throughput", "growth", "import", "memory", "start", "mirror")
 _BARS = {
     CEILING: "ceiling",
-    throughput.KEPT_ANSWER: "compute-images, kept",
-    SERVICE: "compute-images, not kept",
+    throughput.CACHED: "compute-images, cached",
+    SERVICE: "compute-images, not cached",
     FASTAPI: FASTAPI,
     CONNEXION: CONNEXION,
     DATASETTE: DATASETTE,
@@ -29,7 +29,7 @@ _BARS = {
 
 
 class Bench:
-    """One run of the benchmark."""
+    """A run of the benchmark."""
 
     def __init__(self, cache: Path, folder: Path, effort: Effort, *, short: bool) -> None:
         self._catalogs = Catalogs(cache)
@@ -37,11 +37,12 @@ class Bench:
         self._effort = effort
         self._sizes = growth.SIZES[:2] if short else growth.SIZES
         self._imported = 1_000 if short else 100_000
+        self._queries = 100 if short else 1_000
         self._mirrored = 30 if short else 3_000
         self.panels: dict[str, dict[str, float]] = {}
 
     def sections(self, names: tuple[str, ...]) -> Iterator[Section]:
-        """Measure section by section."""
+        """Measure and yield the sections."""
         for name in names:
             click.echo(f"Measuring: {name}", err=True)
             yield from getattr(self, f"_{name}")()
@@ -50,7 +51,7 @@ class Bench:
         for size in (SAMPLE, PAGE):
             folder = self._folder / str(size)
             section, rates = throughput.section(size, self._catalogs, folder, self._effort)
-            title = f"Answers of {size} images: requests a second, one worker (logarithmic)"
+            title = f"Responses with {size} images: requests per second, one worker (logarithmic)"
             self.panels[title] = {bar: rates[name] for name, bar in _BARS.items() if name in rates}
             yield section
 
@@ -62,7 +63,7 @@ class Bench:
         yield costs.imports(self._imported, self._sizes[-1], self._effort.rounds, self._catalogs, self._folder)
 
     def _memory(self) -> Iterator[Section]:
-        yield costs.memory(self._sizes[-1], self._catalogs, self._folder)
+        yield costs.memory(self._sizes[-1], self._queries, self._catalogs, self._folder)
 
     def _start(self) -> Iterator[Section]:
         yield costs.start(self._effort.rounds, self._catalogs, self._folder)
@@ -72,36 +73,38 @@ class Bench:
 
 
 @click.command()
-@click.option("--rounds", type=click.IntRange(1), default=5, show_default=True, help="How often each is measured.")
-@click.option("--seconds", type=click.IntRange(1), default=5, show_default=True, help="How long, each time.")
-@click.option("--short", is_flag=True, help="Only see that it runs: one round of a second, small catalogs, no chart.")
-@click.option("--only", type=click.Choice(_SECTIONS), multiple=True, help="Measure nothing else.")
-@click.option("--chart", "drawn", type=click.Path(dir_okay=False, path_type=Path), help="Where to draw the chart.")
+@click.option(
+    "--rounds", type=click.IntRange(1), default=5, show_default=True, help="How many times to measure each server."
+)
+@click.option("--seconds", type=click.IntRange(1), default=5, show_default=True, help="How long to measure each time.")
+@click.option("--short", is_flag=True, help="Only test that it runs: a round of a second, small catalogs, no chart.")
+@click.option("--only", type=click.Choice(SECTIONS), multiple=True, help="Measure only this section.")
+@click.option("--chart", "chart_file", type=click.Path(dir_okay=False, path_type=Path), help="The file of the chart.")
 @click.option(
     "--cache",
     type=click.Path(file_okay=False, path_type=Path),
     default=_CACHE,
     show_default=True,
-    help="Where catalogs, once made, are kept.",
+    help="Where to store catalogs between runs.",
 )
-def main(  # noqa: PLR0913 one for each option
-    rounds: int, seconds: int, *, short: bool, only: tuple[str, ...], drawn: Path | None, cache: Path
+def main(  # noqa: PLR0913 one parameter for each option
+    rounds: int, seconds: int, *, short: bool, only: tuple[str, ...], chart_file: Path | None, cache: Path
 ) -> None:
-    """Measure the service beside its peers, on this machine."""
-    if wrk.missing():
-        click.echo("There is no wrk, which drives the servers: apt-get install wrk", err=True)
+    """Measure the service and its peers on this machine."""
+    if not wrk.is_installed():
+        click.echo("wrk, which sends the requests, is not installed: apt-get install wrk", err=True)
         sys.exit(2)
-    effort = Effort(1, 1, turns=1) if short else Effort(rounds, seconds)
-    names = tuple(name for name in _SECTIONS if not only or name in only)
+    effort = Effort(1, 1, turns=1, connections=2) if short else Effort(rounds, seconds)
+    names = tuple(name for name in SECTIONS if not only or name in only)
     try:
         with TemporaryDirectory(prefix="compute-images-bench-") as folder:
             bench = Bench(cache, Path(folder), effort, short=short)
             click.echo(f"{table(bench.sections(names))}\n\n{facts(effort)}")
     except BenchError as error:
         raise click.ClickException(str(error)) from error
-    drawn = drawn or (None if short else _CHART)
-    if drawn and bench.panels:
-        drawn.write_text(chart(bench.panels, [bar for bar in _BARS.values() if SERVICE in bar]))
+    chart_file = chart_file or (None if short else _CHART)
+    if chart_file and bench.panels:
+        chart_file.write_text(chart(bench.panels, [bar for bar in _BARS.values() if SERVICE in bar]))
 
 
 if __name__ == "__main__":

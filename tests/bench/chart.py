@@ -1,4 +1,4 @@
-"""A chart of requests a second, as SVG that suits light and dark pages."""
+"""A chart of requests per second, as SVG for light and dark pages."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,33 +12,33 @@ _STYLE = """
   .small { font-size: 11px; fill: #57606a }
   .grid { stroke: #d0d7de }
   .bar { fill: #8c959f }
-  .ours { fill: #0969da }
+  .highlighted { fill: #0969da }
   @media (prefers-color-scheme: dark) {
     text { fill: #e6edf3 }
     .small { fill: #9198a1 }
     .grid { stroke: #3d444d }
     .bar { fill: #656c76 }
-    .ours { fill: #4493f8 }
+    .highlighted { fill: #4493f8 }
   }
 """
 
 Bars = Mapping[str, float]
 
 
-def chart(panels: Mapping[str, Bars], ours: Sequence[str]) -> str:
-    """Draw a panel for each title, its bars on a logarithmic scale; those that are ours stand out."""
+def chart(panels: Mapping[str, Bars], highlighted: Sequence[str]) -> str:
+    """Draw a panel for each title, with bars on a logarithmic scale. The bars named in `highlighted` have a color."""
     rates = [rate for bars in panels.values() for rate in bars.values()]
     low, high = math.floor(math.log10(min(rates))), math.ceil(math.log10(max(rates)))
     height = sum(_TITLE + _STEP * len(bars) + _GAP for bars in panels.values())
     parts, top = [], 0
     for title, bars in panels.items():
-        parts += [f'<g transform="translate(0 {top})">', *_panel(title, bars, ours, low, high), "</g>"]
+        parts += [f'<g transform="translate(0 {top})">', *_panel(title, bars, highlighted, low, high), "</g>"]
         top += _TITLE + _STEP * len(bars) + _GAP
     head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" role="img">'
     return "\n".join([head, f"<style>{_STYLE}</style>", *parts, "</svg>", ""])
 
 
-def _panel(title: str, bars: Bars, ours: Sequence[str], low: int, high: int) -> Iterator[str]:
+def _panel(title: str, bars: Bars, highlighted: Sequence[str], low: int, high: int) -> Iterator[str]:
     yield f'<text class="title" x="8" y="22">{escape(title)}</text>'
     bottom = _TITLE + _STEP * len(bars)
     for power in range(low, high + 1):
@@ -48,7 +48,7 @@ def _panel(title: str, bars: Bars, ours: Sequence[str], low: int, high: int) -> 
     for number, (name, rate) in enumerate(bars.items()):
         y = _TITLE + _STEP * number + (_STEP - _BAR) / 2
         end = _x(rate, low, high)
-        style = "ours" if name in ours else "bar"
+        style = "highlighted" if name in highlighted else "bar"
         yield f'<text x="{_LABELS - 8}" y="{y + 13}" text-anchor="end">{escape(name)}</text>'
         yield f'<rect class="{style}" x="{_LABELS}" y="{y}" width="{end - _LABELS:.1f}" height="{_BAR}" rx="2"/>'
         yield f'<text x="{end + 6:.1f}" y="{y + 13}">{rate:,.0f}</text>'

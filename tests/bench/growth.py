@@ -1,4 +1,4 @@
-"""What a request costs in catalogs of different sizes, when nothing is kept."""
+"""The time of a request in catalogs of different sizes, without a response cache."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -13,13 +13,13 @@ from tests.bench.servers import running
 from tests.bench.specs import service
 from tests.bench.throughput import Rates, interleaved
 from tests.bench.wrk import Effort, drive
-from tests.support.generator import TENANTS
+from tests.support.generator import PROJECTS
 
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
-_BASE, _MOST = 10_000, Target(1.5, most=True)
+_BASE, _MAX_RATIO = 10_000, Target(1.5, most=True)
 
-_TENANT = TENANTS[0]
-_PATH = f"/v2/{_TENANT}/images/detail"
+_PROJECT = PROJECTS[0]
+_PATH = f"/v2/{_PROJECT}/images/detail"
 _NAMES = ("ubuntu-14.04", "debian-14.10", "windows-16.04", "fj_sa_20180427_007")
 _TYPES = ("BASE", "SERVER", "snapshot")
 _MIDDLE = "2018-07-01"  # of the years in which the generator's images were created
@@ -32,12 +32,12 @@ ORDER BY created DESC LIMIT 100
 
 
 def measure(sizes: Sequence[int], catalogs: Catalogs, folder: Path, effort: Effort) -> Rates:
-    """Measure each page in each size. Give requests a second by both."""
+    """Measure each page in each size. Return requests per second by both."""
     with ExitStack() as stack:
         runs = {}
         for size in sizes:
-            catalog = catalogs.holding(size)
-            spec = service(catalog, f"{_PATH}?limit=1", IMAGES_ANSWERS_MB="0")
+            catalog = catalogs.shared(size)
+            spec = service(catalog, f"{_PATH}?limit=1", IMAGES_RESPONSE_CACHE_MB="0")
             server = stack.enter_context(running(spec, folder / str(size)))
             for name, targets in pages(catalog).items():
                 runs[_key(name, size)] = partial(drive, server, effort, targets)
@@ -45,9 +45,9 @@ def measure(sizes: Sequence[int], catalogs: Catalogs, folder: Path, effort: Effo
 
 
 def section(sizes: Sequence[int], rates: Rates) -> Section:
-    """Describe what was measured: the milliseconds that the worker takes for a request."""
+    """Return the rows: the milliseconds that the worker takes for a request."""
     return Section(
-        f"Not kept, milliseconds a request, in catalogs of {' / '.join(f'{size:,}' for size in sizes)} images",
+        f"Not cached, milliseconds per request, in catalogs of {' / '.join(f'{size:,}' for size in sizes)} images",
         [_row(name, sizes, rates) for name in dict.fromkeys(key.partition(" in ")[0] for key in rates)],
     )
 
@@ -56,14 +56,14 @@ def _row(name: str, sizes: Sequence[int], rates: Rates) -> Row:
     times = {size: 1000 / rates[_key(name, size)] for size in sizes}
     measured = " / ".join(f"{time:.2f}" for time in times.values())
     base, largest = max(size for size in sizes[:-1] if size <= _BASE), sizes[-1]
-    target = _MOST if largest == SIZES[-1] else None
+    target = _MAX_RATIO if largest == SIZES[-1] else None
     return Row(name, measured, f"{largest:,} against {base:,}", times[largest] / times[base], target)
 
 
 def pages(catalog: Path) -> Mapping[str, Sequence[str]]:
-    """Give the requests for each page. Pages are full in all sizes, from ten thousand images on."""
+    """Return the targets of each page. From ten thousand images on, all pages are full."""
     database = Database(catalog)
-    markers = [row[0] for row in database.execute(_MARKERS, [_MIDDLE, _TENANT])]
+    markers = [row[0] for row in database.execute(_MARKERS, [_MIDDLE, _PROJECT])]
     database.close()
     return {
         "first page": [f"{_PATH}?limit=100"],

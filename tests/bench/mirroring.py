@@ -1,13 +1,15 @@
-"""What a mirror costs, and what it asks of Glance: a real one, with a Keystone beside it."""
+"""The time of syncs and their requests, with a real Glance and Keystone."""
 
 import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from unittest.mock import patch
 
 import openstack
 
+from app.catalog.engines import open_catalog
 from app.mirror.client import PAGE_SIZE, connect, load_cloud_config
 from app.mirror.sync import Mirror
 from tests.bench import BenchError
@@ -29,51 +31,53 @@ _LISTED = Target(1.3, most=True)
 
 
 def section(size: int, rounds: int, folder: Path) -> Section:
-    """Go over so many images, public and private ones, none of which changed, some times."""
+    """Measure syncs of so many images, public and private ones, without changes."""
     title = f"A mirror of {size:,} images"
     try:
-        with _running(folder) as (people, glance):
-            glance.fill(people.projects["ours"], size, **_PROPERTIES)
+        with _running(folder) as (cloud, glance):
+            glance.fill(cloud.projects["main"], size, **_PROPERTIES)
             glance.execute(_VARY)
-            with _credentials(as_variables(people.administrator())):
+            with patch.dict(os.environ, as_variables(cloud.administrator())):
                 return Section(title, list(_rows(size, rounds, folder / "catalog.db", glance)))
     except Missing as missing:
-        return Section(title, [Row("a pass over all images", "left out", str(missing))])
+        return Section(title, [Row("full sync without changes", "skipped", str(missing))])
 
 
 def _rows(size: int, rounds: int, catalog: Path, glance: Glance) -> Iterator[Row]:
     region = load_cloud_config()
-    mirror = Mirror(lambda: connect(region), catalog, tombstone_days=1, replaceable=(), watch=lambda pages, _: pages)
-    mirror.make_pass(whole=True)
+    mirror = Mirror(
+        lambda: connect(region), open_catalog(catalog), tombstone_days=1, sample_ids=(), progress=lambda pages, _: pages
+    )
+    mirror.sync(full=True)
     listing = openstack.connection.Connection(config=region).image
 
-    def whole() -> int:
-        return mirror.make_pass(whole=True).images
+    def full() -> int:
+        return mirror.sync(full=True).images
 
     def listed() -> int:
         return sum(1 for _ in listing.images(limit=PAGE_SIZE, visibility="all"))
 
-    def changed() -> int:
-        return mirror.make_pass(whole=False).copied.changed
+    def incremental() -> int:
+        return mirror.sync(full=False).counts.changed
 
     seconds = interleaved(
-        {"whole": _timed(whole, size), "listed": _timed(listed, size), "changed": _timed(changed, 0)}, rounds
+        {"full": _timed(full, size), "listed": _timed(listed, size), "incremental": _timed(incremental, 0)}, rounds
     )
-    ratio = seconds["whole"] / seconds["listed"]
-    yield Row("a pass over all, nothing new", f"{seconds['whole']:.2f} s", "openstacksdk's listing", ratio, _LISTED)
-    yield _requests(glance, whole, size // PAGE_SIZE + 1)  # Glance does not say that a full page is the last
-    yield Row("a pass over what changed, nothing new", f"{seconds['changed']:.2f} s")
-    yield _requests(glance, changed, 1)
+    ratio = seconds["full"] / seconds["listed"]
+    yield Row("full sync without changes", f"{seconds['full']:.2f} s", "openstacksdk's listing", ratio, _LISTED)
+    yield _requests(glance, full, size // PAGE_SIZE + 1)  # Glance links to a next page even after a full last page
+    yield Row("incremental sync without changes", f"{seconds['incremental']:.2f} s")
+    yield _requests(glance, incremental, 1)
 
 
 def _timed(run: Callable[[], int], expected: int) -> Callable[[], float]:
-    """Measure the seconds that something takes, which gives a number that is known."""
+    """Return a function that measures the seconds of a run, which has to return the expected number."""
 
     def timed() -> float:
         begin = time.perf_counter()
         found = run()
         if found != expected:
-            raise BenchError(f"{found} images, and not {expected}")
+            raise BenchError(f"{found} images, not {expected}")
         return time.perf_counter() - begin
 
     return timed
@@ -82,8 +86,8 @@ def _timed(run: Callable[[], int], expected: int) -> Callable[[], float]:
 def _requests(glance: Glance, run: Callable[[], int], most: int) -> Row:
     before = len(glance.requests)
     run()
-    asked = len(glance.requests) - before
-    return Row("its requests to Glance", str(asked), "", asked, Target(most, most=True))
+    count = len(glance.requests) - before
+    return Row("its requests to Glance", str(count), "", count, Target(most, most=True))
 
 
 @contextmanager
@@ -94,20 +98,8 @@ def _running(folder: Path) -> Iterator[tuple[Cloud, Glance]]:
         each.mkdir(parents=True)
     keystone = Keystone(folders[0])
     with keystone.running():
-        people = Cloud(keystone)
-        glance = Glance(folders[1], people.credentials(GLANCE))
-        people.offer("image", glance.origin)
+        cloud = Cloud(keystone)
+        glance = Glance(folders[1], cloud.credentials(GLANCE))
+        cloud.register_service("image", glance.origin)
         with glance.running():
-            yield people, glance
-
-
-@contextmanager
-def _credentials(variables: dict[str, str]) -> Iterator[None]:
-    """Have some variables of the environment until the end of the block."""
-    before = dict(os.environ)
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
+            yield cloud, glance

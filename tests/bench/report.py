@@ -1,4 +1,4 @@
-"""What was measured, as a table."""
+"""The results as a table."""
 
 import os
 import platform
@@ -20,14 +20,14 @@ _HEAD = ("", "measured", "against", "", "target", "")
 
 
 class Target(NamedTuple):
-    """What a measure has to be."""
+    """The least or the greatest value that a result should have."""
 
     value: float
     unit: str = ""
-    most: bool = False  # not the least that it may be, but the most
+    most: bool = False  # whether the value is the greatest allowed, not the least
 
-    def met(self, value: float) -> bool:
-        """Tell whether a measure is as it has to be."""
+    def is_met(self, value: float) -> bool:
+        """Return whether a result meets the target."""
         return value <= self.value if self.most else value >= self.value
 
     def __str__(self) -> str:
@@ -35,32 +35,31 @@ class Target(NamedTuple):
 
 
 class Row(NamedTuple):
-    """One line of the table. What is judged is the ratio, where there is one."""
+    """A line of the table. `compared` is compared with the target: the ratio to `against`, if there is one."""
 
     name: str
     measured: str
     against: str = ""
-    judged: float | None = None
+    compared: float | None = None
     target: Target | None = None
 
     def cells(self) -> tuple[str, ...]:
-        """Give the line's cells."""
-        ratio = f"{self.judged:.2f}" if self.judged is not None and self.against else ""
-        if self.target is None or self.judged is None:
+        """Return the cells."""
+        ratio = f"{self.compared:.2f}" if self.compared is not None and self.against else ""
+        if self.target is None or self.compared is None:
             return (self.name, self.measured, self.against, ratio, str(self.target or ""), "")
-        mark = "ok" if self.target.met(self.judged) else "MISSED"
+        mark = "ok" if self.target.is_met(self.compared) else "MISSED"
         return (self.name, self.measured, self.against, ratio, str(self.target), mark)
 
 
 class Section(NamedTuple):
-    """Rows that belong together."""
+    """Rows with a title."""
 
     title: str
     rows: Sequence[Row]
 
 
 def table(sections: Iterable[Section]) -> str:
-    """Write all sections as one table."""
     sections = list(sections)
     lines = [_HEAD, *(row.cells() for section in sections for row in section.rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(_HEAD))]
@@ -71,14 +70,14 @@ def table(sections: Iterable[Section]) -> str:
 
 
 def facts(effort: Effort) -> str:
-    """Say what it was measured on."""
+    """Describe the machine, the versions and the effort."""
     processor = re.search(r"^model name\s*: (.*)", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     return "\n".join(
         [
             f"{os.cpu_count()} cores ({processor[1] if processor else platform.machine()}), {platform.platform()}",
             f"Python {sys.version.split()[0]}, SQLite {sqlite3.sqlite_version}, {_wrk()}, Prism {VERSION}",
             ", ".join(f"{name} {_version(name)}" for name in _PACKAGES),
-            f"1 worker, 16 connections, medians of {effort.rounds} rounds of {effort.seconds} s or more",
+            f"1 worker, {effort.connections} connections, medians of {effort.rounds} rounds of {effort.seconds}+ s",
         ]
     )
 
@@ -92,8 +91,8 @@ def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
 
 
 def _wrk() -> str:
-    said = subprocess.run(["wrk", "-v"], capture_output=True, text=True, check=False).stdout  # noqa: S607
-    return " ".join(said.split()[:2])
+    output = subprocess.run(["wrk", "-v"], capture_output=True, text=True, check=False).stdout  # noqa: S607
+    return " ".join(output.split()[:2])
 
 
 def _version(name: str) -> str:

@@ -1,28 +1,26 @@
-"""Servers under measurement: each in a process and a session of its own, on loopback, with one worker."""
+"""The measured servers: each in a process and session of its own, on loopback, with one worker."""
 
 import http.client
-import os
-import signal
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import NamedTuple
 
 from tests.bench import BenchError
-from tests.integration.server.service import environment, free_port
+from tests.integration.server.service import free_port, session
 
 ROOT = Path(__file__).parent.parent.parent
-HOST = "compute.example.com"  # the links of all answers begin with it, so that they can be compared
+HOST = "compute.example.com"  # all servers build links with it, so that responses can be compared
 
-_PATIENCE = 60.0  # seconds
-_BETWEEN_LOOKS = 0.002  # seconds
+_TIMEOUT = 60.0  # seconds
+_POLL_INTERVAL = 0.002  # seconds
 
 
 class Spec(NamedTuple):
-    """How a server is started, and what it is asked. `{port}` stands for its port, `{n}` for a number that varies."""
+    """How a server is started, and its request. `{port}` stands for its port, `{n}` for a number that varies."""
 
     name: str
     command: tuple[str, ...]
@@ -31,32 +29,32 @@ class Spec(NamedTuple):
     headers: Mapping[str, str] = MappingProxyType({})
 
     @property
-    def first(self) -> str:
-        """One of the requests."""
+    def first_target(self) -> str:
+        """The target of one of the requests."""
         return self.target.replace("{n}", "0")
 
 
 class Server(NamedTuple):
-    """A server that answers."""
+    """A running server."""
 
     spec: Spec
     port: int
     pid: int
-    start: float  # seconds from its command to its first answer
+    start: float  # seconds from its command to its first response
 
-    def get(self, target: str = "", **headers: str) -> "Answer":
-        """Ask it once: what it is measured by, unless told."""
-        return _get(self.port, target or self.spec.first, {**self.spec.headers, **headers})
+    def get(self, target: str = "", **headers: str) -> "Response":
+        """Send one request, by default for the target of the benchmark."""
+        return _get(self.port, target or self.spec.first_target, {**self.spec.headers, **headers})
 
     @property
     def worker(self) -> int:
-        """The id of its only worker."""
+        """The process id of its only worker."""
         (worker,) = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
         return int(worker)
 
 
-class Answer(NamedTuple):
-    """What a server said to one request."""
+class Response(NamedTuple):
+    """A response to one request."""
 
     status: int
     headers: list[tuple[str, str]]
@@ -65,59 +63,40 @@ class Answer(NamedTuple):
 
 @contextmanager
 def running(spec: Spec, folder: Path) -> Iterator[Server]:
-    """Run a server in a folder of its own until the end of the block. Raises BenchError where it does not answer."""
+    """Run a server in a folder of its own until the end of the block. Raises BenchError if it does not respond."""
     home = folder / spec.name.replace(" ", "-")
     home.mkdir(parents=True, exist_ok=True)
     port = free_port()
     command = [word.replace("{port}", str(port)) for word in spec.command]
-    variables = environment(HOME=str(home), PYTHONPATH=str(ROOT), **spec.environment)
+    variables = {"HOME": str(home), "PYTHONPATH": str(ROOT), **spec.environment}
     log = home / "log"
     begin = time.perf_counter()
-    with (
-        log.open("wb") as output,
-        subprocess.Popen(
-            command,
-            cwd=home,
-            env=variables,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        ) as process,
-    ):
-        try:
-            _await_answer(spec, port, process, log)
-            yield Server(spec, port, process.pid, time.perf_counter() - begin)
-        finally:
-            _stop(process)
+    with log.open("wb") as output, session(command, home, variables, output=output.fileno()) as process:
+        _await_response(spec, port, process, log)
+        yield Server(spec, port, process.pid, time.perf_counter() - begin)
+        process.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(10)
 
 
-def _await_answer(spec: Spec, port: int, process: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + _PATIENCE
+def _await_response(spec: Spec, port: int, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + _TIMEOUT
     status = 0
     while status != http.HTTPStatus.OK:
         if process.poll() is not None or time.monotonic() > deadline:
-            raise BenchError(f"{spec.name} does not answer (status {status}): {log.read_text()[-2000:]}")
-        time.sleep(_BETWEEN_LOOKS)
+            raise BenchError(f"{spec.name} does not respond with 200 (status {status}): {log.read_text()[-2000:]}")
+        time.sleep(_POLL_INTERVAL)
         try:
-            status = _get(port, spec.first, spec.headers).status
+            status = _get(port, spec.first_target, spec.headers).status
         except (OSError, http.client.HTTPException):
             continue
 
 
-def _get(port: int, target: str, headers: Mapping[str, str]) -> Answer:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_PATIENCE)
+def _get(port: int, target: str, headers: Mapping[str, str]) -> Response:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_TIMEOUT)
     try:
         connection.request("GET", target, headers={"Host": HOST, **headers})
         response = connection.getresponse()
-        return Answer(response.status, response.getheaders(), response.read())
+        return Response(response.status, response.getheaders(), response.read())
     finally:
         connection.close()
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    process.send_signal(signal.SIGTERM)
-    try:
-        process.wait(10)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)  # its own session, and nobody else's

@@ -1,33 +1,31 @@
-"""How each server is started: the service, its ceiling, and its peers."""
+"""How each server is started: the service, the ceiling and the peers."""
 
 import json
 import sys
-import sysconfig
 import time
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
+from app.catalog.engines import open_catalog
 from app.catalog.models import SyncStatus, Upstream, UpstreamSnapshot
 from app.catalog.replica import apply_snapshot
 from app.catalog.tokens import add_token
 from app.catalog.transfer import export_images
-from app.mirror.status import write_sync_status
 from tests.bench.catalogs import SAMPLE
 from tests.bench.peers.prism import prism
-from tests.bench.servers import ROOT, Answer, Spec
+from tests.bench.servers import ROOT, Response, Spec
 from tests.integration.server.service import COMMAND
+from tests.support.projects import LIST_URL, SAMPLE_PROJECT
 
-TENANT = "openstack"
-LIST = f"/v2/{TENANT}/images/detail"
-KEPT = f"{LIST}?changes-since=2001-01-01T00:00:00Z"
-VARIED = LIST + "?changes-since=2001-01-01T00:00:00.{n}Z"  # the contract cuts the fraction off: the same images
+CACHED_TARGET = f"{LIST_URL}?changes-since=2001-01-01T00:00:00Z"
+VARIED_TARGET = LIST_URL + "?changes-since=2001-01-01T00:00:00.{n}Z"  # fractions of a second are ignored
 _VARIED_ROWS = "/catalog/images.json?_shape=array&_sort_desc=created&updated__gte=2001-01-01T00:00:00.{n}Z&_size="
 
-_ANY_TOKEN = {"X-Auth-Token": "any"}  # which a mock of the contract asks for, too
+_ANY_TOKEN = {"X-Auth-Token": "any"}  # a mock of the contract requires one
 
-_FRESH = 86_400  # seconds: longer than a benchmark
+_STALE_AFTER = 86_400  # seconds: longer than a benchmark
 
 _WORKER = "uvicorn_worker.UvicornWorker"
 
@@ -37,53 +35,54 @@ SERVICE, CEILING = "compute-images", "ceiling"
 CONNEXION, FASTAPI, DATASETTE, PRISM = "Connexion + Flask", "FastAPI", "Datasette", "Prism"
 
 
-def service(catalog: Path, target: str = VARIED, **variables: str) -> Spec:
-    """Start the service as its users do."""
+def service(catalog: Path, target: str = VARIED_TARGET, **variables: str) -> Spec:
+    """Return the service, started as users start it."""
     command = (COMMAND, "serve", "--bind", "127.0.0.1:{port}", "--workers", "1")
     return Spec(SERVICE, command, target, {"IMAGES_CATALOG": str(catalog), **variables})
 
 
-def guarded(catalog: Path) -> Spec:
-    """Start the service so that it asks for a token, and has one."""
-    token = add_token(catalog, TENANT, is_admin=False, expires=None)
-    return service(catalog, KEPT, IMAGES_AUTH="token")._replace(headers={"X-Auth-Token": token})
+def authenticated(catalog: Path) -> Spec:
+    """Return the service with authentication, and a valid token."""
+    token = add_token(open_catalog(catalog), SAMPLE_PROJECT, is_admin=False, expires=None)
+    return service(catalog, CACHED_TARGET, IMAGES_AUTH="token")._replace(headers={"X-Auth-Token": token})
 
 
-def copied(catalog: Path, folder: Path) -> Spec:
-    """Start the service with the same images in a catalog that is a copy, and fresh."""
+def replicated(catalog: Path, folder: Path) -> Spec:
+    """Return the service with the same images in a fresh replica."""
     folder.mkdir(parents=True, exist_ok=True)
-    images = list(export_images(catalog, deleted=True))
-    upstream = Upstream("http://glance.example.com", is_admin=True, good=time.time())
-    apply_snapshot(folder / catalog.name, UpstreamSnapshot(upstream, images), tombstone_days=1)
-    write_sync_status(folder / catalog.name, SyncStatus(good=upstream.good))
-    return service(folder / catalog.name, KEPT, IMAGES_STALE_AFTER=str(_FRESH))
+    replica = open_catalog(folder / catalog.name)
+    images = list(export_images(open_catalog(catalog), deleted=True))
+    upstream = Upstream("http://glance.example.com", is_admin=True, synced_at=time.time())
+    apply_snapshot(replica, UpstreamSnapshot(upstream, images), tombstone_days=1)
+    replica.write_sync_status(SyncStatus(synced_at=upstream.synced_at))
+    return service(folder / catalog.name, CACHED_TARGET, IMAGES_STALE_AFTER=str(_STALE_AFTER))
 
 
-def ceiling(answer: Answer, folder: Path) -> Spec:
-    """Start what sends the bytes of an answer of the service under the service's own worker."""
+def ceiling(response: Response, folder: Path) -> Spec:
+    """Return a server that sends the bytes of one response of the service, with the service's own worker."""
     folder.mkdir(parents=True, exist_ok=True)
-    headers = [(name, value) for name, value in answer.headers if name.lower() != "date"]  # the worker adds one
+    headers = [(name, value) for name, value in response.headers if name.lower() != "date"]  # the worker adds one
     (folder / "headers").write_text(json.dumps(headers))
-    (folder / "body").write_bytes(answer.body)
-    return _gunicorn(CEILING, "ceiling", KEPT, worker="app.server.gunicorn.Worker", BENCH_ANSWER=str(folder))
+    (folder / "body").write_bytes(response.body)
+    return _gunicorn(CEILING, "ceiling", CACHED_TARGET, worker="app.server.gunicorn.Worker", BENCH_RESPONSE=str(folder))
 
 
-class LeftOut(NamedTuple):
-    """A peer that cannot be had here."""
+class Skipped(NamedTuple):
+    """A peer that is not installed."""
 
     name: str
     reason: str
 
 
-def peers(catalog: Path, size: int) -> Iterator[Spec | LeftOut]:
-    """Start the peers that can answer so many images from a catalog."""
-    yield _gunicorn(CONNEXION, "connexion_app", VARIED, BENCH_CATALOG=str(catalog))
-    fastapi = _gunicorn(FASTAPI, "fastapi_app", VARIED, BENCH_CATALOG=str(catalog))
-    yield fastapi if find_spec("fastapi") else LeftOut(FASTAPI, _NOT_INSTALLED)
-    yield _datasette(catalog, size) if find_spec("datasette") else LeftOut(DATASETTE, _NOT_INSTALLED)
+def peers(catalog: Path, size: int) -> Iterator[Spec | Skipped]:
+    """Yield the peers that can list so many images of a catalog."""
+    yield _gunicorn(CONNEXION, "connexion_app", VARIED_TARGET, BENCH_CATALOG=str(catalog))
+    fastapi = _gunicorn(FASTAPI, "fastapi_app", VARIED_TARGET, BENCH_CATALOG=str(catalog))
+    yield fastapi if find_spec("fastapi") else Skipped(FASTAPI, _NOT_INSTALLED)
+    yield _datasette(catalog, size) if find_spec("datasette") else Skipped(DATASETTE, _NOT_INSTALLED)
     if size == SAMPLE:
         command, reason = prism()
-        yield _prism(command) if command else LeftOut(PRISM, reason)
+        yield _prism(command) if command else Skipped(PRISM, reason)
 
 
 def _gunicorn(name: str, module: str, target: str, *, worker: str = _WORKER, **variables: str) -> Spec:
@@ -92,14 +91,17 @@ def _gunicorn(name: str, module: str, target: str, *, worker: str = _WORKER, **v
 
 
 def _datasette(catalog: Path, size: int) -> Spec:
-    script = str(Path(sysconfig.get_path("scripts")) / "datasette")
-    command = (script, "serve", str(catalog), "--host", "127.0.0.1", "--port", "{port}")
+    command = (sys.executable, "-m", "datasette", "serve", str(catalog), "--host", "127.0.0.1", "--port", "{port}")
     return Spec(DATASETTE, command, f"{_VARIED_ROWS}{size}", {})
 
 
 def _prism(command: str) -> Spec:
-    # It answers with the contract's example. The others write no log of requests either, but for Datasette.
+    # It returns the contract's example. Like the other servers except Datasette, it logs no requests.
     contract = str(ROOT / "openapi" / "compute-images.yaml")
     return Spec(
-        PRISM, (command, "mock", "--verboseLevel", "silent", "--port", "{port}", contract), VARIED, {}, _ANY_TOKEN
+        PRISM,
+        (command, "mock", "--verboseLevel", "silent", "--port", "{port}", contract),
+        VARIED_TARGET,
+        {},
+        _ANY_TOKEN,
     )

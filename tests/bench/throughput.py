@@ -1,4 +1,4 @@
-"""Requests a second: kept and not kept, beside the ceiling and the peers."""
+"""Requests per second, with and without the response cache, against the ceiling and the peers."""
 
 import json
 import statistics
@@ -12,39 +12,39 @@ from tests.bench.catalogs import PAGE, SAMPLE, Catalogs
 from tests.bench.report import Row, Section, Target
 from tests.bench.servers import Server, Spec, running
 from tests.bench.specs import (
+    CACHED_TARGET,
     CEILING,
     CONNEXION,
     FASTAPI,
-    KEPT,
     SERVICE,
-    LeftOut,
+    Skipped,
+    authenticated,
     ceiling,
-    copied,
-    guarded,
     peers,
+    replicated,
     service,
 )
 from tests.bench.wrk import Effort, drive
 
-KEPT_ANSWER, GUARDED, COPIED, LOGGED, NOT_MODIFIED = (
-    "kept answer",
-    "kept answer, a token asked for",
-    "kept answer, from a copy",
-    "kept answer, access log on",
+CACHED, AUTHENTICATED, REPLICATED, LOGGED, NOT_MODIFIED = (
+    "cached",
+    "cached, with authentication",
+    "cached, from a replica",
+    "cached, with an access log",
     "304",
 )
 
 Rates = dict[str, float]
 Run = Callable[[], float]
-Peers = Sequence[Spec | LeftOut]
+Peers = Sequence[Spec | Skipped]
 
 _TARGETS = {
-    (KEPT_ANSWER, SAMPLE): Target(0.65),
-    (KEPT_ANSWER, PAGE): Target(0.80),
-    (GUARDED, SAMPLE): Target(0.90),
-    (GUARDED, PAGE): Target(0.90),
-    (COPIED, SAMPLE): Target(0.95),
-    (COPIED, PAGE): Target(0.95),
+    (CACHED, SAMPLE): Target(0.65),
+    (CACHED, PAGE): Target(0.80),
+    (AUTHENTICATED, SAMPLE): Target(0.90),
+    (AUTHENTICATED, PAGE): Target(0.90),
+    (REPLICATED, SAMPLE): Target(0.95),
+    (REPLICATED, PAGE): Target(0.95),
     (CONNEXION, SAMPLE): Target(4),
     (CONNEXION, PAGE): Target(20),
     (FASTAPI, SAMPLE): Target(1.3),
@@ -54,42 +54,47 @@ _TARGETS = {
 
 
 def section(size: int, catalogs: Catalogs, folder: Path, effort: Effort) -> tuple[Section, Rates]:
-    """Measure answers of so many images. Give requests a second by name too; the service's own is for not kept."""
-    catalog = catalogs.answering(size)
+    """Measure responses with so many images. Return the rows, and requests per second by name.
+
+    The rate of the service's own name is without the response cache.
+    """
+    catalog = catalogs.public(size)
     found = list(peers(catalog, size))
     rates = _measure(size, catalog, folder, effort, [each for each in found if isinstance(each, Spec)])
-    return Section(f"Answers of {size} images, requests a second", list(_rows(size, rates, found))), rates
+    return Section(f"Responses with {size} images, requests per second", list(_rows(size, rates, found))), rates
 
 
 def _measure(size: int, catalog: Path, folder: Path, effort: Effort, specs: Sequence[Spec]) -> Rates:
     with ExitStack() as stack:
-        ours = stack.enter_context(running(service(catalog), folder))
-        answer = ours.get(KEPT)
-        asked = stack.enter_context(running(guarded(catalog), folder / "guarded"))
-        copy = stack.enter_context(running(copied(catalog, folder / "copy"), folder / "copied"))
-        logged = stack.enter_context(running(service(catalog, IMAGES_ACCESS_LOG="json"), folder / "logged"))
-        constant = stack.enter_context(running(ceiling(answer, folder / "answer"), folder))
+        plain = stack.enter_context(running(service(catalog), folder))
+        response = plain.get(CACHED_TARGET)
+        tokens = stack.enter_context(running(authenticated(catalog), folder / "authenticated"))
+        replica = stack.enter_context(running(replicated(catalog, folder / "replica"), folder / "replicated"))
+        logged = stack.enter_context(
+            running(service(catalog, IMAGES_ACCESS_LOG="on", IMAGES_LOG_FORMAT="json"), folder / "logged")
+        )
+        constant = stack.enter_context(running(ceiling(response, folder / "response"), folder))
         others = [stack.enter_context(running(spec, folder)) for spec in specs]
-        _check([ours, asked, copy, *others], size)
-        if constant.get().body != answer.body:
-            raise BenchError("the ceiling does not send the answer of the service")
+        _check([plain, tokens, replica, *others], size)
+        if constant.get().body != response.body:
+            raise BenchError("the ceiling does not send the response of the service")
         runs: dict[str, Run] = {
             CEILING: lambda: drive(constant, effort),
-            KEPT_ANSWER: lambda: drive(ours, effort, [KEPT]),
-            GUARDED: lambda: drive(asked, effort),
-            COPIED: lambda: drive(copy, effort),
-            LOGGED: lambda: drive(logged, effort, [KEPT]),
-            SERVICE: lambda: drive(ours, effort),
+            CACHED: lambda: drive(plain, effort, [CACHED_TARGET]),
+            AUTHENTICATED: lambda: drive(tokens, effort),
+            REPLICATED: lambda: drive(replica, effort),
+            LOGGED: lambda: drive(logged, effort, [CACHED_TARGET]),
+            SERVICE: lambda: drive(plain, effort),
             **{each.spec.name: (lambda each=each: drive(each, effort)) for each in others},  # type: ignore[misc]
         }
         if size == PAGE:
-            etag = dict(answer.headers)["etag"]
-            runs[NOT_MODIFIED] = lambda: drive(ours, effort, [KEPT], **{"If-None-Match": etag})
+            etag = dict(response.headers)["etag"]
+            runs[NOT_MODIFIED] = lambda: drive(plain, effort, [CACHED_TARGET], **{"If-None-Match": etag})
         return interleaved(runs, effort.rounds)
 
 
 def interleaved(runs: Mapping[str, Run], rounds: int) -> Rates:
-    """Run each in turn, some rounds, so that what else the machine does falls on all. Give the median of each."""
+    """Run all in turn for some rounds, so that other load on the machine affects all. Return the medians."""
     measured = defaultdict(list)
     for _ in range(rounds):
         for name, run in runs.items():
@@ -99,18 +104,18 @@ def interleaved(runs: Mapping[str, Run], rounds: int) -> Rates:
 
 def _rows(size: int, rates: Rates, found: Peers) -> Iterator[Row]:
     yield Row(f"{CEILING}: the same bytes, nothing else", _rate(rates[CEILING]))
-    yield _row(KEPT_ANSWER, size, rates, rates[KEPT_ANSWER] / rates[CEILING], "of the ceiling")
-    yield _row(GUARDED, size, rates, rates[GUARDED] / rates[KEPT_ANSWER], "of a kept one without")
-    yield _row(COPIED, size, rates, rates[COPIED] / rates[KEPT_ANSWER], "of one from another catalog")
+    yield _row(CACHED, size, rates, rates[CACHED] / rates[CEILING], "of the ceiling")
+    yield _row(AUTHENTICATED, size, rates, rates[AUTHENTICATED] / rates[CACHED], "of cached without")
+    yield _row(REPLICATED, size, rates, rates[REPLICATED] / rates[CACHED], "of cached from another catalog")
     yield _row(LOGGED, size, rates, rates[LOGGED] / rates[CEILING], "of the ceiling")
     if NOT_MODIFIED in rates:
-        yield _row(NOT_MODIFIED, size, rates, rates[NOT_MODIFIED] / rates[KEPT_ANSWER], "of a kept 200")
-    yield Row("not kept: every query different", _rate(rates[SERVICE]))
+        yield _row(NOT_MODIFIED, size, rates, rates[NOT_MODIFIED] / rates[CACHED], "of a cached 200")
+    yield Row("not cached: every query different", _rate(rates[SERVICE]))
     for each in found:
-        if isinstance(each, LeftOut):
-            yield Row(each.name, "left out", each.reason)
+        if isinstance(each, Skipped):
+            yield Row(each.name, "skipped", each.reason)
         else:
-            yield _row(each.name, size, rates, rates[SERVICE] / rates[each.name], "not kept, against it")
+            yield _row(each.name, size, rates, rates[SERVICE] / rates[each.name], "not cached, against it")
 
 
 def _row(name: str, size: int, rates: Rates, ratio: float, against: str) -> Row:
@@ -122,14 +127,14 @@ def _rate(rate: float) -> str:
 
 
 def _check(servers: Sequence[Server], size: int) -> None:
-    """Raise BenchError unless all answer with so many images, and those that have the API's shape with the same."""
+    """Raise BenchError unless all return so many images, and those that implement the API the same ones."""
     expected = None
     for server in servers:
         document = json.loads(server.get().body)
         images = document if isinstance(document, list) else document["images"]
         if len(images) != size:
-            raise BenchError(f"{server.spec.name} answers {len(images)} images, not {size}")
+            raise BenchError(f"{server.spec.name} returns {len(images)} images, not {size}")
         if server.spec.name in {SERVICE, CONNEXION, FASTAPI}:
             expected = expected or images
             if images != expected:
-                raise BenchError(f"{server.spec.name} does not answer as {SERVICE} does")
+                raise BenchError(f"{server.spec.name} does not return what {SERVICE} does")

@@ -1,4 +1,4 @@
--- For wrk: asks for the lines of a file in turn, and puts a number that grows where they say {n}.
+-- For wrk: requests the lines of a file in turn, and replaces {n} by a growing number.
 local targets, number = {}, 0
 
 function init(arguments)

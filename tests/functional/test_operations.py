@@ -1,32 +1,32 @@
-"""Every operation, in every way that the contract says it may end; and what the single images and metadata do."""
+"""Every operation with every status in the contract; single images, metadata, versions and health."""
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Never
 
 import pytest
 from httpx2 import Response
 from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
 from starlette.testclient import TestClient
 
-from app import factory
+from app.catalog.engines import open_catalog
 from app.catalog.tokens import add_token
 from app.errors import UpstreamConflict
+from app.factory import NO_OVERRIDES, Overrides
 from app.middleware.request_body import MAX_BODY_BYTES
 from tests.conftest import Serve, loaded
 from tests.support.images import catalog_of, image, image_id
+from tests.support.projects import OTHER_PROJECT, PROJECT
 
 CONTRACT = loaded()
-ME = "11111111111111111111111111111111"
-YOU = "22222222222222222222222222222222"
-IMAGES = f"/v2/{ME}/images"
+IMAGES = f"/v2/{PROJECT}/images"
 ONE = f"{IMAGES}/{image_id(1)}"
 ITEMS = {"a": "1", "b": None}
 
 
 class Operation(NamedTuple):
-    """An operation of a contract, and a request that it takes: the one that its documentation shows."""
+    """An operation of a contract, with the request body of its documentation."""
 
     auth: str
     name: str
@@ -36,8 +36,8 @@ class Operation(NamedTuple):
     statuses: list[int]
 
     def url(self, **values: str) -> str:
-        """Give its path for an image that the catalog of these tests has, unless told."""
-        return self.path.format(**{"tenant_id": ME, "image_id": image_id(1), "key": "kernel_id"} | values)
+        """Return its path, by default for an image that the catalog contains."""
+        return self.path.format(**{"tenant_id": PROJECT, "image_id": image_id(1), "key": "kernel_id"} | values)
 
 
 def operations(auth: str) -> Iterator[Operation]:
@@ -52,12 +52,12 @@ def operations(auth: str) -> Iterator[Operation]:
 
 
 OPERATIONS = {each.name: each for each in operations("none")}
-ENDS = [(each, status) for auth in ("none", "token") for each in operations(auth) for status in each.statuses]
+RESPONSES = [(each, status) for auth in ("none", "token") for each in operations(auth) for status in each.statuses]
 
-each_end = pytest.mark.parametrize(
+each_response = pytest.mark.parametrize(
     ("operation", "status"),
-    ENDS,
-    ids=[f"{operation.auth}-{operation.name}-{status}" for operation, status in ENDS],
+    RESPONSES,
+    ids=[f"{operation.auth}-{operation.name}-{status}" for operation, status in RESPONSES],
 )
 each_list = pytest.mark.parametrize("name", ["listImages", "listImagesDetails"])
 
@@ -66,13 +66,13 @@ each_list = pytest.mark.parametrize("name", ["listImages", "listImagesDetails"])
 def catalog(tmp_path: Path) -> Path:
     return catalog_of(
         tmp_path,
-        image(1, owner=ME, metadata=ITEMS | {"kernel_id": "nokernel"}),
-        image(2, owner=YOU),
+        image(1, owner=PROJECT, metadata=ITEMS | {"kernel_id": "nokernel"}),
+        image(2, owner=OTHER_PROJECT),
         image(3, name="three", minRam=512),
-        image(4, owner=YOU, visibility="private"),
-        image(5, owner=YOU, visibility="shared", members=[ME]),
-        image(6, owner=YOU, visibility="community"),
-        image(7, status="DELETED", owner=ME),
+        image(4, owner=OTHER_PROJECT, visibility="private"),
+        image(5, owner=OTHER_PROJECT, visibility="shared", members=[PROJECT]),
+        image(6, owner=OTHER_PROJECT, visibility="community"),
+        image(7, status="DELETED", owner=PROJECT),
     )
 
 
@@ -81,99 +81,68 @@ def client(serve: Serve, catalog: Path) -> TestClient:
     return serve(catalog)
 
 
-def end_well(client: TestClient, operation: Operation) -> Response:
-    return client.request(operation.method, operation.url(), json=operation.body)
-
-
-def end_unchanged(client: TestClient, operation: Operation) -> Response:
-    etag = client.get(operation.url()).headers["etag"]
-    return client.get(operation.url(), headers={"If-None-Match": etag})
-
-
-def end_unknown(client: TestClient, operation: Operation) -> Response:
-    return client.request(operation.method, operation.url(), params={"unknown": "x"}, json=operation.body)
-
-
-def end_unauthorized(client: TestClient, operation: Operation) -> Response:
-    return client.request(operation.method, operation.url(), json=operation.body, headers={"X-Auth-Token": "none"})
-
-
-def end_forbidden(client: TestClient, operation: Operation) -> Response:
-    others = {"tenant_id": YOU} if operation.method == "GET" else {"image_id": image_id(2)}
-    return client.request(operation.method, operation.url(**others), json=operation.body)
-
-
-def end_not_found(client: TestClient, operation: Operation) -> Response:
-    return client.request(operation.method, operation.url(image_id="nothing"), json=operation.body)
-
-
-def end_wrong_method(client: TestClient, operation: Operation) -> Response:
-    return client.patch(operation.url())
-
-
-def end_stale(client: TestClient, operation: Operation) -> Response:
-    return client.get(operation.url())
-
-
-def end_too_large(client: TestClient, operation: Operation) -> Response:
-    headers = {"Content-Type": "application/json"}
-    return client.request(operation.method, operation.url(), content=b" " * (MAX_BODY_BYTES + 1), headers=headers)
-
-
-def end_no_json(client: TestClient, operation: Operation) -> Response:
-    headers = {"Content-Type": "text/plain"}
-    return client.request(operation.method, operation.url(), content=b"x", headers=headers)
-
-
-ENDINGS: dict[int, Callable[[TestClient, Operation], Response]] = {
-    200: end_well,
-    203: end_stale,
-    204: end_well,
-    304: end_unchanged,
-    400: end_unknown,
-    401: end_unauthorized,
-    403: end_forbidden,
-    404: end_not_found,
-    405: end_wrong_method,
-    409: end_well,
-    413: end_too_large,
-    415: end_no_json,
-    500: end_well,
-    503: end_well,
+# Options of a request that replace the documented ones, by the status of the response.
+OPTIONS: dict[int, dict[str, Any]] = {
+    400: {"params": {"unknown": "x"}},
+    401: {"headers": {"X-Auth-Token": "none"}},
+    413: {"json": None, "content": b" " * (MAX_BODY_BYTES + 1), "headers": {"Content-Type": "application/json"}},
+    415: {"json": None, "content": b"x", "headers": {"Content-Type": "text/plain"}},
 }
 
 
-@each_end
-def test_an_operation_ends_as_the_contract_says_that_it_may(
-    serve: Serve, catalog: Path, monkeypatch: pytest.MonkeyPatch, operation: Operation, status: int
+REJECTED_BODIES: dict[int, dict[str, Any]] = {
+    413: {"content": b" " * (MAX_BODY_BYTES + 1), "headers": {"Content-Type": "application/json"}},
+    415: {"content": b"x", "headers": {"Content-Type": "text/plain"}},
+}
+
+
+def send(client: TestClient, operation: Operation, status: int) -> Response:
+    """Send a request to which the response has the status."""
+    method, url, options = operation.method, operation.url(), {"json": operation.body} | OPTIONS.get(status, {})
+    match status:
+        case 304:
+            options["headers"] = {"If-None-Match": client.get(url).headers["etag"]}
+        case 403:
+            url = operation.url(**{"tenant_id": OTHER_PROJECT} if method == "GET" else {"image_id": image_id(2)})
+        case 404:
+            url = operation.url(image_id="nothing")
+        case 405:
+            method = "PATCH"
+    return client.request(method, url, **options)
+
+
+ERRORS = {409: UpstreamConflict("1"), 500: RuntimeError()}  # that operations raise
+
+
+@each_response
+def test_operation_has_each_response_of_the_contract(
+    serve: Serve, catalog: Path, operation: Operation, status: int
 ) -> None:
-    if status in RAISED:
-        monkeypatch.setattr(factory, "resolve_operation", lambda _: raising(RAISED[status]))
-    client = serve(catalog, auth=operation.auth)
-    client.headers["X-Auth-Token"] = add_token(catalog, ME, is_admin=False, expires=None)
+    error = ERRORS.get(status)
+    overrides = NO_OVERRIDES if error is None else Overrides(resolve_operation=lambda _: raising(error))
+    client = serve(catalog, auth=operation.auth, overrides=overrides)
+    client.headers["X-Auth-Token"] = add_token(open_catalog(catalog), PROJECT, is_admin=False, expires=None)
     if status == 203:
-        make_a_copy(catalog)
+        make_stale_replica(catalog)
     if status == 503:
         catalog.unlink()
-    answer = ENDINGS[status](client, operation)
-    assert answer.status_code == status, answer.text
-    loaded(operation.auth).operations[operation.name].check_answer(status, answer.json() if answer.content else None)
-    assert answer.headers["x-compute-request-id"] == answer.headers["x-openstack-request-id"]
+    response = send(client, operation, status)
+    assert response.status_code == status, response.text
+    document = response.json() if response.content else None
+    loaded(operation.auth).operations[operation.name].validate_response(status, document)
+    assert response.headers["x-compute-request-id"] == response.headers["x-openstack-request-id"]
     for name in ("ETag", "Allow", "Last-Modified", "WWW-Authenticate"):
-        assert (name in answer.headers) == (name in headers_of(operation, status))
+        assert (name in response.headers) == (name in headers_of(operation, status))
 
 
-RAISED = {409: UpstreamConflict("1"), 500: RuntimeError()}
-
-
-def raising(error: Exception) -> Callable[..., None]:
-    def operation(**_: Any) -> None:
+def raising(error: Exception) -> Callable[..., Never]:
+    def operation(**_: Any) -> Never:
         raise error
 
     return operation
 
 
-def make_a_copy(catalog: Path) -> None:
+def make_stale_replica(catalog: Path) -> None:
     with closing(sqlite3.connect(catalog)) as database, database:
         database.execute("INSERT INTO upstream VALUES ('http://glance.test', 0, 0, 0)")
 
@@ -184,8 +153,8 @@ def headers_of(operation: Operation, status: int) -> Any:
     return document["components"]["responses"][responses[str(status)]["$ref"].rpartition("/")[2]]["headers"]
 
 
-# What each parameter of a list finds of the images of these tests, by their numbers, which are as old as each other.
-FOUND: dict[str, tuple[str, list[int]]] = {
+# For each parameter of a list: a value, and the numbers of the images that it selects.
+SELECTED: dict[str, tuple[str, list[int]]] = {
     "changes-since": ("2020-01-01T00:00:00Z", [1, 2, 3, 5, 7]),
     "server": ("s1", []),
     "name": ("three", [3]),
@@ -199,26 +168,26 @@ FOUND: dict[str, tuple[str, list[int]]] = {
 
 
 @each_list
-@pytest.mark.parametrize("parameter", FOUND)
-def test_every_parameter_of_a_list_finds_what_it_should(client: TestClient, name: str, parameter: str) -> None:
-    assert FOUND.keys() == CONTRACT.operations[name].query.keys()
-    value, numbers = FOUND[parameter]
-    answer = client.get(OPERATIONS[name].url(), params={parameter: value})
-    assert [each["id"] for each in answer.json()["images"]] == [image_id(number) for number in numbers]
+@pytest.mark.parametrize("parameter", SELECTED)
+def test_each_parameter_of_a_list_selects_its_images(client: TestClient, name: str, parameter: str) -> None:
+    assert SELECTED.keys() == CONTRACT.operations[name].query.keys()
+    value, numbers = SELECTED[parameter]
+    response = client.get(OPERATIONS[name].url(), params={parameter: value})
+    assert [each["id"] for each in response.json()["images"]] == [image_id(number) for number in numbers]
 
 
 @pytest.mark.parametrize(
     "query",
     ["", "?limit=2", f"?marker={image_id(1)}", "?status=DELETED", "?changes-since=2000-01-01T00:00:00Z", "?minRam=1"],
 )
-def test_the_short_list_has_the_ids_names_and_links_of_the_details(client: TestClient, query: str) -> None:
+def test_short_list_has_ids_names_and_links_of_the_details(client: TestClient, query: str) -> None:
     details = client.get(f"{IMAGES}/detail{query}").json()
     short = client.get(f"{IMAGES}{query}").json()
     assert short["images"] == [{key: each[key] for key in ("id", "name", "links")} for each in details["images"]]
     assert ("images_links" in short) == ("images_links" in details) == ("limit" in query)
 
 
-def test_the_next_page_of_the_short_list_is_one_of_the_short_list(client: TestClient) -> None:
+def test_next_link_of_the_short_list_leads_to_the_short_list(client: TestClient) -> None:
     page = client.get(f"{IMAGES}?limit=2&minDisk=0").json()
     (link,) = page["images_links"]
     assert link["href"] == f"http://compute.test{IMAGES}?limit=2&minDisk=0&marker={page['images'][-1]['id']}"
@@ -232,7 +201,7 @@ def test_every_link_to_an_image_leads_to_it(client: TestClient) -> None:
 
 
 @pytest.mark.parametrize("number", [1, 2, 3, 5, 6])
-def test_an_image_that_can_be_seen_is_shown_a_community_image_too(client: TestClient, number: int) -> None:
+def test_visible_image_is_shown_including_community_images(client: TestClient, number: int) -> None:
     assert client.get(f"{IMAGES}/{image_id(number)}").json()["image"]["id"] == image_id(number)
 
 
@@ -240,25 +209,25 @@ def test_an_image_that_can_be_seen_is_shown_a_community_image_too(client: TestCl
     "missing", [image_id(4), image_id(7), image_id(99), "nothing", "-1", "%00", "%FF", "%2E%2E", "x" * 300]
 )
 @pytest.mark.parametrize("name", [each.name for each in OPERATIONS.values() if "{image_id}" in each.path])
-def test_an_image_that_cannot_be_seen_is_as_one_that_is_not_there(client: TestClient, name: str, missing: str) -> None:
+def test_invisible_image_is_like_a_missing_one(client: TestClient, name: str, missing: str) -> None:
     operation = OPERATIONS[name]
-    answer = client.request(operation.method, operation.url(image_id=missing), json=operation.body)
-    assert answer.status_code == 404
-    assert answer.json() == {"itemNotFound": {"code": 404, "message": "Image not found."}}
+    response = client.request(operation.method, operation.url(image_id=missing), json=operation.body)
+    assert response.status_code == 404
+    assert response.json() == {"itemNotFound": {"code": 404, "message": "Image not found."}}
 
 
 @pytest.mark.parametrize("number", [2, 5, 6])
 @pytest.mark.parametrize("name", [each.name for each in OPERATIONS.values() if 403 in each.statuses])
-def test_an_image_of_another_project_is_not_changed(client: TestClient, name: str, number: int) -> None:
+def test_image_of_another_project_is_read_only(client: TestClient, name: str, number: int) -> None:
     operation, url = OPERATIONS[name], f"{IMAGES}/{image_id(number)}"
     before = client.get(url).json()
-    answer = client.request(operation.method, operation.url(image_id=image_id(number)), json=operation.body)
+    response = client.request(operation.method, operation.url(image_id=image_id(number)), json=operation.body)
     message = f"Image '{image_id(number)}' does not belong to the project."
-    assert answer.json() == {"forbidden": {"code": 403, "message": message}}
+    assert response.json() == {"forbidden": {"code": 403, "message": message}}
     assert client.get(url).json() == before
 
 
-def test_a_deleted_image_is_seen_by_who_asks_what_changed(client: TestClient) -> None:
+def test_deleted_image_is_listed_by_changes_since(client: TestClient) -> None:
     assert client.delete(ONE).status_code == 204
     assert client.get(ONE).status_code == client.delete(ONE).status_code == 404
     assert image_id(1) not in ids(client, IMAGES)
@@ -266,14 +235,14 @@ def test_a_deleted_image_is_seen_by_who_asks_what_changed(client: TestClient) ->
     assert [(each["id"], each["status"], each["progress"]) for each in changed] == [(image_id(1), "DELETED", 0)]
 
 
-def test_a_deleted_image_may_still_be_a_marker(client: TestClient) -> None:
+def test_deleted_image_is_a_valid_marker(client: TestClient) -> None:
     following = ids(client, f"{IMAGES}?marker={image_id(2)}")
     client.delete(f"{IMAGES}/{image_id(3)}")
     assert ids(client, f"{IMAGES}?marker={image_id(3)}") == following[1:]
 
 
-def test_an_image_that_nobody_owns_is_changed_by_anyone(client: TestClient) -> None:
-    assert client.delete(f"/v2/{YOU}/images/{image_id(3)}").status_code == 204
+def test_image_without_owner_is_changed_by_any_project_without_authentication(client: TestClient) -> None:
+    assert client.delete(f"/v2/{OTHER_PROJECT}/images/{image_id(3)}").status_code == 204
 
 
 def ids(client: TestClient, url: str) -> list[str]:
@@ -281,12 +250,12 @@ def ids(client: TestClient, url: str) -> list[str]:
 
 
 class Change(NamedTuple):
-    """What is done to which part of the metadata; what is said of it; and which items are others then."""
+    """A change of metadata: the request, the response, and the items that differ afterwards (`...`: deleted)."""
 
     method: str
     part: str
     body: Any
-    told: Any
+    response: Any
     changed: dict[str, Any]
 
 
@@ -308,12 +277,12 @@ CHANGES = [
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_metadata_are_changed(serve: Serve, tmp_path: Path, change: Change) -> None:
-    client = serve(catalog_of(tmp_path, image(1, owner=ME, metadata=ITEMS)))
+def test_metadata_is_changed(serve: Serve, tmp_path: Path, change: Change) -> None:
+    client = serve(catalog_of(tmp_path, image(1, owner=PROJECT, metadata=ITEMS)))
     before = client.get(ONE).json()["image"]
-    answer = client.request(change.method, f"{ONE}/metadata{change.part}", json=change.body)
-    assert answer.status_code == (204 if change.told is None else 200)
-    assert (answer.json() if change.told else None) == change.told
+    response = client.request(change.method, f"{ONE}/metadata{change.part}", json=change.body)
+    assert response.status_code == (204 if change.response is None else 200)
+    assert (response.json() if change.response else None) == change.response
     after = client.get(ONE).json()["image"]
     assert after["metadata"] == {key: value for key, value in (ITEMS | change.changed).items() if value is not ...}
     assert client.get(f"{ONE}/metadata").json() == {"metadata": after["metadata"]}
@@ -321,18 +290,18 @@ def test_metadata_are_changed(serve: Serve, tmp_path: Path, change: Change) -> N
     assert {**after, "metadata": 0, "updated": 0} == {**before, "metadata": 0, "updated": 0}
 
 
-def test_an_item_is_shown(client: TestClient) -> None:
+def test_metadata_item_is_shown(client: TestClient) -> None:
     assert client.get(f"{ONE}/metadata/b").json() == {"meta": {"b": None}}
 
 
 @pytest.mark.parametrize("method", ["GET", "DELETE"])
-def test_an_item_that_is_missing_is_not_found(client: TestClient, method: str) -> None:
-    answer = client.request(method, f"{ONE}/metadata/no%0Athing")
-    message = "The image's metadata have no item 'no\\nthing'."
-    assert answer.json() == {"itemNotFound": {"code": 404, "message": message}}
+def test_missing_metadata_item_is_not_found(client: TestClient, method: str) -> None:
+    response = client.request(method, f"{ONE}/metadata/no%0Athing")
+    message = "The image has no metadata item 'no\\nthing'."
+    assert response.json() == {"itemNotFound": {"code": 404, "message": message}}
 
 
-def test_metadata_say_from_which_server_an_image_was_made(client: TestClient) -> None:
+def test_instance_uuid_in_metadata_is_the_server_of_the_image(client: TestClient) -> None:
     client.put(f"{ONE}/metadata/instance_uuid", json={"meta": {"instance_uuid": "s1"}})
     assert ids(client, f"{IMAGES}?server=s1&type=SERVER") == [image_id(1)]
     assert client.get(ONE).json()["image"]["server"]["id"] == "s1"
@@ -341,9 +310,9 @@ def test_metadata_say_from_which_server_an_image_was_made(client: TestClient) ->
     assert "server" not in client.get(ONE).json()["image"]
 
 
-WRONG = "The body is wrong: "
+INVALID = "Invalid request body: "
 KEY = "^[A-Za-z0-9_:. -]{1,255}$"
-BAD_BODIES = [
+INVALID_BODIES = [
     ("POST", "", b"", "it is not JSON: Input is a zero-length, empty document: line 1 column 1 (char 0)"),
     ("POST", "", b"[]", '[] is not of type "object"'),
     ("POST", "", b"{}", '"metadata" is a required property'),
@@ -353,7 +322,7 @@ BAD_BODIES = [
     ("POST", "", b'{"metadata": {"a": 1}}', 'metadata.a: 1 is not of type "string"'),
     ("POST", "", b'{"metadata": {"": "1"}}', f'metadata: "" does not match "{KEY}"'),
     ("POST", "", b'{"metadata": {"a/b": "1"}}', f'metadata: "a/b" does not match "{KEY}"'),
-    ("PUT", "/a", b'{"meta": {"b": "1"}}', "the path names the item 'a', the body another"),
+    ("PUT", "/a", b'{"meta": {"b": "1"}}', "it does not contain the item 'a', which the path names"),
     ("PUT", "/a", b'{"meta": {}}', "meta: {} has less than 1 property"),
     ("PUT", "/a", b'{"meta": {"a": "1", "b": "2"}}', 'meta: {"a":"1","b":"2"} has more than 1 property'),
     ("PUT", "/a", b'{"meta": {"a": "\\ud800"}}', "it is not JSON: "),
@@ -362,45 +331,47 @@ BAD_BODIES = [
 ]
 
 
-@pytest.mark.parametrize(("method", "part", "body", "complaint"), BAD_BODIES)
-def test_a_bad_body_changes_nothing_and_is_told_why(
-    client: TestClient, method: str, part: str, body: bytes, complaint: str
+@pytest.mark.parametrize(("method", "part", "body", "problem"), INVALID_BODIES)
+def test_invalid_body_is_rejected_and_changes_nothing(
+    client: TestClient, method: str, part: str, body: bytes, problem: str
 ) -> None:
     before = client.get(ONE).json()
-    answer = client.request(method, f"{ONE}/metadata{part}", content=body, headers={"Content-Type": "application/json"})
-    assert answer.status_code == 400
-    assert answer.json()["badRequest"]["message"].startswith(WRONG + complaint)
+    response = client.request(
+        method, f"{ONE}/metadata{part}", content=body, headers={"Content-Type": "application/json"}
+    )
+    assert response.status_code == 400
+    assert response.json()["badRequest"]["message"].startswith(INVALID + problem)
     assert client.get(ONE).json() == before
 
 
-def test_a_body_of_many_mistakes_is_refused_as_soon_as_one_of_one(client: TestClient) -> None:
-    items = {f"x/{number}": "" for number in range(20_000)}  # to list them all would take days
+def test_body_with_many_errors_is_rejected_at_the_first(client: TestClient) -> None:
+    items = {f"x/{number}": "" for number in range(20_000)}  # listing them all would take days
     assert client.post(f"{ONE}/metadata", json={"metadata": items}).status_code == 400
 
 
 @pytest.mark.parametrize(("length", "status"), [(255, 200), (256, 400)])
-def test_keys_and_values_have_their_lengths(client: TestClient, length: int, status: int) -> None:
+def test_length_of_keys_and_values_is_limited(client: TestClient, length: int, status: int) -> None:
     for items in ({"k" * length: "v"}, {"k": "🐧" * length}):
         assert client.post(f"{ONE}/metadata", json={"metadata": items}).status_code == status
 
 
-def test_the_largest_metadata_that_can_be_are_taken(client: TestClient) -> None:
+def test_largest_valid_metadata_is_accepted(client: TestClient) -> None:
     items = {f"{number:0255}": "🐧" * 255 for number in range(128)}
     assert client.put(f"{ONE}/metadata", json={"metadata": items}).json() == {"metadata": items}
     assert client.get(f"{ONE}/metadata").json() == {"metadata": items}
 
 
-@pytest.mark.parametrize(("method", "part"), [("PUT", ""), ("POST", "")])
-def test_more_items_than_there_may_be_are_forbidden(client: TestClient, method: str, part: str) -> None:
+@pytest.mark.parametrize("method", ["PUT", "POST"])
+def test_metadata_beyond_the_quota_is_forbidden(client: TestClient, method: str) -> None:
     items = {str(number): "" for number in range(129)}
-    answer = client.request(method, f"{ONE}/metadata{part}", json={"metadata": items})
-    assert answer.status_code == 403
-    assert answer.json()["forbidden"]["message"].endswith(" items of metadata; it may have 128.")
+    response = client.request(method, f"{ONE}/metadata", json={"metadata": items})
+    assert response.status_code == 403
+    assert response.json()["forbidden"]["message"].endswith(" metadata items; the maximum is 128.")
     assert len(client.get(f"{ONE}/metadata").json()["metadata"]) == 3
 
 
-def test_an_image_that_a_file_gave_more_items_can_have_fewer(serve: Serve, tmp_path: Path) -> None:
-    client = serve(catalog_of(tmp_path, image(1, owner=ME, metadata={str(number): "" for number in range(200)})))
+def test_imported_metadata_beyond_the_quota_can_shrink_but_not_grow(serve: Serve, tmp_path: Path) -> None:
+    client = serve(catalog_of(tmp_path, image(1, owner=PROJECT, metadata={str(number): "" for number in range(200)})))
     assert client.delete(f"{ONE}/metadata/0").status_code == 204
     assert client.put(f"{ONE}/metadata/1", json={"meta": {"1": "changed"}}).status_code == 200
     assert client.put(f"{ONE}/metadata/x", json={"meta": {"x": ""}}).status_code == 403
@@ -409,37 +380,35 @@ def test_an_image_that_a_file_gave_more_items_can_have_fewer(serve: Serve, tmp_p
 @pytest.mark.parametrize(
     "content_type", ["application/json", "Application/JSON", "application/json; charset=latin-1", ""]
 )
-def test_json_is_taken_under_its_name_however_written(client: TestClient, content_type: str) -> None:
+def test_content_type_of_json_is_accepted_in_any_spelling(client: TestClient, content_type: str) -> None:
     headers = {"Content-Type": content_type} if content_type else {}
-    answer = client.post(f"{ONE}/metadata", content='{"metadata": {"c": "é"}}'.encode(), headers=headers)
-    assert answer.json()["metadata"]["c"] == "é"
+    response = client.post(f"{ONE}/metadata", content='{"metadata": {"c": "é"}}'.encode(), headers=headers)
+    assert response.json()["metadata"]["c"] == "é"
 
 
 @pytest.mark.parametrize("header", ["Content-Type: text/plain", "Content-Type: a, b", "Content-Encoding: gzip"])
-def test_what_is_no_json_is_told_so(client: TestClient, header: str) -> None:
+def test_other_media_type_or_encoding_is_rejected(client: TestClient, header: str) -> None:
     name, value = header.split(": ")
-    answer = client.post(f"{ONE}/metadata", content=b"{}", headers={"Content-Type": "application/json", name: value})
+    response = client.post(f"{ONE}/metadata", content=b"{}", headers={"Content-Type": "application/json", name: value})
     allowed = {"Content-Type": "application/json", "Content-Encoding": "identity"}[name]
-    assert answer.json()["badMediaType"]["message"] == f"Header '{name}': '{value}' is not {allowed}."
+    assert response.json()["badMediaType"]["message"] == f"Header '{name}': '{value}' is not {allowed}."
 
 
-def test_a_catalog_that_cannot_be_written_to_is_for_reading_alone(
-    client: TestClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_read_only_catalog_forbids_changes(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     connect = sqlite3.connect
 
-    def connect_to_read(path: Path | str, **options: Any) -> Any:
-        """Connect as to a file that may not be written: nothing is forbidden to the root of a machine."""
+    def connect_read_only(path: Path | str, **options: Any) -> Any:
+        """Open the file read-only. Its permissions would not stop root."""
         return connect(path if isinstance(path, str) else f"{path.as_uri()}?mode=ro", **options | {"uri": True})
 
-    monkeypatch.setattr(sqlite3, "connect", connect_to_read)
-    answer = client.delete(ONE)
-    message = "The catalog is served for reading alone: whoever runs the service changes it."
-    assert answer.json() == {"forbidden": {"code": 403, "message": message}}
+    monkeypatch.setattr(sqlite3, "connect", connect_read_only)
+    response = client.delete(ONE)
+    message = "The catalog is read-only: only the operator of the service can change it."
+    assert response.json() == {"forbidden": {"code": 403, "message": message}}
     assert client.get(ONE).status_code == 200
 
 
-def test_a_body_in_chunks_is_taken_and_bounded(client: TestClient) -> None:
+def test_chunked_body_is_accepted_and_limited(client: TestClient) -> None:
     def chunks(size: int) -> Iterator[bytes]:
         yield b'{"metadata": {'
         yield from (b" " * 1000 for _ in range(size))
@@ -447,18 +416,18 @@ def test_a_body_in_chunks_is_taken_and_bounded(client: TestClient) -> None:
 
     headers = {"Content-Type": "application/json"}
     assert client.post(f"{ONE}/metadata", content=chunks(10), headers=headers).status_code == 200
-    answer = client.post(f"{ONE}/metadata", content=chunks(1000), headers=headers)
-    assert answer.json() == {"overLimit": {"code": 413, "message": "The body is longer than 1000000 bytes."}}
+    response = client.post(f"{ONE}/metadata", content=chunks(1000), headers=headers)
+    assert response.json() == {"overLimit": {"code": 413, "message": "The request body is larger than 1000000 bytes."}}
 
 
 @pytest.mark.parametrize("path", ["/v2", "/v2/"])
-def test_the_version_is_discovered(client: TestClient, path: str) -> None:
+def test_version_is_discoverable(client: TestClient, path: str) -> None:
     (version,) = client.get("/").json()["versions"]
     assert client.get(path).json() == {"version": version}
     assert client.get(version["links"][0]["href"]).status_code == 200
 
 
-def test_health_is_asked_anew_each_time_and_tells_what_is_kept(client: TestClient) -> None:
+def test_health_is_not_cached_and_shows_cache_statistics(client: TestClient) -> None:
     first = client.get("/healthcheck")
     client.get(IMAGES)
     client.get(IMAGES)
@@ -468,10 +437,10 @@ def test_health_is_asked_anew_each_time_and_tells_what_is_kept(client: TestClien
     assert second.headers["cache-control"] == "no-store"
 
 
-def test_health_is_ill_when_the_catalog_cannot_be_read(serve: Serve, catalog: Path) -> None:
+def test_health_is_unavailable_if_the_catalog_is_unreadable(serve: Serve, catalog: Path) -> None:
     client = serve(catalog)
     with sqlite3.connect(catalog) as database:
         database.execute("ALTER TABLE images RENAME TO elsewhere")
-    answer = client.get("/healthcheck")
-    message = "The catalog of images cannot be reached at the moment; try again later."
-    assert answer.json() == {"serviceUnavailable": {"code": 503, "message": message}}
+    response = client.get("/healthcheck")
+    message = "The catalog is unavailable; try again later."
+    assert response.json() == {"serviceUnavailable": {"code": 503, "message": message}}

@@ -1,5 +1,6 @@
-"""The document and its UI as they are served: open to all, safe in a browser, or not there at all."""
+"""The OpenAPI document and Swagger UI: public, secured by response headers, and optional."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ from starlette.testclient import TestClient
 from tests.conftest import Serve
 
 PAGES = ["/ui", "/ui/", "/ui/swagger-ui.css", "/ui/swagger-initializer.js", "/openapi.yaml", "/openapi.json"]
-TOLD = {
+SECURITY_HEADERS = {
     "content-security-policy": (
         "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; "
         "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -20,35 +21,34 @@ TOLD = {
     "cross-origin-resource-policy": "same-origin",
 }
 
-each_page = pytest.mark.parametrize("path", PAGES)
+
+@pytest.mark.parametrize("path", PAGES)
+def test_page_has_security_headers_and_is_read_only(client: TestClient, path: str) -> None:
+    assert SECURITY_HEADERS.items() <= dict(client.get(path).headers).items()
+    response = client.post(path)
+    assert (response.status_code, response.headers["allow"]) == (405, "GET, HEAD")
 
 
-@each_page
-def test_a_browser_is_told_what_not_to_do_with_a_page(client: TestClient, path: str) -> None:
-    assert TOLD.items() <= dict(client.get(path).headers).items()
-
-
-@each_page
-def test_a_page_is_read_and_nothing_else(client: TestClient, path: str) -> None:
-    refused = client.post(path)
-    assert (refused.status_code, refused.headers["allow"]) == (405, "GET, HEAD")
-
-
-@each_page
-def test_the_pages_can_be_turned_off(serve: Serve, sample_catalog: Path, path: str) -> None:
+def test_pages_can_be_disabled(serve: Serve, sample_catalog: Path) -> None:
     client = serve(sample_catalog, docs="off")
-    assert client.get(path).json() == {"itemNotFound": {"code": 404, "message": f"There is nothing at '{path}'."}}
+    for path in PAGES:
+        assert client.get(path).json() == {"itemNotFound": {"code": 404, "message": f"Path '{path}' not found."}}
     assert client.get("/v2/openstack/images").status_code == 200
 
 
 @pytest.mark.parametrize(
     "path", ["/ui/../settings.py", "/ui/%2e%2e/settings.py", "/ui/..%2fsettings.py", "/ui//etc/passwd"]
 )
-def test_nothing_else_is_served_beside_them(client: TestClient, path: str) -> None:
+def test_files_outside_of_swagger_ui_are_not_served(client: TestClient, path: str) -> None:
     assert client.get(path).status_code == 404
 
 
-def test_the_pages_and_the_document_name_no_path_that_a_proxy_might_have_put_before_them(client: TestClient) -> None:
-    assert client.get("/ui").headers["location"] == "ui/"
+def test_urls_are_relative_so_that_a_proxy_can_add_a_prefix(client: TestClient) -> None:
+    redirect = client.get("/ui", headers={"Host": "evil.test"})
+    assert (redirect.status_code, redirect.headers["location"]) == (307, "ui/")
+    references = re.findall(r'(?:src|href)="([^"]+)"', client.get("/ui/").text)
+    assert references
+    assert [each for each in references if not each.startswith("./")] == []
+    assert {client.get(f"/ui/{each}").status_code for each in references} == {200}
     assert 'url: "../openapi.json"' in client.get("/ui/swagger-initializer.js").text
     assert [server["url"] for server in client.get("/openapi.json").json()["servers"]] == ["./"]

@@ -1,203 +1,156 @@
-"""Changes of a copy, which are made at the image service first, and new images, which are found there."""
+"""Changes to a replica's images, which are made at the image service first."""
 
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from math import inf
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 from httpx2 import Response
-from keystoneauth1.session import Session
 from starlette.testclient import TestClient
 
-from app.auth import keystone
-from app.auth.base import Caller, TokenInfo
-from app.catalog import replica as upstream
-from app.catalog.models import StoredImage, Upstream, UpstreamSnapshot
-from app.catalog.replica import SYNC_STATUS_REASON, apply_snapshot
-from app.catalog.sqlite.database import transaction
+from app.catalog.engine import Engine
+from app.catalog.engines import open_catalog
+from app.catalog.replica import SYNC_STATUS_REASON
 from app.catalog.tokens import add_token
-from app.catalog.transfer import export_images
-from app.mirror import client as glance
-from app.mirror import read_through as finding
-from app.mirror import write_through as through
-from app.mirror.mapping import is_field, to_catalog_image
-from app.mirror.sync import Mirror
-from app.timestamps import now
+from app.errors import (
+    ImageNotFound,
+    InvalidBody,
+    MetadataItemNotFound,
+    MetadataQuotaExceeded,
+    NotImageOwner,
+    ReplicaReadOnly,
+    UpstreamConflict,
+    UpstreamForbidden,
+    UpstreamUnavailable,
+)
+from app.mirror.client import CloudConfigError, GlanceClient
+from app.mirror.mapping import is_base_property, to_catalog_image
+from app.timestamps import SYSTEM_CLOCK
 from tests.conftest import Serve
-from tests.integration.server.service import until
-from tests.support.fake_glance import NOTHING, SILENCE, Said, Stand, glance_at, glance_image, standing
+from tests.support.fake_glance import (
+    CONNECTION_CLOSED,
+    NO_RESPONSE,
+    FakeGlance,
+    FakeResponse,
+    glance_image,
+    running_glance,
+)
 from tests.support.images import catalog_of, image, image_id
+from tests.support.projects import OTHER_PROJECT, PROJECT
+from tests.support.replicas import (
+    CHANGES,
+    Request,
+    create_replica,
+    metadata,
+    mirror_of,
+    running_service,
+    send,
+    stored,
+)
 
-ME, YOU = "1" * 32, "2" * 32
-CALLERS = {  # by their tokens
-    "me": Caller(ME, is_admin=False),
-    "you": Caller(YOU, is_admin=False),
-    "administrator": Caller("3" * 32, is_admin=True),
-}
-ONE = f"/v2/images/{image_id(1)}"
+IMAGE_PATH = f"/v2/images/{image_id(1)}"
 LATER = "2021-01-01T00:00:00Z"
-MINE = glance_image(1, owner=ME, visibility="private", a="1", b="2")
-YOURS = glance_image(2, owner=YOU)
-NOBODYS = glance_image(3, owner=None)
-MINE_TOO = glance_image(4, owner=ME)
+OWN = glance_image(1, owner=PROJECT, visibility="private", a="1", b="2")
+FOREIGN = glance_image(2, owner=OTHER_PROJECT)
+WITHOUT_OWNER = glance_image(3, owner=None)
+OTHER_OWN = glance_image(4, owner=PROJECT)
 
-Change = tuple[str, str, Any]
-CHANGES: dict[str, Change] = {
-    "delete": ("DELETE", "", None),
-    "update": ("POST", "/metadata", {"metadata": {"a": "x"}}),
-    "replace": ("PUT", "/metadata", {"metadata": {"a": "x"}}),
-    "set": ("PUT", "/metadata/a", {"meta": {"a": "x"}}),
-    "unset": ("DELETE", "/metadata/a", None),
-}
 each_change = pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 
 
-class Tokens:
-    """Stands where Keystone is expected: it knows some tokens."""
-
-    url = "http://keystone.test/v3"
-
-    def validate(self, token: str) -> TokenInfo | None:
-        """Tell who gives a token."""
-        return TokenInfo(CALLERS[token], inf) if token in CALLERS else None
-
-
-class Cloud:
-    """Stands where the cloud of the environment is expected."""
-
-    def get_session(self) -> Session:
-        """Give a session that has no credentials to send in the place of a caller's token."""
-        return Session()
-
-
-@pytest.fixture(autouse=True)
-def _cloud(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(keystone, "KeystoneClient", Tokens)
-    monkeypatch.setattr(glance, "load_cloud_config", Cloud)
-    monkeypatch.setattr(through, "_REQUEST_TIMEOUT", 0.5)
-    monkeypatch.setattr(finding, "_FETCH_TIMEOUT", 0.5)
+@pytest.fixture
+def glance() -> Iterator[FakeGlance]:
+    with running_glance() as server:
+        server.put(OWN, FOREIGN, WITHOUT_OWNER, OTHER_OWN)
+        yield server
 
 
 @pytest.fixture
-def stand() -> Iterator[Stand]:
-    with standing() as stand:
-        yield stand
-
-
-@pytest.fixture
-def catalog(tmp_path: Path, stand: Stand) -> Path:
-    """Make a copy of what is there."""
+def path(tmp_path: Path, glance: FakeGlance) -> Path:
     path = tmp_path / "catalog.db"
-    stand.put(MINE, YOURS, NOBODYS, MINE_TOO)
-    images = [to_catalog_image(each) for each in stand.images.values()]
-    apply_snapshot(path, UpstreamSnapshot(Upstream(stand.url, is_admin=True), images), tombstone_days=30)
+    create_replica(open_catalog(path), glance.url, *glance.images.values())
     return path
 
 
 @pytest.fixture
-def client(serve: Serve, catalog: Path) -> TestClient:
-    return serve(catalog, auth="keystone", stale_after=0)
+def catalog(path: Path) -> Engine:
+    return open_catalog(path)
 
 
-def ask(  # noqa: PLR0913 each of them matters
-    client: TestClient, method: str, path: str = "", body: Any = None, *, caller: str = "me", number: int = 1
-) -> Response:
-    url = f"/v2/{CALLERS[caller].tenant}/images/{image_id(number)}{path}"
-    return client.request(method, url, json=body, headers={"X-Auth-Token": caller})
+@pytest.fixture
+def client(path: Path) -> Iterator[TestClient]:
+    with running_service(path) as client:
+        yield client
 
 
-def stored(catalog: Path) -> dict[int, StoredImage]:
-    return {int(record.id[-12:]): record for record in export_images(catalog, deleted=True)}
+def patches(glance: FakeGlance) -> list[Any]:
+    return [orjson.loads(request.body) for request in glance.requests if request.line.startswith("PATCH")]
 
 
-def metadata(catalog: Path, number: int = 1) -> Any:
-    return orjson.loads(stored(catalog)[number].metadata)
+def fault(response: Response) -> tuple[int, str, str]:
+    ((name, fault),) = response.json().items()
+    assert fault["code"] == response.status_code
+    return response.status_code, name, fault["message"]
 
 
-def patches(stand: Stand) -> list[Any]:
-    return [orjson.loads(request.body) for request in stand.requests if request.what.startswith("PATCH")]
+# --- deletion ---
 
 
-def copied(stand: Stand, catalog: Path) -> None:
-    """Make a pass over all images."""
-    Mirror(
-        lambda: glance_at(stand.url, is_admin=True),
-        catalog,
-        tombstone_days=30,
-        replaceable=[],
-        watch=lambda pages, _: pages,
-    ).make_pass(whole=True)
-
-
-def message(answer: Response) -> tuple[int, str, str]:
-    """Give the status of a fault, its name, and what it says."""
-    ((name, fault),) = answer.json().items()
-    assert fault["code"] == answer.status_code
-    return answer.status_code, name, fault["message"]
-
-
-# --- deleting ---
-
-
-def test_an_image_is_deleted_there_with_the_callers_token_and_then_here(
-    client: TestClient, stand: Stand, catalog: Path
+def test_image_is_deleted_in_glance_with_the_callers_token_then_in_the_catalog(
+    client: TestClient, glance: FakeGlance, catalog: Engine
 ) -> None:
-    before = now()
-    assert ask(client, "DELETE").status_code == 204
-    assert [(each.what, each.token) for each in stand.requests] == [(f"DELETE {ONE}", "me")]
-    assert image_id(1) not in stand.images
+    before = SYSTEM_CLOCK.now()
+    assert send(client, "DELETE").status_code == 204
+    assert [(request.line, request.token) for request in glance.requests] == [(f"DELETE {IMAGE_PATH}", "owner")]
+    assert image_id(1) not in glance.images
     tombstone = stored(catalog)[1]
-    assert tombstone == to_catalog_image(MINE)._replace(status="DELETED", progress=0, updated=tombstone.updated)
-    assert before <= tombstone.updated <= now()
-    assert ask(client, "GET").status_code == 404
+    expected = replace(to_catalog_image(OWN), status="DELETED", progress=0, updated=tombstone.updated)
+    assert tombstone == expected
+    assert before <= tombstone.updated <= SYSTEM_CLOCK.now()
+    assert send(client, "GET").status_code == 404
 
 
-def test_a_tombstone_is_kept_as_long_as_others(serve: Serve, stand: Stand, catalog: Path) -> None:
-    assert ask(serve(catalog, auth="keystone", tombstone_days=0), "DELETE").status_code == 204
+def test_tombstone_is_purged_after_its_days(path: Path, catalog: Engine) -> None:
+    with running_service(path, tombstone_days=0) as client:
+        assert send(client, "DELETE").status_code == 204
     assert 1 not in stored(catalog)
 
 
 # --- metadata ---
 
-
-def test_items_are_added_and_changed(client: TestClient, stand: Stand, catalog: Path) -> None:
-    answer = ask(client, "POST", "/metadata", {"metadata": {"b": "3", "c": "4"}})
-    assert (answer.status_code, answer.json()) == (200, {"metadata": {"a": "1", "b": "3", "c": "4"}})
-    assert [(each.what, each.token) for each in stand.requests] == [(f"GET {ONE}", "me"), (f"PATCH {ONE}", "me")]
-    assert patches(stand) == [
-        [{"op": "replace", "path": "/b", "value": "3"}, {"op": "add", "path": "/c", "value": "4"}]
-    ]
-    assert metadata(catalog) == {"a": "1", "b": "3", "c": "4"}
-
-
-def test_all_items_are_replaced(client: TestClient, stand: Stand, catalog: Path) -> None:
-    answer = ask(client, "PUT", "/metadata", {"metadata": {"b": "3", "c": "4"}})
-    assert (answer.status_code, answer.json()) == (200, {"metadata": {"b": "3", "c": "4"}})
-    assert patches(stand) == [
-        [
-            {"op": "remove", "path": "/a"},
-            {"op": "replace", "path": "/b", "value": "3"},
-            {"op": "add", "path": "/c", "value": "4"},
-        ]
-    ]
-    assert metadata(catalog) == {"b": "3", "c": "4"}
+ADD_C = {"op": "add", "path": "/c", "value": "4"}
+REPLACE_B = {"op": "replace", "path": "/b", "value": "3"}
+REMOVE_A = {"op": "remove", "path": "/a"}
+B_AND_C, C, ALL = {"metadata": {"b": "3", "c": "4"}}, {"meta": {"c": "4"}}, {"a": "1", "b": "3", "c": "4"}
+# The request, the JSON patch, the response and the metadata afterwards.
+EDITS: dict[str, tuple[Request, list[dict[str, str]], Any, Any]] = {
+    "update": (("POST", "/metadata", B_AND_C), [REPLACE_B, ADD_C], {"metadata": ALL}, ALL),
+    "replace": (("PUT", "/metadata", B_AND_C), [REMOVE_A, REPLACE_B, ADD_C], B_AND_C, B_AND_C["metadata"]),
+    "set item": (("PUT", "/metadata/c", C), [ADD_C], C, {"a": "1", "b": "2", "c": "4"}),
+    "delete item": (("DELETE", "/metadata/a", None), [REMOVE_A], None, {"b": "2"}),
+}
 
 
-def test_an_item_is_set(client: TestClient, stand: Stand, catalog: Path) -> None:
-    answer = ask(client, "PUT", "/metadata/c", {"meta": {"c": "3"}})
-    assert (answer.status_code, answer.json()) == (200, {"meta": {"c": "3"}})
-    assert patches(stand) == [[{"op": "add", "path": "/c", "value": "3"}]]
-    assert metadata(catalog) == {"a": "1", "b": "2", "c": "3"}
-
-
-def test_an_item_is_taken_away(client: TestClient, stand: Stand, catalog: Path) -> None:
-    assert ask(client, "DELETE", "/metadata/a").status_code == 204
-    assert patches(stand) == [[{"op": "remove", "path": "/a"}]]
-    assert metadata(catalog) == {"b": "2"}
+@pytest.mark.parametrize(("edit", "patch", "document", "items"), EDITS.values(), ids=EDITS)
+def test_edit_is_sent_as_json_patch_with_the_callers_token_then_stored(  # noqa: PLR0913, PLR0917 a table's columns
+    client: TestClient,
+    glance: FakeGlance,
+    catalog: Engine,
+    edit: Request,
+    patch: list[dict[str, str]],
+    document: Any,
+    items: Any,
+) -> None:
+    response = send(client, *edit)
+    assert (response.status_code, response.content and response.json()) == ((200, document) if document else (204, b""))
+    requests = [(request.line, request.token) for request in glance.requests]
+    assert requests == [(f"GET {IMAGE_PATH}", "owner"), (f"PATCH {IMAGE_PATH}", "owner")]
+    assert patches(glance) == [patch]
+    assert metadata(catalog) == items
 
 
 @pytest.mark.parametrize(
@@ -210,607 +163,297 @@ def test_an_item_is_taken_away(client: TestClient, stand: Stand, catalog: Path) 
     ],
     ids=str,
 )
-def test_what_changes_nothing_asks_for_no_change(client: TestClient, stand: Stand, change: Change) -> None:
-    assert ask(client, *change).status_code == 200
-    assert stand.asked == [f"GET {ONE}"]
+def test_edit_that_changes_nothing_sends_no_patch(client: TestClient, glance: FakeGlance, change: Request) -> None:
+    assert send(client, *change).status_code == 200
+    assert glance.take_requests() == [f"GET {IMAGE_PATH}"]
 
 
-def test_what_the_image_has_there_is_changed_and_not_what_the_copy_has(
-    client: TestClient, stand: Stand, catalog: Path
+def test_edit_applies_to_the_current_image_not_to_the_stored_one(
+    client: TestClient, glance: FakeGlance, catalog: Engine
 ) -> None:
-    stand.put(glance_image(1, owner=ME, name="new", visibility="public", updated_at=LATER, a="0", d="5"))
-    answer = ask(client, "POST", "/metadata", {"metadata": {"a": "1"}})
-    assert answer.json() == {"metadata": {"a": "1", "d": "5"}}
-    assert patches(stand) == [[{"op": "replace", "path": "/a", "value": "1"}]]
-    expected = to_catalog_image(stand.images[image_id(1)])
-    assert stored(catalog)[1] == expected._replace(visibility="private")  # who sees it is for a pass to find out
+    glance.put(glance_image(1, owner=PROJECT, name="new", visibility="public", updated_at=LATER, a="0", d="5"))
+    response = send(client, "POST", "/metadata", {"metadata": {"a": "1"}})
+    assert response.json() == {"metadata": {"a": "1", "d": "5"}}
+    assert patches(glance) == [[{"op": "replace", "path": "/a", "value": "1"}]]
+    expected = to_catalog_image(glance.images[image_id(1)])
+    assert stored(catalog)[1] == replace(expected, visibility="private")  # only a sync changes the visibility
 
 
-def test_what_the_image_is_afterwards_is_told_and_copied(client: TestClient, stand: Stand, catalog: Path) -> None:
-    stand.says[f"PATCH {ONE}"] = Said(200, MINE | {"a": "one", "updated_at": LATER})
-    answer = ask(client, "POST", "/metadata", {"metadata": {"a": "1", "c": "3"}})
-    assert answer.json() == {"metadata": {"a": "one", "b": "2"}}
+def test_glances_response_is_returned_and_stored(client: TestClient, glance: FakeGlance, catalog: Engine) -> None:
+    glance.responses[f"PATCH {IMAGE_PATH}"] = FakeResponse(200, OWN | {"a": "one", "updated_at": LATER})
+    response = send(client, "POST", "/metadata", {"metadata": {"a": "1", "c": "3"}})
+    assert response.json() == {"metadata": {"a": "one", "b": "2"}}
     assert (metadata(catalog), stored(catalog)[1].updated) == ({"a": "one", "b": "2"}, LATER)
 
 
-def test_properties_that_are_no_text_are_compared_as_text(client: TestClient, stand: Stand) -> None:
-    stand.put(glance_image(1, owner=ME, a=True, b=5, c=None, d=["nested"]))
+def test_properties_are_compared_as_text(client: TestClient, glance: FakeGlance) -> None:
+    glance.put(glance_image(1, owner=PROJECT, a=True, b=5, c=None, d=["nested"]))
     items = {"a": "True", "b": "5", "e": "x"}
-    assert ask(client, "PUT", "/metadata", {"metadata": items}).status_code == 200
-    assert patches(stand) == [[{"op": "remove", "path": "/c"}, {"op": "add", "path": "/e", "value": "x"}]]
+    assert send(client, "PUT", "/metadata", {"metadata": items}).status_code == 200
+    assert patches(glance) == [[{"op": "remove", "path": "/c"}, {"op": "add", "path": "/e", "value": "x"}]]
 
 
-def test_keys_are_escaped_in_pointers(client: TestClient, stand: Stand) -> None:
-    keys = {"a/b": "~1a~1b", "~": "~0", "~1": "~01", "/": "~1", "a b:c.d-e": "a b:c.d-e"}
-    stand.put(glance_image(1, owner=ME) | dict.fromkeys(keys, "x"))
-    assert ask(client, "PUT", "/metadata", {"metadata": {}}).status_code == 200
-    assert patches(stand) == [
-        [{"op": "remove", "path": path} for path in ("/a~1b", "/~0", "/~01", "/~1", "/a b:c.d-e")]
-    ]
-    assert stand.images[image_id(1)] == glance_image(1, owner=ME)
+def test_keys_are_escaped_in_json_pointers(client: TestClient, glance: FakeGlance) -> None:
+    pointers = {"a/b": "/a~1b", "~": "/~0", "~1": "/~01", "/": "/~1", "a b:c.d-e": "/a b:c.d-e"}
+    glance.put(glance_image(1, owner=PROJECT) | dict.fromkeys(pointers, "x"))
+    assert send(client, "PUT", "/metadata", {"metadata": {}}).status_code == 200
+    assert patches(glance) == [[{"op": "remove", "path": pointer} for pointer in pointers.values()]]
+    assert glance.images[image_id(1)] == glance_image(1, owner=PROJECT)
 
 
-OF_ITS_OWN = "is what the image service itself says of an image, and no item of its metadata"
-FIELDS = sorted({*glance_image(), "direct_url", "locations", "stores"})
-
-
-@pytest.mark.parametrize("key", FIELDS)
-def test_what_the_image_service_itself_says_is_no_item(
-    client: TestClient, stand: Stand, catalog: Path, key: str
+@pytest.mark.parametrize("key", sorted({*glance_image(), "direct_url", "locations", "stores"}))
+def test_base_property_cannot_be_a_metadata_item(
+    client: TestClient, glance: FakeGlance, catalog: Engine, key: str
 ) -> None:
-    assert is_field(key)
+    assert is_base_property(key)
     before = stored(catalog)
     for change in (
         ("POST", "/metadata", {"metadata": {"c": "3", key: "x"}}),
         ("PUT", "/metadata", {"metadata": {"c": "3", key: "x"}}),
         ("PUT", f"/metadata/{key}", {"meta": {key: "x"}}),
     ):
-        assert message(ask(client, *change)) == (
-            400,
-            "badRequest",
-            f"The body is wrong: '{key}' {OF_ITS_OWN}.",
-        )
-    assert ask(client, "DELETE", f"/metadata/{key}").status_code == 404
-    assert (patches(stand), stored(catalog)) == ([], before)
+        error = InvalidBody(f"'{key}' is a base property of the image and cannot be a metadata item")
+        assert fault(send(client, *change)) == (400, "badRequest", str(error))
+    assert send(client, "DELETE", f"/metadata/{key}").status_code == 404
+    assert (patches(glance), stored(catalog)) == ([], before)
 
 
-def test_an_item_that_is_not_there_is_not_taken_away(client: TestClient, stand: Stand, catalog: Path) -> None:
-    stand.put(glance_image(1, owner=ME))
-    assert message(ask(client, "DELETE", "/metadata/a")) == (
-        404,
-        "itemNotFound",
-        "The image's metadata have no item 'a'.",
-    )
-    assert (stand.asked, metadata(catalog)) == ([f"GET {ONE}"], {"a": "1", "b": "2"})
+def test_item_that_glance_lacks_is_not_found(client: TestClient, glance: FakeGlance, catalog: Engine) -> None:
+    glance.put(glance_image(1, owner=PROJECT))
+    assert fault(send(client, "DELETE", "/metadata/a")) == (404, "itemNotFound", str(MetadataItemNotFound("a")))
+    assert (glance.take_requests(), metadata(catalog)) == ([f"GET {IMAGE_PATH}"], {"a": "1", "b": "2"})
+    assert stored(catalog)[1].status == "ACTIVE"
 
 
-def test_an_image_gets_no_more_items_than_it_may_have(client: TestClient, stand: Stand) -> None:
-    stand.put(glance_image(1, owner=ME) | {str(number): "x" for number in range(128)})
-    answer = ask(client, "POST", "/metadata", {"metadata": {"a": "1"}})
-    assert message(answer) == (403, "forbidden", "The image would have 129 items of metadata; it may have 128.")
-    assert ask(client, "POST", "/metadata", {"metadata": {"5": "y"}}).status_code == 200
-    assert patches(stand) == [[{"op": "replace", "path": "/5", "value": "y"}]]
+def test_quota_limits_added_items(client: TestClient, glance: FakeGlance) -> None:
+    glance.put(glance_image(1, owner=PROJECT) | {str(number): "x" for number in range(128)})
+    response = send(client, "POST", "/metadata", {"metadata": {"a": "1"}})
+    assert fault(response) == (403, "forbidden", str(MetadataQuotaExceeded(129, 128)))
+    assert send(client, "POST", "/metadata", {"metadata": {"5": "y"}}).status_code == 200
+    assert patches(glance) == [[{"op": "replace", "path": "/5", "value": "y"}]]
 
 
-def fail(stand: Stand, catalog: Path) -> Any:
-    """Have an image fail to be copied, and give the metadata of its copy, which say so."""
-    stand.put(MINE | {"name": 5})
-    copied(stand, catalog)
-    stand.put(MINE)
+def fail(glance: FakeGlance, catalog: Engine) -> Any:
+    """Make a sync fail to copy the image. Return its metadata, which have the reason."""
+    glance.put(OWN | {"name": 5})
+    mirror_of(glance, catalog).sync(full=True)
+    glance.put(OWN)
     return metadata(catalog)
 
 
-def test_what_the_copy_says_of_itself_is_not_sent_to_the_image_service(
-    client: TestClient, stand: Stand, catalog: Path
-) -> None:
-    told = fail(stand, catalog)
-    assert told.keys() == {"a", "b", SYNC_STATUS_REASON}
+def test_echoed_status_reason_is_not_sent_to_glance(client: TestClient, glance: FakeGlance, catalog: Engine) -> None:
+    items = fail(glance, catalog)
+    assert items.keys() == {"a", "b", SYNC_STATUS_REASON}
     for method in ("PUT", "POST"):
-        answer = ask(client, method, "/metadata", {"metadata": told | {"c": method}})
-        assert answer.json() == {"metadata": {"a": "1", "b": "2", "c": method}}
-        fail(stand, catalog)
-    assert patches(stand) == [[{"op": "add", "path": "/c", "value": method}] for method in ("PUT", "POST")]
+        response = send(client, method, "/metadata", {"metadata": items | {"c": method}})
+        assert response.json() == {"metadata": {"a": "1", "b": "2", "c": method}}
+        fail(glance, catalog)
+    assert patches(glance) == [[{"op": "add", "path": "/c", "value": method}] for method in ("PUT", "POST")]
 
 
-def test_a_change_copies_a_failed_image_again(client: TestClient, stand: Stand, catalog: Path) -> None:
-    told = fail(stand, catalog)
-    before = now()
-    assert ask(client, "PUT", "/metadata", {"metadata": told}).json() == {"metadata": {"a": "1", "b": "2"}}
-    assert patches(stand) == []
-    assert metadata(catalog) == {"a": "1", "b": "2"}
+def test_edit_recovers_a_failed_image(client: TestClient, glance: FakeGlance, catalog: Engine) -> None:
+    items = fail(glance, catalog)
+    before = SYSTEM_CLOCK.now()
+    assert send(client, "PUT", "/metadata", {"metadata": items}).json() == {"metadata": {"a": "1", "b": "2"}}
+    assert (patches(glance), metadata(catalog)) == ([], {"a": "1", "b": "2"})
     assert stored(catalog)[1].updated >= before
 
 
-def test_another_reason_than_the_copys_is_data(client: TestClient, stand: Stand, catalog: Path) -> None:
-    told = fail(stand, catalog)
-    answer = ask(client, "PUT", "/metadata", {"metadata": told | {SYNC_STATUS_REASON: "mine"}})
-    assert answer.json() == {"metadata": {"a": "1", "b": "2", SYNC_STATUS_REASON: "mine"}}
-    assert metadata(catalog) == {"a": "1", "b": "2", SYNC_STATUS_REASON: "mine"}
+def test_status_reason_of_a_client_is_data(client: TestClient, glance: FakeGlance, catalog: Engine) -> None:
+    items = fail(glance, catalog) | {SYNC_STATUS_REASON: "a client's"}
+    response = send(client, "PUT", "/metadata", {"metadata": items})
+    assert response.json() == {"metadata": items}
+    assert metadata(catalog) == items
 
 
-def test_a_reason_that_the_image_service_has_stays_there(client: TestClient, stand: Stand, catalog: Path) -> None:
-    stand.put(MINE | {SYNC_STATUS_REASON: "theirs"})
-    copied(stand, catalog)
-    answer = ask(client, "PUT", "/metadata", {"metadata": metadata(catalog) | {"c": "3"}})
-    assert answer.json() == {"metadata": {"a": "1", "b": "2", "c": "3", SYNC_STATUS_REASON: "theirs"}}
-    assert patches(stand) == [[{"op": "add", "path": "/c", "value": "3"}]]
+def test_status_reason_of_glance_is_preserved(client: TestClient, glance: FakeGlance, catalog: Engine) -> None:
+    glance.put(OWN | {SYNC_STATUS_REASON: "upstream's"})
+    mirror_of(glance, catalog).sync(full=True)
+    items = metadata(catalog) | {"c": "3"}
+    assert send(client, "PUT", "/metadata", {"metadata": items}).json() == {"metadata": items}
+    assert items == {"a": "1", "b": "2", "c": "3", SYNC_STATUS_REASON: "upstream's"}
+    assert patches(glance) == [[{"op": "add", "path": "/c", "value": "3"}]]
 
 
-def test_who_asks_for_what_changed_is_told_of_what_was_changed_here(client: TestClient, catalog: Path) -> None:
-    before = now()
-    for change, status in ((CHANGES["set"], "ACTIVE"), (CHANGES["delete"], "DELETED")):
-        ask(client, *change)
-        url = f"/v2/{ME}/images/detail?changes-since={before}&status={status}"
-        answer = client.get(url, headers={"X-Auth-Token": "me"})
-        assert image_id(1) in [each["id"] for each in answer.json()["images"]]
+def test_changes_since_lists_changed_and_deleted_images(client: TestClient) -> None:
+    before = SYSTEM_CLOCK.now()
+    for change, status in (("set item", "ACTIVE"), ("delete", "DELETED")):
+        send(client, *CHANGES[change])
+        url = f"/v2/{PROJECT}/images/detail?changes-since={before}&status={status}"
+        response = client.get(url, headers={"X-Auth-Token": "owner"})
+        assert image_id(1) in [image["id"] for image in response.json()["images"]]
 
 
-# --- who may ---
-
-
-@each_change
-def test_who_may_not_change_an_image_here_is_refused_without_asking(
-    client: TestClient, stand: Stand, change: Change
-) -> None:
-    answer = ask(client, *change, number=2)
-    assert message(answer) == (403, "forbidden", f"Image '{image_id(2)}' does not belong to the project.")
-    assert ask(client, *change, caller="you", number=1).status_code == 404
-    assert stand.asked == []
+# --- permissions ---
 
 
 @each_change
-def test_an_administrator_changes_what_nobody_owns(client: TestClient, stand: Stand, change: Change) -> None:
-    method, path, body = change
-    stand.put(NOBODYS | {"a": "1"})
-    assert ask(client, method, path, body, caller="administrator", number=3).status_code in {200, 204}
-    assert {request.token for request in stand.requests} == {"administrator"}
-
-
-def test_what_is_no_copy_is_changed_as_ever_and_nobody_is_asked(
-    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_unauthorized_change_is_rejected_without_a_request_to_glance(
+    client: TestClient, glance: FakeGlance, change: Request
 ) -> None:
-    monkeypatch.setattr(glance, "load_cloud_config", None)
-    path = catalog_of(tmp_path, image(1, owner=ME, metadata={"a": "1"}))
-    client = serve(path, auth="keystone")
-    assert ask(client, *CHANGES["update"]).json() == {"metadata": {"a": "x"}}
-    assert ask(client, "GET", number=9).status_code == 404
-    assert ask(client, "DELETE").status_code == 204
-    assert stored(path)[1].status == "DELETED"
+    assert fault(send(client, *change, number=2)) == (403, "forbidden", str(NotImageOwner(image_id(2))))
+    assert send(client, *change, caller="other", number=1).status_code == 404
+    assert glance.take_requests() == []
+
+
+@each_change
+def test_admin_can_change_an_image_without_owner(client: TestClient, glance: FakeGlance, change: Request) -> None:
+    glance.put(WITHOUT_OWNER | {"a": "1"})
+    assert send(client, *change, caller="admin", number=3).status_code in {200, 204}
+    assert {request.token for request in glance.requests} == {"admin"}
+
+
+def no_clients(*_: object) -> GlanceClient:
+    raise CloudConfigError("no cloud")
+
+
+def test_catalog_that_is_no_replica_is_changed_directly(tmp_path: Path) -> None:
+    path = catalog_of(tmp_path, image(1, owner=PROJECT, metadata={"a": "1"}))
+    with running_service(path, clients=no_clients) as client:
+        assert send(client, *CHANGES["update"]).json() == {"metadata": {"a": "x"}}
+        assert send(client, "GET", number=9).status_code == 404
+        assert send(client, "DELETE").status_code == 204
+    assert stored(open_catalog(path))[1].status == "DELETED"
 
 
 @each_change
 @pytest.mark.parametrize("auth", ["none", "token"])
-def test_where_tokens_are_not_keystones_a_copy_is_for_reading_alone(
-    serve: Serve, stand: Stand, catalog: Path, auth: str, change: Change
+def test_replica_is_read_only_without_keystone_authentication(  # noqa: PLR0913, PLR0917 a table and four fixtures
+    serve: Serve, glance: FakeGlance, path: Path, catalog: Engine, auth: str, change: Request
 ) -> None:
-    client, method, path, body = serve(catalog, auth=auth), *change
-    token = add_token(catalog, ME, is_admin=True, expires=None)
+    client, (method, suffix, body) = serve(path, auth=auth), change
+    headers = {"X-Auth-Token": add_token(catalog, PROJECT, is_admin=True, expires=None)}
     before = stored(catalog)
-    url, headers = f"/v2/{ME}/images/{image_id(1)}{path}", {"X-Auth-Token": token}
-    assert message(client.request(method, url, json=body, headers=headers)) == (
-        403,
-        "forbidden",
-        f"Image '{image_id(1)}' is a copy of the one at {stand.url}: change it there.",
-    )
+    url = f"/v2/{PROJECT}/images/{image_id(1)}{suffix}"
+    error = ReplicaReadOnly(image_id(1), glance.url)
+    assert fault(client.request(method, url, json=body, headers=headers)) == (403, "forbidden", str(error))
     assert client.get(url.replace(image_id(1), image_id(9)), headers=headers).status_code == 404
-    assert (stored(catalog), stand.asked) == (before, [])
+    assert (stored(catalog), glance.take_requests()) == (before, [])
 
 
-# --- what the image service says of it ---
-
-FORBIDS = f"The image service does not let you change image '{image_id(1)}' so."
-AWAY = "The image service cannot be reached at the moment; try again later."
-ANSWERS: dict[str, tuple[Said, tuple[int, str, str]]] = {
-    "400": (Said(400), (400, "badRequest", "The body is wrong: the image service does not take it.")),
-    "401": (
-        Said(401),
-        (401, "unauthorized", "The image service does not know the token, or no longer."),
-    ),
-    "403": (Said(403), (403, "forbidden", FORBIDS)),
-    "409": (
-        Said(409),
-        (409, "conflictingRequest", f"The image service cannot change image '{image_id(1)}' now: it is in use."),
-    ),
-    "413": (Said(413), (403, "forbidden", FORBIDS)),
-    **{
-        name: (said, (503, "serviceUnavailable", AWAY))
-        for name, said in {
-            "302": Said(302, b"", (("Location", f"http://127.0.0.1:1{ONE}"), ("Content-Length", "0"))),
-            "302 to nowhere": Said(302),
-            "410": Said(410),
-            "429": Said(429),
-            "500": Said(500),
-            "503": Said(503),
-            "silence": SILENCE,
-            "the end of the connection": NOTHING,
-            "HTML": Said(200, b"<html>"),
-        }.items()
-    },
-}
-each_answer = pytest.mark.parametrize(("said", "fault"), ANSWERS.values(), ids=ANSWERS)
+# --- failures of the image service ---
 
 Fault = tuple[int, str, str]
-
-
+FORBIDDEN: Fault = (403, "forbidden", str(UpstreamForbidden(image_id(1))))
+UNAVAILABLE: Fault = (503, "serviceUnavailable", str(UpstreamUnavailable()))
+NOT_FOUND: Fault = (404, "itemNotFound", str(ImageNotFound()))
+REDIRECT = FakeResponse(302, b"", (("Location", f"http://127.0.0.1:1{IMAGE_PATH}"), ("Content-Length", "0")))
+FAILURES: dict[str, tuple[FakeResponse, Fault]] = {
+    "400": (FakeResponse(400), (400, "badRequest", str(InvalidBody("the image service rejected it")))),
+    "401": (FakeResponse(401), (401, "unauthorized", "The image service rejected the token.")),
+    "403": (FakeResponse(403), FORBIDDEN),
+    "409": (FakeResponse(409), (409, "conflictingRequest", str(UpstreamConflict(image_id(1))))),
+    "413": (FakeResponse(413), FORBIDDEN),
+    **{str(status): (FakeResponse(status), UNAVAILABLE) for status in (302, 410, 429, 500, 503)},
+    "302 with a location": (REDIRECT, UNAVAILABLE),
+    "no response": (NO_RESPONSE, UNAVAILABLE),
+    "closed connection": (CONNECTION_CLOSED, UNAVAILABLE),
+    "HTML": (FakeResponse(200, b"<html>"), UNAVAILABLE),
+}
 each_request = pytest.mark.parametrize(
-    ("change", "asked"),
+    ("change", "request_line"),
     [
-        (CHANGES["delete"], f"DELETE {ONE}"),
-        (CHANGES["update"], f"GET {ONE}"),
-        (CHANGES["update"], f"PATCH {ONE}"),
-        (CHANGES["unset"], f"PATCH {ONE}"),
+        (CHANGES["delete"], f"DELETE {IMAGE_PATH}"),
+        (CHANGES["update"], f"GET {IMAGE_PATH}"),
+        (CHANGES["update"], f"PATCH {IMAGE_PATH}"),
+        (CHANGES["delete item"], f"PATCH {IMAGE_PATH}"),
     ],
-    ids=["delete", "get", "update", "unset"],
+    ids=["delete", "get", "update", "delete item"],
 )
 
 
-@each_answer
+@pytest.mark.parametrize(("failure", "expected"), FAILURES.values(), ids=FAILURES)
 @each_request
-def test_what_the_image_service_refuses_is_refused(  # noqa: PLR0913, PLR0917 each of them matters
+def test_failure_of_glance_becomes_a_fault_and_changes_nothing(  # noqa: PLR0913, PLR0917 two tables and three fixtures
     client: TestClient,
-    stand: Stand,
-    catalog: Path,
-    change: Change,
-    asked: str,
-    said: Said,
-    fault: Fault,
+    glance: FakeGlance,
+    catalog: Engine,
+    change: Request,
+    request_line: str,
+    failure: FakeResponse,
+    expected: Fault,
 ) -> None:
     before = stored(catalog)
-    stand.says[asked] = said
-    answer = ask(client, *change)
-    assert message(answer) == fault
-    challenge = 'Keystone uri="http://keystone.test/v3"' if fault[0] == 401 else None
-    assert answer.headers.get("WWW-Authenticate") == challenge
-    assert (stored(catalog), stand.asked[-1]) == (before, asked)
-
-
-NO_IMAGE = (404, "itemNotFound", "Image not found.")
+    glance.responses[request_line] = failure
+    response = send(client, *change)
+    assert fault(response) == expected
+    challenge = 'Keystone uri="http://keystone.test/v3"' if expected[0] == 401 else None
+    assert response.headers.get("WWW-Authenticate") == challenge
+    assert (stored(catalog), glance.take_requests()[-1]) == (before, request_line)
 
 
 @each_request
-def test_an_image_that_is_not_there_is_a_tombstone_here(
-    client: TestClient, stand: Stand, catalog: Path, change: Change, asked: str
+def test_image_missing_in_glance_is_deleted_in_the_catalog(
+    client: TestClient, glance: FakeGlance, catalog: Engine, change: Request, request_line: str
 ) -> None:
     before = stored(catalog)
-    stand.says[asked] = Said(404)
-    assert message(ask(client, *change)) == NO_IMAGE
+    glance.responses[request_line] = FakeResponse(404)
+    assert fault(send(client, *change)) == NOT_FOUND
     after = stored(catalog)
-    ended = after[1].updated
-    assert after == before | {1: before[1]._replace(status="DELETED", progress=0, updated=ended)}
-    stand.requests.clear()
-    assert message(ask(client, *change)) == NO_IMAGE
-    assert stand.asked == []
+    assert after == before | {1: replace(before[1], status="DELETED", progress=0, updated=after[1].updated)}
+    glance.take_requests()
+    assert fault(send(client, *change)) == NOT_FOUND
+    assert glance.take_requests() == []
 
 
-def test_that_an_image_is_not_there_is_said_though_others_write(
-    client: TestClient, stand: Stand, catalog: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(upstream, "WRITER_TIMEOUT", 0.1)
-    before = stored(catalog)
-    stand.drop(1)
-    with transaction(catalog):
-        for change in CHANGES.values():
-            assert message(ask(client, *change)) == NO_IMAGE
-    assert stored(catalog) == before
-
-
-def test_an_image_that_is_there_does_not_end_for_an_item_that_is_not(
-    client: TestClient, stand: Stand, catalog: Path
-) -> None:
-    assert ask(client, "DELETE", "/metadata/z").status_code == 404
-    assert stored(catalog)[1].status == "ACTIVE"
-
-
-MALFORMED: dict[str, Any] = {
-    "nothing": b"",
+MALFORMED_IMAGES: dict[str, Any] = {
+    "empty": b"",
     "null": None,
     "a list": [],
-    "another document": {"image": MINE},
-    "a field that is wrong": MINE | {"min_disk": "x"},
-    "a time that is none": MINE | {"updated_at": "now"},
+    "another document": {"image": OWN},
+    "an invalid field": OWN | {"min_disk": "x"},
+    "an invalid time": OWN | {"updated_at": "now"},
 }
 
 
-@pytest.mark.parametrize("asked", [f"GET {ONE}", f"PATCH {ONE}"], ids=["get", "patch"])
-@pytest.mark.parametrize("document", MALFORMED.values(), ids=MALFORMED)
-def test_an_image_that_cannot_be_copied_is_none_that_can_be_changed(
-    client: TestClient, stand: Stand, catalog: Path, asked: str, document: Any
+@pytest.mark.parametrize("method", ["GET", "PATCH"])
+@pytest.mark.parametrize("document", MALFORMED_IMAGES.values(), ids=MALFORMED_IMAGES)
+def test_malformed_image_of_glance_becomes_a_fault_and_changes_nothing(
+    client: TestClient, glance: FakeGlance, catalog: Engine, method: str, document: Any
 ) -> None:
     before = stored(catalog)
-    stand.says[asked] = Said(200, document)
-    assert message(ask(client, *CHANGES["update"])) == (503, "serviceUnavailable", AWAY)
-    assert (stored(catalog), stand.asked[-1]) == (before, asked)
+    glance.responses[f"{method} {IMAGE_PATH}"] = FakeResponse(200, document)
+    assert fault(send(client, *CHANGES["update"])) == UNAVAILABLE
+    assert (stored(catalog), glance.take_requests()[-1]) == (before, f"{method} {IMAGE_PATH}")
 
 
 @each_change
-def test_why_the_image_service_cannot_be_asked_is_for_the_log(
-    client: TestClient, stand: Stand, caplog: pytest.LogCaptureFixture, change: Change
+def test_reason_of_a_failure_is_logged(
+    client: TestClient, glance: FakeGlance, caplog: pytest.LogCaptureFixture, change: Request
 ) -> None:
-    stand.says = {f"{method} {ONE}": NOTHING for method in ("GET", "DELETE")}
-    ask(client, *change)
-    assert "the image service cannot be asked: A failure of the connection occurred: Unable to establish" in caplog.text
+    glance.responses = {f"{method} {IMAGE_PATH}": CONNECTION_CLOSED for method in ("GET", "DELETE")}
+    send(client, *change)
+    assert "Request to the image service failed: A connection failure occurred: Unable to establish" in caplog.text
 
 
-def test_an_image_service_that_is_not_there_is_as_one_that_says_nothing(serve: Serve, tmp_path: Path) -> None:
-    path = tmp_path / "catalog.db"
-    apply_snapshot(
-        path,
-        UpstreamSnapshot(Upstream("http://127.0.0.1:1", is_admin=True), [to_catalog_image(MINE)]),
-        tombstone_days=30,
-    )
-    client = serve(path, auth="keystone")
-    for change in CHANGES.values():
-        assert message(ask(client, *change)) == (503, "serviceUnavailable", AWAY)
-    assert stored(path) == {1: to_catalog_image(MINE)}
+def test_unreachable_glance_becomes_a_fault(tmp_path: Path) -> None:
+    path = tmp_path / "unreachable.db"
+    create_replica(open_catalog(path), "http://127.0.0.1:1", OWN)
+    with running_service(path) as client:
+        for change in CHANGES.values():
+            assert fault(send(client, *change)) == UNAVAILABLE
+    assert stored(open_catalog(path)) == {1: to_catalog_image(OWN)}
 
 
-def test_a_cloud_that_cannot_be_used_is_for_the_log(
-    client: TestClient,
-    stand: Stand,
-    catalog: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
+def test_invalid_cloud_configuration_becomes_a_fault_and_is_logged(
+    path: Path, catalog: Engine, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def cloud() -> Cloud:
-        raise glance.CloudConfigError("there is none")
-
-    monkeypatch.setattr(glance, "load_cloud_config", cloud)
     before = stored(catalog)
-    for change in CHANGES.values():
-        assert message(ask(client, *change)) == (503, "serviceUnavailable", AWAY)
-    assert ask(client, "GET", number=9).status_code == 404
-    assert (stored(catalog), stand.asked) == (before, [])
-    assert "the image service cannot be asked: The cloud cannot be used: there is none" in caplog.text
-    assert f"image {image_id(9)} cannot be found at the image service: The cloud cannot be used" in caplog.text
-
-
-# --- a catalog that does not take at once what was changed ---
-
-
-@each_change
-def test_a_change_is_made_though_others_write_to_the_catalog(  # noqa: PLR0913, PLR0917 likewise
-    client: TestClient,
-    stand: Stand,
-    catalog: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    caplog: pytest.LogCaptureFixture,
-    change: Change,
-) -> None:
-    monkeypatch.setattr(upstream, "WRITER_TIMEOUT", 0.1)
-    before = stored(catalog)
-    with transaction(catalog):
-        assert ask(client, *change).status_code in {200, 204}
+    with running_service(path, clients=no_clients) as client:
+        for change in CHANGES.values():
+            assert fault(send(client, *change)) == UNAVAILABLE
+        assert send(client, "GET", number=9).status_code == 404
     assert stored(catalog) == before
-    assert stand.images.get(image_id(1)) != MINE
-    assert f"image {image_id(1)} was changed at the image service, but not yet in the catalog" in caplog.text
-    copied(stand, catalog)
-    after = stored(catalog)[1]
-    if image_id(1) in stand.images:
-        assert after == to_catalog_image(stand.images[image_id(1)])
-    else:
-        assert after.status == "DELETED"
+    error = CloudConfigError("no cloud")
+    assert f"Request to the image service failed: {error}" in caplog.text
+    assert f"Image {image_id(9)} could not be fetched from the image service: {error}" in caplog.text
 
 
-def test_changes_wait_for_the_image_service_at_the_same_time(client: TestClient, stand: Stand, catalog: Path) -> None:
+def test_changes_wait_for_glance_concurrently(client: TestClient, glance: FakeGlance, catalog: Engine) -> None:
     both = threading.Barrier(2, timeout=5)
     for number in (1, 4):
-        stand.meanwhile[f"DELETE /v2/images/{image_id(number)}"] = both.wait
+        glance.before[f"DELETE /v2/images/{image_id(number)}"] = both.wait
     with ThreadPoolExecutor(2) as threads:
-        answers = [threads.submit(ask, client, "DELETE", number=number) for number in (1, 4)]
-    assert [answer.result().status_code for answer in answers] == [204, 204]
+        responses = [threads.submit(send, client, "DELETE", number=number) for number in (1, 4)]
+    assert [response.result().status_code for response in responses] == [204, 204]
     assert [stored(catalog)[number].status for number in (1, 4)] == ["DELETED"] * 2
-
-
-# --- images that the catalog lacks ---
-
-NEW = glance_image(9, owner=ME, visibility="private", a="1")
-ASKED = f"GET /v2/images/{image_id(9)}"
-READS: dict[str, Change] = {
-    "show": ("GET", "", None),
-    "head": ("HEAD", "", None),
-    "metadata": ("GET", "/metadata", None),
-    "item": ("GET", "/metadata/a", None),
-}
-
-
-@pytest.mark.parametrize("change", (READS | CHANGES).values(), ids=READS | CHANGES)
-def test_an_image_that_the_catalog_lacks_is_asked_for_with_the_callers_token(
-    client: TestClient, stand: Stand, catalog: Path, change: Change
-) -> None:
-    stand.put(NEW)
-    assert ask(client, *change, number=9).status_code in {200, 204}
-    assert (stand.requests[0].what, stand.requests[0].token) == (ASKED, "me")
-    assert 9 in stored(catalog)
-
-
-def test_it_is_found_under_its_bookmark_too(client: TestClient, stand: Stand) -> None:
-    stand.put(NEW)
-    assert client.get(f"/{ME}/images/{image_id(9)}", headers={"X-Auth-Token": "me"}).status_code == 200
-
-
-def test_it_is_asked_for_once_and_is_in_lists_then(client: TestClient, stand: Stand, catalog: Path) -> None:
-    stand.put(NEW)
-    answers = [ask(client, "GET", number=9) for _ in range(2)]
-    assert [answer.json()["image"]["metadata"] for answer in answers] == [{"a": "1"}] * 2
-    assert stand.asked == [ASKED]
-    assert stored(catalog)[9] == to_catalog_image(NEW)
-    listed = client.get(f"/v2/{ME}/images?limit=1", headers={"X-Auth-Token": "me"}).json()
-    assert [each["id"] for each in listed["images"]] == [image_id(1)]  # the newest, of which it came last
-    assert client.get(f"/v2/{ME}/images?changes-since={now()}", headers={"X-Auth-Token": "me"}).json()["images"]
-
-
-def test_it_is_changed_and_deleted_at_once(client: TestClient, stand: Stand, catalog: Path) -> None:
-    stand.put(NEW)
-    assert ask(client, *CHANGES["update"], number=9).json() == {"metadata": {"a": "x"}}
-    assert ask(client, *CHANGES["delete"], number=9).status_code == 204
-    assert stand.asked == [ASKED, ASKED, f"PATCH /v2/images/{image_id(9)}", f"DELETE /v2/images/{image_id(9)}"]
-    assert stored(catalog)[9].status == "DELETED"
-
-
-def test_a_shared_one_is_its_owners_alone_until_a_pass_finds_the_members(
-    client: TestClient, stand: Stand, catalog: Path
-) -> None:
-    stand.put(NEW | {"visibility": "shared"})
-    stand.share(9, **{YOU: "accepted"})
-    assert ask(client, "GET", caller="you", number=9).status_code == 404
-    assert ask(client, "GET", number=9).status_code == 200
-    assert ask(client, "GET", caller="you", number=9).status_code == 404
-    assert ask(client, *CHANGES["update"], number=9).status_code == 200
-    assert ask(client, "GET", caller="you", number=9).status_code == 404
-    copied(stand, catalog)
-    assert [ask(client, "GET", caller=caller, number=9).status_code for caller in ("me", "you")] == [200, 200]
-
-
-@pytest.mark.parametrize(
-    ("visibility", "status"), [("public", 200), ("community", 200), ("shared", 404), ("private", 404)]
-)
-def test_whom_it_is_shown_to_is_judged_here(client: TestClient, stand: Stand, visibility: str, status: int) -> None:
-    stand.put(NEW | {"visibility": visibility})
-    assert ask(client, "GET", caller="you", number=9).status_code == status
-    assert ask(client, "GET", number=9).status_code == 200
-    assert stand.asked == [ASKED]
-
-
-def test_what_is_learned_is_not_dated_later_than_it_is(client: TestClient, stand: Stand, catalog: Path) -> None:
-    stand.put(NEW)
-    ask(client, "GET", number=9)
-    assert stored(catalog)[9].updated == NEW["updated_at"]
-
-
-NOT_FOUND: dict[str, Said] = {
-    "400": Said(400),
-    "401": Said(401),
-    "403": Said(403),
-    "404": Said(404),
-    "302": Said(302, b"", (("Location", f"http://127.0.0.1:1{ONE}"), ("Content-Length", "0"))),
-    "500": Said(500),
-    "silence": SILENCE,
-    "the end of the connection": NOTHING,
-    "HTML": Said(200, b"<html>"),
-    "a hidden one": Said(200, NEW | {"os_hidden": True}),
-    "one that is being deleted": Said(200, NEW | {"status": "pending_delete"}),
-    "one that was deleted": Said(200, NEW | {"status": "deleted"}),
-    **{name: Said(200, document) for name, document in MALFORMED.items()},
-}
-
-
-@pytest.mark.parametrize("said", NOT_FOUND.values(), ids=NOT_FOUND)
-def test_what_cannot_be_found_there_is_not_found_here(
-    client: TestClient, stand: Stand, catalog: Path, said: Said
-) -> None:
-    before = stored(catalog)
-    stand.says[ASKED] = said
-    for change in (READS["show"], CHANGES["update"]):
-        assert message(ask(client, *change, number=9)) == NO_IMAGE
-    assert (stand.asked, stored(catalog)) == ([ASKED, ASKED], before)
-
-
-def test_a_tombstone_is_not_asked_for(client: TestClient, stand: Stand) -> None:
-    ask(client, "DELETE")
-    stand.put(MINE)
-    stand.requests.clear()
-    assert ask(client, "GET").status_code == 404
-    assert stand.asked == []
-
-
-def test_an_image_that_is_for_others_is_not_asked_for(client: TestClient, stand: Stand) -> None:
-    assert ask(client, "GET", caller="you").status_code == 404
-    assert stand.asked == []
-
-
-@pytest.mark.parametrize(
-    "path",
-    [
-        "images",
-        "images/detail",
-        f"images?marker={image_id(9)}",
-        f"images/{image_id(9).upper()[:-1]}A",
-        f"images/{image_id(9).replace('-', '')}",
-        "images/x",
-        f"images/{image_id(1)}/metadata/z",
-    ],
-)
-def test_nothing_else_is_asked_for(client: TestClient, stand: Stand, path: str) -> None:
-    client.get(f"/v2/{ME}/{path}", headers={"X-Auth-Token": "me"})
-    assert stand.asked == []
-
-
-@pytest.mark.parametrize("caller", ["you", "x", ""])
-def test_nobody_is_asked_for_who_may_not_ask_here(client: TestClient, stand: Stand, caller: str) -> None:
-    stand.put(NEW)
-    answer = client.get(f"/v2/{ME}/images/{image_id(9)}", headers={"X-Auth-Token": caller})
-    assert answer.status_code == (403 if caller == "you" else 401)
-    assert stand.asked == []
-
-
-def test_others_are_answered_while_an_image_is_looked_for(
-    client: TestClient, stand: Stand, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(finding, "_FETCH_TIMEOUT", 5)
-    stand.put(NEW)
-    asked, answered = threading.Event(), threading.Event()
-    in_time: list[bool] = []
-
-    def wait() -> None:
-        asked.set()
-        in_time.append(answered.wait(3))
-
-    stand.meanwhile[ASKED] = wait
-    with ThreadPoolExecutor(1) as threads:
-        found = threads.submit(ask, client, "GET", number=9)
-        assert asked.wait(5)
-        assert ask(client, "GET").status_code == 200
-        answered.set()
-    assert (found.result().status_code, in_time) == (200, [True])
-
-
-def test_an_image_that_is_not_found_in_time_is_not_found_yet(
-    client: TestClient, stand: Stand, catalog: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    stand.put(NEW)
-    with transaction(catalog):  # for which whoever looks waits
-        assert message(ask(client, "GET", number=9)) == NO_IMAGE
-    assert f"image {image_id(9)} was not found at the image service in time" in caplog.text
-    until(lambda: 9 in stored(catalog))
-    assert ask(client, "GET", number=9).status_code == 200
-    assert stand.asked == [ASKED]
-
-
-def test_nothing_is_asked_for_where_the_copy_is_not_an_administrators(
-    serve: Serve, stand: Stand, tmp_path: Path
-) -> None:
-    path = tmp_path / "own.db"
-    apply_snapshot(
-        path, UpstreamSnapshot(Upstream(stand.url, is_admin=False), [to_catalog_image(MINE)]), tombstone_days=30
-    )
-    client = serve(path, auth="keystone")
-    stand.put(NEW)
-    assert {ask(client, *change, number=9).status_code for change in (READS | CHANGES).values()} == {404}
-    assert stand.asked == []
-
-
-def test_an_image_that_is_found_while_others_write_is_not_found_yet(
-    client: TestClient, stand: Stand, catalog: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(upstream, "WRITER_TIMEOUT", 0.1)
-    stand.put(NEW)
-    with transaction(catalog):
-        assert ask(client, "GET", number=9).status_code == 404
-    assert ask(client, "GET", number=9).status_code == 200
-
-
-# --- how the image service is reached ---
-
-
-def test_the_cloud_is_read_once_and_not_before_a_copy_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
-    read: list[Cloud] = []
-
-    def cloud() -> Cloud:
-        read.append(Cloud())
-        return read[-1]
-
-    monkeypatch.setattr(glance, "load_cloud_config", cloud)
-    way = glance.client_factory()
-    assert read == []
-    first, second = way("http://a.test", "me", 5), way("http://b.test", "you", 6)
-    assert (len(read), first.url, second.url) == (1, "http://a.test", "http://b.test")

@@ -1,4 +1,4 @@
-"""Runs of Schemathesis against the service, and what they report of the requests that they made up."""
+"""Runs of Schemathesis against the service, and their reports."""
 
 import os
 import shlex
@@ -11,9 +11,10 @@ from typing import Any, NamedTuple
 import orjson
 import pytest
 
+from app.catalog.engines import open_catalog
 from app.catalog.tokens import add_token
 from app.resources import load_yaml, resource_path
-from tests.fuzz.report import Made, read
+from tests.fuzz.report import FuzzedRequest, read_report
 from tests.integration.openstack.cloud import ADMIN, OF_THE_FIRST_PROJECT, Cloud, as_variables
 from tests.integration.openstack.conftest import cloud, keystone
 from tests.integration.server.service import environment as variables
@@ -21,65 +22,68 @@ from tests.integration.server.service import serving
 from tests.support.images import Fields, catalog_of, image
 from tests.support.packages import Missing, environment
 
-__all__ = ["cloud", "keystone"]  # fixtures, which a test here needs too
+__all__ = ["cloud", "keystone"]  # fixtures
 
 PACKAGE = "schemathesis==4.32.5"
 
 ROOT = Path(__file__).parent.parent.parent
 CONFIGURATION = Path(__file__).parent / "schemathesis.toml"
 
-# More of its options for a longer run, such as `--max-examples 2000 --seed 7`.
+# Options for a longer run, such as `--max-examples 2000 --seed 7`.
 OPTIONS = shlex.split(os.environ.get("SCHEMATHESIS", ""))
-PATIENCE = None if OPTIONS else 100  # seconds
+TIMEOUT = None if OPTIONS else 100  # seconds
 
 CONTRACT = load_yaml(resource_path("openapi/compute-images.yaml").read_bytes())
 EXAMPLES = {name: parameter.get("example") for name, parameter in CONTRACT["components"]["parameters"].items()}
 TOKEN_HEADER = CONTRACT["components"]["securitySchemes"]["token"]["name"]
 
-TENANT, OTHER = EXAMPLES["TenantId"], "2" * 32
+PROJECT, OTHER = EXAMPLES["TenantId"], "2" * 32
 METADATA = {EXAMPLES["Key"]: "nokernel"}
 
 OWN: list[Fields] = [
-    {"owner": TENANT, "visibility": "private", "metadata": METADATA},
-    {"owner": TENANT, "name": "own", "metadata": METADATA | {"instance_uuid": "a-server", "image_type": "snapshot"}},
-    {"owner": TENANT, "visibility": "shared", "members": [OTHER], "metadata": METADATA},
+    {"owner": PROJECT, "visibility": "private", "metadata": METADATA},
+    {"owner": PROJECT, "name": "own", "metadata": METADATA | {"instance_uuid": "a-server", "image_type": "snapshot"}},
+    {"owner": PROJECT, "visibility": "shared", "members": [OTHER], "metadata": METADATA},
 ]
 FOREIGN: list[Fields] = [
-    {"name": "nobody's", "metadata": METADATA},
+    {"name": "without owner", "metadata": METADATA},
     {"owner": OTHER, "minRam": 512, "minDisk": 20},
     {"owner": OTHER, "visibility": "private", "metadata": METADATA},
-    {"owner": OTHER, "visibility": "shared", "members": [TENANT], "status": "SAVING", "progress": 50},
+    {"owner": OTHER, "visibility": "shared", "members": [PROJECT], "status": "SAVING", "progress": 50},
     {"owner": OTHER, "visibility": "community"},
-    {"owner": TENANT, "status": "DELETED", "progress": 0},
+    {"owner": PROJECT, "status": "DELETED", "progress": 0},
     {"owner": OTHER, "status": "DELETED", "progress": 0},
 ]
 KINDS = [*OWN, *FOREIGN]
 MANY = 500  # more than a run deletes
-# The first has the id that the contract's examples name.
+# The first has the id in the contract's examples.
 IMAGES = [image(id=EXAMPLES["ImageId"], **KINDS[0]), *(image(n, **KINDS[n % len(KINDS)]) for n in range(1, MANY))]
 
 PAGE = 5  # images
 
 
 class Mode(NamedTuple):
-    """A way to find out who is calling: the service's settings; and the tokens of who is, and of others, by name."""
+    """A mode of authentication: the settings of the service, and tokens by the name of their user."""
 
     settings: dict[str, Any]
     tokens: dict[str, str]
 
 
-def nobody_is_asked(_catalog: Path, _request: pytest.FixtureRequest) -> Mode:
+def no_authentication(_catalog: Path, _request: pytest.FixtureRequest) -> Mode:
     return Mode({}, {})
 
 
 def token_of_the_project(catalog: Path, _request: pytest.FixtureRequest) -> Mode:
-    tenants = {"project": TENANT, "other project": OTHER}
-    tokens = {name: add_token(catalog, tenant, is_admin=False, expires=None) for name, tenant in tenants.items()}
+    projects = {"project": PROJECT, "other project": OTHER}
+    tokens = {
+        name: add_token(open_catalog(catalog), project_id, is_admin=False, expires=None)
+        for name, project_id in projects.items()
+    }
     return Mode({"IMAGES_AUTH": "token"}, tokens)
 
 
 def token_of_an_administrator(catalog: Path, _request: pytest.FixtureRequest) -> Mode:
-    token = add_token(catalog, OTHER, is_admin=True, expires=None)
+    token = add_token(open_catalog(catalog), OTHER, is_admin=True, expires=None)
     return Mode({"IMAGES_AUTH": "token"}, {"administrator": token})
 
 
@@ -90,7 +94,7 @@ def token_of_keystones_administrator(_catalog: Path, request: pytest.FixtureRequ
 
 
 MODES: dict[str, Callable[[Path, pytest.FixtureRequest], Mode]] = {
-    "no token": nobody_is_asked,
+    "no token": no_authentication,
     "a project's token": token_of_the_project,
     "an administrator's token": token_of_an_administrator,
     "Keystone's token": token_of_keystones_administrator,
@@ -98,17 +102,16 @@ MODES: dict[str, Callable[[Path, pytest.FixtureRequest], Mode]] = {
 
 
 class Run(NamedTuple):
-    """A run that has ended, and what it reports."""
+    """The result of a run, and the requests in its report."""
 
     mode: Mode
     code: int
-    said: str
-    made: list[Made]
+    output: str
+    requests: list[FuzzedRequest]
 
 
 @pytest.fixture(scope="session")
 def schemathesis() -> str:
-    """Give the command."""
     try:
         return str(environment(PACKAGE) / "bin" / "schemathesis")
     except Missing as missing:
@@ -117,7 +120,6 @@ def schemathesis() -> str:
 
 @pytest.fixture(scope="session", params=MODES)
 def fuzzed(request: pytest.FixtureRequest, schemathesis: str, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """Let it make up requests to a service of its own."""
     folder = tmp_path_factory.mktemp("fuzzed")
     catalog = catalog_of(folder, *IMAGES)
     mode = MODES[request.param](catalog, request)
@@ -130,16 +132,16 @@ def fuzzed(request: pytest.FixtureRequest, schemathesis: str, tmp_path_factory: 
             env=variables(HOME=str(folder), PYTHONPATH=str(ROOT), NO_PROXY="127.0.0.1"),
             capture_output=True,
             text=True,
-            timeout=PATIENCE,
+            timeout=TIMEOUT,
             check=False,
         )
-    return Run(mode, ended.returncode, ended.stdout + ended.stderr, read(folder / "report.ndjson"))
+    return Run(mode, ended.returncode, ended.stdout + ended.stderr, read_report(folder / "report.ndjson"))
 
 
 def _configure(folder: Path, tokens: dict[str, str]) -> None:
-    """Write what it finds in the folder that it runs in."""
+    """Write the configuration and the data of a run into its working directory."""
     shutil.copy(CONFIGURATION, folder)
-    own = [fields["id"] for fields in IMAGES if fields.get("owner") == TENANT and fields["status"] != "DELETED"]
+    own = [fields["id"] for fields in IMAGES if fields.get("owner") == PROJECT and fields["status"] != "DELETED"]
     (folder / "images.dict").write_text("".join(f'"{image_id}"\n' for image_id in own))
     if tokens:
         users = [{"name": name, "fixedHeaders": [{"name": TOKEN_HEADER, "value": tokens[name]}]} for name in tokens]
@@ -149,6 +151,6 @@ def _configure(folder: Path, tokens: dict[str, str]) -> None:
 
 
 def _users(caller: str, *others: str) -> str:
-    """Say who asks. Where there are others, they are not to see what is the caller's."""
+    """Return the configuration of users. The peers must not be able to access resources of the caller."""
     peers = f"peers = {[caller, *others]}\n" if others else ""
     return f"\n[auth.wfc]\npath = 'users.json'\nuser = '{caller}'\n{peers}"

@@ -1,4 +1,4 @@
-"""What Schemathesis is told of the service beyond what OpenAPI 3.0 can say."""
+"""Hooks for Schemathesis: facts about the service that OpenAPI 3.0 cannot express."""
 
 from http import HTTPStatus
 from typing import Any
@@ -9,7 +9,7 @@ from schemathesis.openapi.checks import RejectedPositiveData
 
 @schemathesis.hook
 def before_load_schema(_context: Any, document: dict[str, Any]) -> None:
-    """Say which keys metadata take, as older JSON Schema does: the contract has an extension for it."""
+    """Replace the contract's extension x-propertyNames by patternProperties."""
     schemas = document["components"]["schemas"]
     for schema in (schemas["NewMetadata"]["properties"]["metadata"], schemas["NewMetadataItem"]["properties"]["meta"]):
         del schema["x-propertyNames"]
@@ -19,7 +19,7 @@ def before_load_schema(_context: Any, document: dict[str, Any]) -> None:
 
 @schemathesis.hook.apply_to(operation_id="setMetadataItem")
 def map_case(_context: Any, case: Any) -> Any:
-    """Let the path name the item that is in the body, where the service is to accept it."""
+    """Make the key in the path equal to the key in the body, as valid requests require."""
     if case.meta.generation.mode.is_positive:
         (case.path_parameters["key"],) = case.body["meta"]
     return case
@@ -27,7 +27,7 @@ def map_case(_context: Any, case: Any) -> Any:
 
 @schemathesis.hook.apply_to(operation_id=["listImages", "listImagesDetails"])
 def filter_failure(_context: Any, failure: Any, case: Any, response: Any) -> bool:
-    """Let a marker be refused that is no image's id: what ids there are, no contract says."""
+    """Accept the rejection of a marker that is not the id of an image, which the contract cannot know."""
     unknown = f" is not the id of an image that {case.path_parameters['tenant_id']} can see."
     return not (
         isinstance(failure, RejectedPositiveData)

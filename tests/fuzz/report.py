@@ -1,4 +1,4 @@
-"""What Schemathesis reports of the requests that it made up: one event a line, of which some hold what was asked."""
+"""The report of Schemathesis: one event in each line, some with requests."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,29 +9,28 @@ import orjson
 from tests.support.images import Fields
 
 
-class Made(NamedTuple):
-    """A request that was made up, the status of its answer, and the checks of that."""
+class FuzzedRequest(NamedTuple):
+    """A generated request, the status of its response, and the checks of the response."""
 
     phase: str
     operation: str
-    caller: str | None  # whose token it has
-    is_good: bool  # whether it is meant to be as the contract says
+    caller: str | None  # the user whose token it has
+    is_valid: bool  # whether it was generated to conform to the contract
     status: int
     checks: frozenset[str]
 
 
-def read(report: Path) -> list[Made]:
-    """Read all that was made up and answered."""
+def read_report(report: Path) -> list[FuzzedRequest]:
     events = [orjson.loads(line) for line in report.read_bytes().splitlines()]
-    return [made for event in events for made in _made(event.get("ScenarioFinished", {}))]
+    return [request for event in events for request in _requests(event.get("ScenarioFinished", {}))]
 
 
-def _made(scenario: Fields) -> Iterator[Made]:
+def _requests(scenario: Fields) -> Iterator[FuzzedRequest]:
     recorded = scenario.get("recorder", {})
     for case_id, interaction in recorded.get("interactions", {}).items():
         if interaction["response"]:
             case = recorded["cases"][case_id]["value"]
-            yield Made(
+            yield FuzzedRequest(
                 scenario["phase"],
                 f"{case['method']} {case['path']}",
                 case.get("auth_identity"),

@@ -1,4 +1,4 @@
-"""A catalog of ten thousand made-up images, and the service that answers from it: built once, read by all."""
+"""A catalog of ten thousand random images, and a client of it. Both are built once for all tests."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +15,7 @@ from tests.support.generator import Document, images
 
 @pytest.fixture(scope="session")
 def crowd() -> list[Document]:
-    """Make the images up, in the order of the catalog file."""
+    """Return the images, in the order of the catalog file."""
     return list(images(10_000))
 
 
@@ -32,6 +32,6 @@ def crowded_catalog(crowd: list[Document], tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture(scope="session")
 def crowded(crowded_catalog: Path) -> Iterator[TestClient]:
-    """Serve the images with the settings as they come."""
+    """Serve the images with the default settings."""
     with client_of(crowded_catalog) as client:
         yield client

@@ -1,4 +1,4 @@
-"""Histories: what is asked of the service, and what happens meanwhile. Few of each kind, so that they meet."""
+"""Histories: requests to the service, and other events between them. Few distinct values, so that they interact."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
@@ -6,20 +6,21 @@ from typing import NamedTuple
 
 from hypothesis import strategies as st
 
-from tests.support.generator import GUEST, TENANTS
+from tests.support.generator import PROJECTS
 from tests.support.images import Fields, image, image_id
+from tests.support.projects import SAMPLE_PROJECT
 
-OWNERS = (*TENANTS[:2], None)
-TENANTS_ASKED_FOR = (*TENANTS[:2], GUEST)
+OWNERS = (*PROJECTS[:2], None)
+REQUESTED_PROJECTS = (*PROJECTS[:2], SAMPLE_PROJECT)
 SCHEMES = ("http", "https")
 HOSTS = ("one.test", "two.test:8774")
-SOME = 4  # images that are ever written
-WHILE = 30  # seconds
-NOBODY = "nobody"  # who sends no token
+IMAGE_COUNT = 4  # how many images there are
+INTERVAL = 30  # seconds
+ANONYMOUS = "anonymous"  # a caller without a token
 
 
 class Write(NamedTuple):
-    """Something that another process does to the images."""
+    """An import by another process."""
 
     images: tuple[Fields, ...]
     owner: str | None = None
@@ -27,20 +28,20 @@ class Write(NamedTuple):
 
 
 class Change(NamedTuple):
-    """Something that a request does to an image, if it may."""
+    """A request that changes an image, if the caller may do so."""
 
     caller: str
-    tenant: str
+    project_id: str
     number: int
     method: str
     items: dict[str, str]
 
 
-class Ask(NamedTuple):
-    """A request that reads."""
+class ReadRequest(NamedTuple):
+    """A request that reads images."""
 
     caller: str
-    tenant: str
+    project_id: str
     target: str
     scheme: str = "http"
     host: str = HOSTS[0]
@@ -48,100 +49,112 @@ class Ask(NamedTuple):
     method: str = "GET"
 
 
-class Again(NamedTuple):
-    """Everything that was asked before, asked again; by who has the answers already, if so."""
+class Repeat(NamedTuple):
+    """All earlier requests, repeated; conditionally (If-None-Match) if `conditional`."""
 
-    knowing: bool
-
-
-class InAllWays(NamedTuple):
-    """One request, in all the ways that differ in nothing but whom it is for, and how it is sent."""
-
-    ask: Ask
-
-    def asks(self) -> Iterator[Ask]:
-        """Give the ways."""
-        for tenant, scheme, host, encoding in product(TENANTS_ASKED_FOR, SCHEMES, HOSTS, ("identity", "gzip")):
-            yield self.ask._replace(tenant=tenant, scheme=scheme, host=host, encoding=encoding)
+    conditional: bool
 
 
-class ByEveryone(NamedTuple):
-    """One request, by everyone."""
+class InEveryForm(NamedTuple):
+    """One request for every project, scheme, host and encoding."""
 
-    ask: Ask
+    request: ReadRequest
+
+    def requests(self) -> Iterator[ReadRequest]:
+        """Yield the requests."""
+        for project_id, scheme, host, encoding in product(REQUESTED_PROJECTS, SCHEMES, HOSTS, ("identity", "gzip")):
+            yield self.request._replace(project_id=project_id, scheme=scheme, host=host, encoding=encoding)
+
+
+class ByEveryCaller(NamedTuple):
+    """One request by every caller."""
+
+    request: ReadRequest
     callers: Sequence[str]
 
-    def asks(self) -> Iterator[Ask]:
-        """Give each one's."""
+    def requests(self) -> Iterator[ReadRequest]:
+        """Yield the requests."""
         for caller in self.callers:
-            yield self.ask._replace(caller=caller)
+            yield self.request._replace(caller=caller)
 
 
-class Pass(NamedTuple):
-    """Time passes."""
+class Wait(NamedTuple):
+    """The clock advances."""
 
     seconds: int
 
 
 class Issue(NamedTuple):
-    """A caller gets a new token, which lasts so many seconds; the one before stays what it is."""
+    """A caller gets a new token with a lifetime in seconds. The earlier one stays valid."""
 
     caller: str
-    lasts: int | None
+    lifetime: int | None
 
 
 class Revoke(NamedTuple):
-    """The token of a caller is revoked: in another process, or in this one."""
+    """The token of a caller is revoked, in another process or in this one."""
 
     caller: str
     elsewhere: bool
 
 
-class Judge(NamedTuple):
-    """Keystone has it from now on that the token of a caller is of another project, or has another role."""
+class Reassign(NamedTuple):
+    """Keystone assigns the token of a caller to another project, or to another role."""
 
     caller: str
     project: str | None
     is_admin: bool
 
 
-class Reach(NamedTuple):
-    """Keystone can be reached from now on, or cannot."""
+class SetReachable(NamedTuple):
+    """Keystone becomes reachable or unreachable."""
 
     reachable: bool
 
 
-Step = Write | Change | Ask | Again | InAllWays | ByEveryone | Pass | Issue | Revoke | Judge | Reach
+Step = (
+    Write
+    | Change
+    | ReadRequest
+    | Repeat
+    | InEveryForm
+    | ByEveryCaller
+    | Wait
+    | Issue
+    | Revoke
+    | Reassign
+    | SetReachable
+)
 
 
 class Race(NamedTuple):
-    """A request, and what happens in the middle of it, at one of the moments."""
+    """A request, and events that happen at one moment while it is served."""
 
     start: Write
-    asked: Sequence[Ask]
-    ask: Ask
+    earlier: Sequence[ReadRequest]
+    request: ReadRequest
     moment: str
     meanwhile: Sequence[Step]
 
 
 written = st.builds(
     image,
-    st.integers(1, SOME),
+    st.integers(1, IMAGE_COUNT),
     name=st.sampled_from(["a", "b", None]),
     status=st.sampled_from(["ACTIVE", "ACTIVE", "DELETED"]),
     visibility=st.sampled_from(["public", "private", "shared", "community"]),
-    members=st.just([TENANTS[1]]),
-    # Those with much to say make answers that are worth compressing.
+    members=st.just([PROJECTS[1]]),
+    # A long description makes a response large enough for compression.
     metadata=st.sampled_from([{}, {"description": "x" * 500}, {"image_type": "snapshot"}]),
-) | st.builds(image, st.integers(1, SOME), owner=st.sampled_from(TENANTS[:2]), visibility=st.just("private"))
+) | st.builds(image, st.integers(1, IMAGE_COUNT), owner=st.sampled_from(PROJECTS[:2]), visibility=st.just("private"))
 writes = st.builds(
     Write,
-    st.lists(written, max_size=SOME, unique_by=lambda each: each["id"]).map(tuple),
+    st.lists(written, max_size=IMAGE_COUNT, unique_by=lambda each: each["id"]).map(tuple),
     owner=st.sampled_from(OWNERS),
     prune=st.booleans(),
 )
-passing = st.builds(Pass, st.sampled_from([0, WHILE, 2 * WHILE]))
-again = st.builds(Again, st.booleans())
+waits = st.builds(Wait, st.sampled_from([0, INTERVAL, 2 * INTERVAL]))
+repeats = st.builds(Repeat, st.booleans())
 targets = st.sampled_from(
     (
         *("/detail", "/detail?limit=1", "/detail?name=a", f"/detail?marker={image_id(1)}", "/detail?limit=x"),
@@ -149,8 +162,8 @@ targets = st.sampled_from(
     )
 )
 methods = st.sampled_from(["GET", "GET", "HEAD"])
-PLAINLY = {"scheme": st.just("http"), "host": st.just(HOSTS[0]), "encoding": st.just("identity")}
-IN_ANY_WAY = {
+PLAIN = {"scheme": st.just("http"), "host": st.just(HOSTS[0]), "encoding": st.just("identity")}
+ANY_FORM = {
     "scheme": st.sampled_from(SCHEMES),
     "host": st.sampled_from(HOSTS),
     "encoding": st.sampled_from(["identity", "gzip", "br", "gzip;q=0, *"]),
@@ -158,29 +171,27 @@ IN_ANY_WAY = {
 
 
 def changes(*callers: str) -> st.SearchStrategy[Change]:
-    """Draw changes by some callers."""
     return st.builds(
         Change,
         caller=st.sampled_from(callers),
-        tenant=st.sampled_from(TENANTS_ASKED_FOR),
-        number=st.integers(1, SOME),
+        project_id=st.sampled_from(REQUESTED_PROJECTS),
+        number=st.integers(1, IMAGE_COUNT),
         method=st.sampled_from(["DELETE", "POST", "PUT"]),
         items=st.sampled_from([{}, {"a": "1"}, {"a": "2"}, {"image_type": "snapshot"}]),
     )
 
 
 def events(auth: str, *callers: str) -> st.SearchStrategy[Step]:
-    """Draw what can happen to the tokens of some callers."""
     one = st.sampled_from(callers)
-    lasts = st.sampled_from([None, WHILE, 2 * WHILE, 3 * WHILE])
-    issued, revoked = st.builds(Issue, one, lasts), st.builds(Revoke, one, elsewhere=st.booleans())
+    lifetime = st.sampled_from([None, INTERVAL, 2 * INTERVAL, 3 * INTERVAL])
+    issued, revoked = st.builds(Issue, one, lifetime), st.builds(Revoke, one, elsewhere=st.booleans())
     if auth == "token":
         return issued | revoked
-    judged = st.builds(Judge, one, st.sampled_from([None, *TENANTS_ASKED_FOR]), is_admin=st.booleans())
-    return issued | revoked | judged | st.builds(Reach, st.booleans())
+    reassigned = st.builds(Reassign, one, st.sampled_from([None, *REQUESTED_PROJECTS]), is_admin=st.booleans())
+    return issued | revoked | reassigned | st.builds(SetReachable, st.booleans())
 
 
-def asks(*callers: str, how: Mapping[str, st.SearchStrategy[str]] = PLAINLY) -> st.SearchStrategy[Ask]:
-    """Draw reads by some callers, sent in one of some ways."""
-    tenants = st.sampled_from(TENANTS_ASKED_FOR)
-    return st.builds(Ask, st.sampled_from(callers), tenants, targets, method=methods, **how)
+def read_requests(*callers: str, how: Mapping[str, st.SearchStrategy[str]] = PLAIN) -> st.SearchStrategy[ReadRequest]:
+    """Return a strategy of reads by some callers, with schemes, hosts and encodings from `how`."""
+    projects = st.sampled_from(REQUESTED_PROJECTS)
+    return st.builds(ReadRequest, st.sampled_from(callers), projects, targets, method=methods, **how)

@@ -1,55 +1,51 @@
-"""A cloud whose images are copied while they change, there and through the service; and what the copy is to be."""
+"""A model of a cloud whose images change, directly and through the service, while a mirror copies them."""
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from functools import partial
-from math import inf
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import orjson
 import pytest
-from keystoneauth1.session import Session
 from sqlite_utils import Database
 from starlette.testclient import TestClient
 
-from app.auth import keystone
-from app.auth.base import Caller, TokenInfo
 from app.catalog.documents import dump_images
-from app.catalog.models import Image, ImageFilters, SyncCounts
-from app.catalog.sqlite.reader import CatalogReader
+from app.catalog.engines import open_catalog
+from app.catalog.models import Image, ImageFilters, SyncCounts, SyncStatus, Version
+from app.catalog.reader import CatalogReader
 from app.catalog.transfer import ensure_catalog, export_images
-from app.mirror import client as glance
-from app.mirror import sync as passes
-from app.mirror.sync import Mirror, SyncFailed
-from tests.conftest import client_of
-from tests.integration.openstack.copies import copy_of
-from tests.support.clock import Clock, told_to_copies
-from tests.support.fake_glance import Said, Stand, glance_at, glance_image, standing
+from app.mirror.sync import SyncFailed
+from tests.integration.openstack.replica import expected_image
+from tests.support.clock import FakeClock
+from tests.support.fake_glance import FakeGlance, FakeResponse, glance_image, running_glance
 from tests.support.images import Fields, image_id
+from tests.support.projects import PROJECT
+from tests.support.replicas import mirror_of, running_service
 
-ME, YOU = "1" * 32, "2" * 32
-SOME = 3  # images that there ever are
-LATE = 5  # seconds, by which the clock of the cloud is
-LISTED = "GET /v2/images"
+MAX_IMAGES = 3
+CLOCK_SKEW = 5  # seconds, by which the cloud's clock is behind
+LIST = "GET /v2/images"
 
 
 class Put(NamedTuple):
-    """Somebody makes an image in the cloud, or changes it. One without a name cannot be copied: it is malformed."""
+    """An image is created or changed in the cloud. One whose name is a number is invalid and cannot be copied."""
 
     number: int
     fields: dict[str, Any]
 
 
 class Hide(NamedTuple):
-    """Somebody hides an image, or shows it again."""
+    """An image is hidden, or shown again."""
 
     number: int
     hidden: bool
 
 
 class Share(NamedTuple):
-    """A project is made a member of an image, and accepts it or not yet; or it is a member no longer."""
+    """A project becomes a member of an image with a status, or ceases to be one."""
 
     number: int
     project: str
@@ -57,313 +53,283 @@ class Share(NamedTuple):
 
 
 class Delete(NamedTuple):
-    """Somebody deletes an image in the cloud, where its id never comes back."""
+    """An image is deleted in the cloud. Its id is never used again."""
 
     number: int
 
 
-class Fail(NamedTuple):
-    """The cloud does not tell the members of an image from now on, or does again."""
+class FailMembers(NamedTuple):
+    """Requests for the members of an image fail from now on, or succeed again."""
 
     number: int
     fails: bool
 
 
-class Ask(NamedTuple):
-    """Somebody shows, changes or deletes an image through the service."""
+class Request(NamedTuple):
+    """A client shows, changes or deletes an image through the service."""
 
     number: int
     method: str
-    items: dict[str, str]  # if it is changed
+    items: dict[str, str]  # for POST
 
 
-class Pass(NamedTuple):
-    """The mirror makes a pass, while something may be asked: before the list is made, or after it."""
+class Sync(NamedTuple):
+    """The mirror syncs. A request may arrive meanwhile, before or after Glance has built its list."""
 
-    whole: bool
-    asked: Ask | None = None
+    full: bool
+    request: Request | None = None
     before: bool = True
 
 
-class FailedPass(NamedTuple):
-    """The mirror makes a pass while the cloud lists no images."""
+class FailedSync(NamedTuple):
+    """The mirror syncs while the cloud cannot list images."""
 
-    whole: bool
+    full: bool
 
 
 class Wait(NamedTuple):
-    """Time passes."""
+    """The clock advances."""
 
     seconds: int
 
 
-Step = Put | Hide | Share | Delete | Fail | Ask | Pass | FailedPass | Wait
-
-
-class Tokens:
-    """Stands where Keystone is expected: it knows one token, of one project."""
-
-    url = "http://keystone.test/v3"
-
-    def validate(self, _token: str) -> TokenInfo:
-        """Tell who gives the token."""
-        return TokenInfo(Caller(ME, is_admin=False), inf)
-
-
-class Environment:
-    """Stands where the cloud of the environment is expected."""
-
-    def get_session(self) -> Session:
-        """Give a session without credentials."""
-        return Session()
+Step = Put | Hide | Share | Delete | FailMembers | Request | Sync | FailedSync | Wait
 
 
 class World:
-    """A cloud, a copy, and somebody who asks the copy for what changed."""
+    """A cloud, its replica, and a client that polls the replica for changes."""
 
-    def __init__(self, stand: Stand, catalog: Path, client: TestClient, clock: Clock) -> None:
-        self._stand = stand
-        self._catalog = catalog
+    def __init__(self, glance: FakeGlance, path: Path, client: TestClient, clock: FakeClock) -> None:
+        self._glance = glance
+        self._path = path
+        self._catalog = open_catalog(path)
         self._client = client
         self._clock = clock
-        stand.page = 2
-        stand.now = partial(clock.now, later=-LATE)
+        glance.page_size = 2
+        glance.now = partial(clock.now, offset=-CLOCK_SKEW)
 
     def restart(self) -> None:
-        """Begin with no images, and with a catalog that is no copy yet."""
-        for part in (self._stand.images, self._stand.members, self._stand.says, self._stand.requests):
-            part.clear()
-        with closing(Database(self._catalog)) as db, db.conn:
-            for table in ("listings", "images", "upstream"):
-                db.execute(f"DELETE FROM {table}")  # noqa: S608 ours
-        self._catalog.with_name(f"{self._catalog.name}.mirror").unlink(missing_ok=True)
-        self._clock.restart()
-        self._mirror = Mirror(
-            partial(glance_at, self._stand.url, is_admin=True),
-            self._catalog,
-            tombstone_days=30,
-            replaceable=[],
-            watch=lambda pages, _: pages,
-        )
+        """Start without images, and with a catalog that is no replica yet."""
+        glance = self._glance
+        for state in (glance.images, glance.members, glance.responses, glance.requests):
+            state.clear()
+        with closing(Database(self._path)) as db, db.conn:
+            for table in ("image_index", "images", "upstream"):
+                db.execute(f"DELETE FROM {table}")  # noqa: S608 no user input
+        self._catalog.write_sync_status(SyncStatus())
+        self._clock.reset()
+        # With the default overlap of a minute, nearly every incremental sync would list every image.
+        self._mirror = mirror_of(self._glance, self._catalog, clock=self._clock, overlap_seconds=1)
         self._deleted: set[int] = set()
-        self._disturbed: set[str] = set()  # images that once could not be copied, or were gone
-        self._polled = self._clock.now()
-        self._told: dict[str, Image] = {}
-        self._last: dict[str, str] = {}
+        self._disturbed: set[str] = set()  # images that could not be copied, or were missing, at some time
+        self._polled_at = self._clock.now()
+        self._polled: dict[str, Image] = {}
+        self._last_updated: dict[str, str] = {}
 
     def step(self, step: Step) -> None:
-        """Do one step, and check what can be said of the copy at any time."""
+        """Do one step, and check what holds for the replica at any time."""
         match step:
-            case Ask():
-                self._ask(step)
-            case Pass():
-                self._pass(step)
-            case FailedPass():
-                self._fail_pass(step)
+            case Request():
+                self._request(step)
+            case Sync():
+                self._sync(step)
+            case FailedSync():
+                self._fail_sync(step)
             case Wait():
-                self._clock.tick(step.seconds)
+                self._clock.advance(step.seconds)
             case _:
                 self._change_cloud(step)
-        self._disturbed |= {id_ for id_, image in self._stand.images.items() if not self._is_well(image)}
+        self._disturbed |= {id_ for id_, image in self._glance.images.items() if not self._is_copyable(image)}
         self._check_times()
         self._poll()
 
-    def _change_cloud(self, step: Put | Hide | Share | Delete | Fail) -> None:
-        image = self._stand.images.get(image_id(step.number))
+    def settle(self) -> None:
+        """Make all images copyable, and check that a sync copies them and that later syncs change nothing."""
+        for number in range(1, MAX_IMAGES + 1):
+            self._fail_members(number, fails=False)
+            if image_id(number) in self._glance.images:
+                self._put(number, name="valid")
+        self.step(Sync(full=True))
+        before = asyncio.run(self._version())
+        for full in (True, False):
+            self._clock.advance(0.01)
+            assert self._mirror.sync(full=full).counts == SyncCounts(0, 0, 0)
+        assert asyncio.run(self._version()) == before
+
+    def check_index(self) -> None:
+        """Check that the index has an entry for each image and viewer, and no others."""
+        columns = "audience, deleted, created, sort_key, changed, status_type, min_disk, min_ram, name, server"
+        expected = self._rows(f"SELECT {columns} FROM image_index_entries")  # noqa: S608 no user input
+        assert self._rows(f"SELECT {columns} FROM image_index") == expected  # noqa: S608 no user input
+
+    async def _version(self) -> Version:
+        return await self._catalog.version()
+
+    def _change_cloud(self, step: Put | Hide | Share | Delete | FailMembers) -> None:
+        image = self._glance.images.get(image_id(step.number))
         match step:
             case Put() if step.number not in self._deleted:
                 self._put(step.number, **step.fields)
             case Hide() if image:
                 self._put(step.number, os_hidden=step.hidden)
             case Share():
-                members = self._stand.members.setdefault(image_id(step.number), {})
+                members = self._glance.members.setdefault(image_id(step.number), {})
                 members.pop(step.project, None)
                 if step.status is not None:
                     members[step.project] = step.status
             case Delete() if image:
-                self._stand.drop(step.number)
+                self._glance.remove(step.number)
                 self._deleted.add(step.number)
-            case Fail():
-                self._fail(step.number, fails=step.fails)
+            case FailMembers():
+                self._fail_members(step.number, fails=step.fails)
 
-    def settle(self) -> None:
-        """Let all images be such that they can be copied, and check that they are, and that this changes no more."""
-        for number in range(1, SOME + 1):
-            self._fail(number, fails=False)
-            if image_id(number) in self._stand.images:
-                self._put(number, name="good")
-        self.step(Pass(whole=True))
-        with closing(Database(self._catalog)) as db:
-            (version,) = db.execute("PRAGMA data_version").fetchone()
-            for whole in (True, False):
-                self._clock.tick(0.01)
-                assert self._mirror.make_pass(whole=whole).copied == SyncCounts(0, 0, 0)
-            assert db.execute("PRAGMA data_version").fetchone() == (version,)
-
-    def check_listings(self) -> None:
-        """Check that the catalog lists what it has, and nothing else."""
-        columns = "audience, deleted, created, rank, changed, kind, min_disk, min_ram, name, server"
-        assert self._rows(f"SELECT {columns} FROM listings") == self._rows(f"SELECT {columns} FROM visible")  # noqa: S608
-
-    def _fail(self, number: int, *, fails: bool) -> None:
-        self._stand.says.pop(_members(number), None)
+    def _fail_members(self, number: int, *, fails: bool) -> None:
+        self._glance.responses.pop(_members_of(image_id(number)), None)
         if fails:
-            self._stand.says[_members(number)] = Said(500)
+            self._glance.responses[_members_of(image_id(number))] = FakeResponse(500)
 
     def _put(self, number: int, **fields: Any) -> None:
-        now = self._clock.now(later=-LATE)
-        image = self._stand.images.get(image_id(number)) or glance_image(number, created_at=now, owner=ME)
-        self._stand.put(image | fields | {"updated_at": now})
+        now = self._clock.now(offset=-CLOCK_SKEW)
+        image = self._glance.images.get(image_id(number)) or glance_image(number, created_at=now, owner=PROJECT)
+        self._glance.put(image | fields | {"updated_at": now})
 
-    def _ask(self, ask: Ask) -> int:
-        """Ask, and check that what was done in the cloud is done in the copy."""
-        url = f"/v2/{ME}/images/{image_id(ask.number)}"
-        if ask.method == "POST":
+    def _request(self, request: Request) -> int:
+        """Send a request, and check that the replica has what the cloud has afterwards."""
+        url = f"/v2/{PROJECT}/images/{image_id(request.number)}"
+        if request.method == "POST":
             url += "/metadata"
-        body = {"metadata": ask.items} if ask.method == "POST" else None
-        answer = self._client.request(ask.method, url, json=body, headers={"X-Auth-Token": "mine"})
-        assert answer.status_code in {200, 204, 403, 404, 503}
-        self._check_asked(ask, answer.status_code)
-        return answer.status_code
+        body = {"metadata": request.items} if request.method == "POST" else None
+        response = self._client.request(request.method, url, json=body, headers={"X-Auth-Token": "owner"})
+        assert response.status_code in {200, 204, 403, 404, 503}
+        self._check_request(request, response.status_code)
+        return response.status_code
 
-    def _check_asked(self, ask: Ask, status: int) -> None:
-        held = self._held().get(image_id(ask.number))
+    def _check_request(self, request: Request, status: int) -> None:
+        stored = self._stored().get(image_id(request.number))
         if status == 204:
-            assert held is not None
-            assert (held["status"], image_id(ask.number) in self._stand.images) == ("DELETED", False)
-            self._deleted.add(ask.number)
+            assert stored is not None
+            assert (stored["status"], image_id(request.number) in self._glance.images) == ("DELETED", False)
+            self._deleted.add(request.number)
         if status == 200:
-            assert held is not None
-            assert held["status"] != "DELETED"
-            learned = ask.items.items() <= held["metadata"].items()
-            assert ask.method != "POST" or learned or held["id"] in self._disturbed  # and so may be dated later
+            assert stored is not None
+            assert stored["status"] != "DELETED"
+            is_applied = request.items.items() <= stored["metadata"].items()
+            # A disturbed image may have a later time of change than the cloud's, which wins.
+            assert request.method != "POST" or is_applied or stored["id"] in self._disturbed
 
-    def _pass(self, step: Pass) -> None:
-        before, statuses = self._held(), list[int]()
-        self._clock.tick(0.01)
-        if step.asked is not None:
-            asked = step.asked
-            events = self._stand.meanwhile if step.before else self._stand.afterwards
-            events[LISTED] = lambda: statuses.append(self._ask(asked))
-        report = self._mirror.make_pass(whole=step.whole)
-        if step.asked is None:
-            self._check_copied(before, whole=report.is_whole)
-        elif step.asked.method == "DELETE" or self._is_listed(step.asked.number):
-            self._check_asked(step.asked, *statuses)
+    def _sync(self, step: Sync) -> None:
+        before, statuses = self._stored(), list[int]()
+        self._clock.advance(0.01)
+        if step.request is not None:
+            request = step.request
+            hooks = self._glance.before if step.before else self._glance.after
+            hooks[LIST] = lambda: statuses.append(self._request(request))
+        report = self._mirror.sync(full=step.full)
+        if step.request is None:
+            self._check_synced(before, full=report.is_full)
+        elif step.request.method == "DELETE" or self._is_listed(step.request.number):
+            self._check_request(step.request, *statuses)
 
-    def _fail_pass(self, step: FailedPass) -> None:
-        before = self._held()
-        self._stand.says[LISTED] = Said(503)
+    def _fail_sync(self, step: FailedSync) -> None:
+        before = self._stored()
+        self._glance.responses[LIST] = FakeResponse(503)
         with pytest.raises(SyncFailed):
-            self._mirror.make_pass(whole=step.whole)
-        del self._stand.says[LISTED]
-        assert self._held() == before
+            self._mirror.sync(full=step.full)
+        del self._glance.responses[LIST]
+        assert self._stored() == before
 
-    def _check_copied(self, before: dict[str, Fields], *, whole: bool) -> None:
-        """Check that the copy has what a pass is to find, and nothing else."""
-        after = self._held()
-        assert after.keys() <= {image_id(number) for number in range(1, SOME + 1)}
-        for number in range(1, SOME + 1):
-            id_ = image_id(number)
-            image, held = self._stand.images.get(id_), after.get(id_)
+    def _check_synced(self, before: dict[str, Fields], *, full: bool) -> None:
+        """Check that the replica has what a sync can know, and nothing else."""
+        after = self._stored()
+        ids = [image_id(number) for number in range(1, MAX_IMAGES + 1)]
+        assert after.keys() <= set(ids)
+        for id_ in ids:
+            image, stored = self._glance.images.get(id_), after.get(id_)
             if image is None or image["os_hidden"]:
-                assert not whole or is_gone(held)
-            elif self._cannot_be_copied(image):
-                assert not whole or last_copy(held) == last_copy(before.get(id_))
-                assert not whole or is_gone(held) or self._tells_why(held, image)
+                assert not full or is_deleted(stored)
+            elif self._is_failing(image):
+                assert not full or last_copy(stored) == last_copy(before.get(id_))
+                assert not full or is_deleted(stored) or self._states_failure(stored, image)
             elif image["status"] == "pending_delete":
-                assert is_gone(held)
+                assert is_deleted(stored)
             else:
-                self._check_image(held, image, whole=whole)
+                self._check_image(stored, image, full=full)
 
-    def _check_image(self, held: Fields | None, image: Fields, *, whole: bool) -> None:
-        members = self._stand.members.get(image["id"], {}) if image["visibility"] == "shared" else {}
-        right = copy_of(image, sorted(project for project, status in members.items() if status == "accepted"))
-        assert held is not None
-        known = {"updated"} if whole else {"updated", "members"}
-        assert {**held, **dict.fromkeys(known)} == {**right, **dict.fromkeys(known)}
-        assert held["updated"] == right["updated"] or (
-            image["id"] in self._disturbed and held["updated"] > right["updated"]
+    def _check_image(self, stored: Fields | None, image: Fields, *, full: bool) -> None:
+        members = self._glance.members.get(image["id"], {}) if image["visibility"] == "shared" else {}
+        expected = expected_image(image, sorted(project for project, status in members.items() if status == "accepted"))
+        assert stored is not None
+        ignored = dict.fromkeys({"updated"} if full else {"updated", "members"})
+        assert stored | ignored == expected | ignored
+        assert stored["updated"] == expected["updated"] or (
+            image["id"] in self._disturbed and stored["updated"] > expected["updated"]
         )
 
-    def _tells_why(self, held: Fields | None, image: Fields) -> bool:
-        """Check that a last good copy says why it is the last, and that it is for whom the image is."""
-        assert held is not None
-        assert (held.get("owner"), held["visibility"]) == (image["owner"], image["visibility"])
-        return reason(held) == "theirs" or reason(held).endswith(f"={image['id']}")
+    def _states_failure(self, stored: Fields | None, image: Fields) -> bool:
+        """Return whether the stored image has a reason; check that it has the image's current access."""
+        assert stored is not None
+        assert (stored.get("owner"), stored["visibility"]) == (image["owner"], image["visibility"])
+        reason = str(stored["metadata"].get("sync_status_reason"))
+        return reason == "upstream's" or reason.endswith(f"={image['id']}")
 
-    def _cannot_be_copied(self, image: Fields) -> bool:
-        fails = f"GET /v2/images/{image['id']}/members" in self._stand.says
+    def _is_failing(self, image: Fields) -> bool:
         has_members = image["visibility"] == "shared" and image["status"] != "pending_delete"
-        return image["name"] == 5 or (has_members and fails)
+        return image["name"] == 5 or (has_members and _members_of(image["id"]) in self._glance.responses)
 
     def _is_listed(self, number: int) -> bool:
-        image = self._stand.images.get(image_id(number))
+        image = self._glance.images.get(image_id(number))
         return image is not None and not image["os_hidden"] and image["status"] != "pending_delete"
 
-    def _is_well(self, image: Fields) -> bool:
-        return not (self._cannot_be_copied(image) or image["os_hidden"] or image["status"] == "pending_delete")
+    def _is_copyable(self, image: Fields) -> bool:
+        return not (self._is_failing(image) or image["os_hidden"] or image["status"] == "pending_delete")
 
     def _check_times(self) -> None:
-        """Check that no image is dated back, and that it is known of tombstones when they are to be purged."""
-        now = {id_: image["updated"] for id_, image in self._held().items()}
-        assert all(now[id_] >= last for id_, last in self._last.items())
-        self._last = now
+        """Check that no `updated` goes back, and that each tombstone has a time to be purged by."""
+        updated = {id_: image["updated"] for id_, image in self._stored().items()}
+        assert all(updated[id_] >= last for id_, last in self._last_updated.items())
+        self._last_updated = updated
         assert self._rows("SELECT id FROM images WHERE status = 'DELETED' AND deleted_at IS NULL") == set()
 
     def _poll(self) -> None:
-        """Ask for what changed since this was asked last, and check that all is known then that can be seen."""
+        """Request what changed since the last poll, and check that polling alone shows all that a list shows."""
         catalog, now = CatalogReader(self._catalog), self._clock.now()
-        for image in catalog.find(ME, ImageFilters(changes_since=self._polled), at_most=100).images:
-            self._told[image.id] = image
-        self._polled = now
+        changed = catalog.list_images(PROJECT, ImageFilters(changes_since=self._polled_at), max_images=100)
+        self._polled |= {image.id: image for image in changed.images}
+        self._polled_at = now
         for status in (None, "DELETED"):
-            for image in catalog.find(ME, ImageFilters(status=status), at_most=100).images:
-                assert self._told[image.id] == image
+            for image in catalog.list_images(PROJECT, ImageFilters(status=status), max_images=100).images:
+                assert self._polled[image.id] == image
 
     def _rows(self, query: str) -> set[tuple[Any, ...]]:
-        with closing(Database(self._catalog)) as db:
+        with closing(Database(self._path)) as db:
             return set(db.execute(query).fetchall())
 
-    def _held(self) -> dict[str, Fields]:
+    def _stored(self) -> dict[str, Fields]:
         images = orjson.loads(b"".join(dump_images(export_images(self._catalog, deleted=True))))["images"]
         return {image["id"]: image for image in images}
 
 
-def is_gone(held: Fields | None) -> bool:
-    """Tell whether a copy has no image, but a tombstone at most."""
-    return held is None or held["status"] == "DELETED"
-
-
-def reason(held: Fields | None) -> str:
-    """Give why an image could not be copied, as the copy says it."""
-    return str(held and held["metadata"].get("sync_status_reason"))
+def is_deleted(stored: Fields | None) -> bool:
+    """Return whether the replica has no image but at most a tombstone."""
+    return stored is None or stored["status"] == "DELETED"
 
 
 def last_copy(image: Fields | None) -> Fields | None:
-    """Give what a copy that fails leaves of an image: not whom it is for, nor why it failed, nor when."""
+    """Return the fields of an image that a failure to copy it leaves as they are."""
     if image is None:
         return None
     metadata = {key: value for key, value in image["metadata"].items() if key != "sync_status_reason"}
-    changing = ("updated", "owner", "visibility", "members")
-    return image | {"metadata": metadata} | dict.fromkeys(changing)
+    return image | {"metadata": metadata} | dict.fromkeys(("updated", "owner", "visibility", "members"))
 
 
-def _members(number: int) -> str:
-    return f"GET /v2/images/{image_id(number)}/members"
+def _members_of(id_: str) -> str:
+    return f"GET /v2/images/{id_}/members"
 
 
 @contextmanager
 def world(folder: Path) -> Iterator[World]:
-    """Start a cloud and the service in front of it."""
-    catalog = folder / "catalog.db"
-    ensure_catalog(catalog, list)
-    with pytest.MonkeyPatch.context() as patch, standing() as stand:
-        patch.setattr(keystone, "KeystoneClient", Tokens)
-        patch.setattr(glance, "load_cloud_config", Environment)
-        patch.setattr(
-            passes, "_OVERLAP_SECONDS", 1
-        )  # seconds, or nearly all that happens here would be asked for twice
-        clock = told_to_copies(patch)
-        with client_of(catalog, auth="keystone", stale_after=0) as client:
-            yield World(stand, catalog, client, clock)
+    path = folder / "catalog.db"
+    clock = FakeClock()
+    ensure_catalog(open_catalog(path), list, tombstone_days=30)
+    with running_glance() as glance, running_service(path, clock=clock) as client:
+        yield World(glance, path, client, clock)

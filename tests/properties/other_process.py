@@ -1,4 +1,4 @@
-"""Another process that writes to the catalog, as the command does while the service runs."""
+"""Another process that writes to the catalog, as the commands do while the service runs."""
 
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -9,8 +9,9 @@ from typing import Concatenate, ParamSpec, TypeVar, cast
 
 from sqlite_utils import Database
 
+from app.catalog.engines import open_catalog
 from app.catalog.transfer import import_images
-from tests.support.images import Fields, records_of
+from tests.support.images import Fields, stored_images
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -21,15 +22,15 @@ class OtherProcess:
 
     def __init__(self, catalog: Path) -> None:
         context = get_context("spawn")
-        self._pipe, theirs = context.Pipe()
-        self._process = context.Process(target=_work, args=(theirs, catalog), daemon=True)
+        self._pipe, child_end = context.Pipe()
+        self._process = context.Process(target=_work, args=(child_end, catalog), daemon=True)
         self._process.start()
-        theirs.close()
+        child_end.close()
 
     def __call__(self, function: Callable[Concatenate[Path, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Have a function called there with the catalog's path, and wait for what it gives."""
+        """Call a function there with the catalog's path, and return its result."""
         self._pipe.send((function, args, kwargs))
-        assert self._pipe.poll(20), "the other process hangs"
+        assert self._pipe.poll(20), "the other process does not respond"
         return cast("T", self._pipe.recv())
 
     def close(self) -> None:
@@ -48,12 +49,10 @@ def _work(pipe: Connection, catalog: Path) -> None:
 
 
 def write(catalog: Path, images: Sequence[Fields], *, owner: str | None, prune: bool) -> None:
-    """Import images."""
-    import_images(catalog, records_of(*images), owner=owner, prune=prune)
+    import_images(open_catalog(catalog), stored_images(*images), owner=owner, prune=prune, tombstone_days=30)
 
 
 def empty(catalog: Path) -> None:
-    """Take all images and tokens out of the catalog."""
     with closing(Database(catalog)) as db, db.conn:
-        for table in ("listings", "images", "tokens"):
-            db.execute(f"DELETE FROM {table}")  # noqa: S608 ours
+        for table in ("image_index", "images", "tokens"):
+            db.execute(f"DELETE FROM {table}")  # noqa: S608 no user input

@@ -1,4 +1,4 @@
-"""Who is told what, while tokens end, are revoked and change: nobody is told what is not for them, kept or not."""
+"""Authorization while tokens expire, change and are revoked: no caller receives what is not for it, cached or not."""
 
 from collections.abc import Iterator, Sequence
 from math import inf
@@ -8,97 +8,103 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from tests.properties import histories
+from tests.properties.harness import Harness, running, send
 from tests.properties.histories import (
-    NOBODY,
-    WHILE,
-    Again,
-    Ask,
-    ByEveryone,
+    ANONYMOUS,
+    INTERVAL,
+    ByEveryCaller,
     Issue,
-    Pass,
     Race,
+    ReadRequest,
+    Repeat,
     Revoke,
     Step,
+    Wait,
     Write,
-    asks,
+    read_requests,
     writes,
 )
-from tests.properties.rig import Rig, running, tell
-from tests.support.generator import TENANTS
+from tests.support.generator import PROJECTS
 
-MOMENTS = ("before the identity", "before the verdict", "after the verdict", "before the query", "after the query")
+MOMENTS = (
+    "before authentication",
+    "before validation",
+    "after validation",
+    "before the query",
+    "after the query",
+)
 
 
 @pytest.fixture(scope="module", params=["token", "keystone"])
-def rig(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    with running(tmp_path_factory.mktemp("callers") / "catalog.db", request.param) as rig:
-        yield rig
+def harness(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Harness]:
+    with running(tmp_path_factory.mktemp("callers") / "catalog.db", request.param) as harness:
+        yield harness
 
 
-def everyone(rig: Rig) -> tuple[str, ...]:
-    """Name those who call: who has a token, who has one that nobody issued, and who has none."""
-    return (*rig.callers.names, "forger", NOBODY)
+def every_caller(harness: Harness) -> tuple[str, ...]:
+    """Return the names of all callers: with a token, with a forged one, and without."""
+    return (*harness.callers.names, "forger", ANONYMOUS)
 
 
-def steps(rig: Rig) -> st.SearchStrategy[list[Step]]:
-    """Draw what is asked and changed by everyone, and what happens meanwhile."""
-    names = everyone(rig)
-    happens = histories.events(rig.auth, *rig.callers.names) | histories.passing
-    does = writes | histories.changes(*names) | asks(*names) | asks(*names) | histories.again
+def steps(harness: Harness) -> st.SearchStrategy[list[Step]]:
+    """Draw requests of all callers, and what happens between them."""
+    names = every_caller(harness)
+    happens = histories.events(harness.auth, *harness.callers.names) | histories.waits
+    does = writes | histories.changes(*names) | read_requests(*names) | read_requests(*names) | histories.repeats
     return st.lists(happens | does, min_size=8, max_size=16)
 
 
-def races(rig: Rig) -> st.SearchStrategy[Race]:
-    """Draw a request of someone who may be known already, and what happens to the token meanwhile."""
+def races(harness: Harness) -> st.SearchStrategy[Race]:
+    """Draw a request of a caller that may be cached already, and what happens to its token during the request."""
 
-    def by(ask: Ask) -> st.SearchStrategy[Race]:
-        meanwhile = st.tuples(histories.events(rig.auth, ask.caller), histories.passing)
-        asked = st.sampled_from([(), (ask,)])
-        return st.builds(Race, writes, asked, st.just(ask), st.sampled_from(MOMENTS), meanwhile)
+    def by(request: ReadRequest) -> st.SearchStrategy[Race]:
+        meanwhile = st.tuples(histories.events(harness.auth, request.caller), histories.waits)
+        earlier = st.sampled_from([(), (request,)])
+        return st.builds(Race, writes, earlier, st.just(request), st.sampled_from(MOMENTS), meanwhile)
 
-    return asks(*rig.callers.names).flatmap(by)
+    return read_requests(*harness.callers.names).flatmap(by)
 
 
-def test_everyone_is_told_what_is_theirs(rig: Rig) -> None:
-    @given(steps(rig), writes, asks(NOBODY))
+def test_caller_receives_only_what_it_is_authorized_for(harness: Harness) -> None:
+    @given(steps(harness), writes, read_requests(ANONYMOUS))
     @settings(max_examples=25, deadline=None, derandomize=True, phases=[Phase.generate])
-    def check(steps: Sequence[Step], last: Write, ask: Ask) -> None:
-        rig.restart()
-        by_everyone = ByEveryone(ask, everyone(rig))
-        for step in (*steps, last, Again(knowing=False), by_everyone, Pass(WHILE), by_everyone):
-            rig.step(step)
+    def check(steps: Sequence[Step], last: Write, request: ReadRequest) -> None:
+        harness.restart()
+        by_every_caller = ByEveryCaller(request, every_caller(harness))
+        for step in (*steps, last, Repeat(conditional=False), by_every_caller, Wait(INTERVAL), by_every_caller):
+            harness.step(step)
 
     check()
-    much, little = (each.answers.statistics for each in rig.keepers)
-    assert min(much.hits, much.misses, little.hits) > 50  # else nothing was tried
+    large, small = (each.store.stats() for each in harness.cached)
+    assert min(large.hits, large.misses, small.hits) > 20  # the histories used the caches
 
 
-def test_what_happens_to_a_token_in_the_middle_of_a_request_is_seen_in_time(rig: Rig) -> None:
-    @given(races(rig))
+def test_token_change_during_a_request_takes_effect_in_time(harness: Harness) -> None:
+    @given(races(harness))
     @settings(max_examples=30, deadline=None, derandomize=True, phases=[Phase.generate])
     def check(race: Race) -> None:
-        by_everyone = ByEveryone(race.ask, everyone(rig))
-        rig.race(rig.keepers[0], race, by_everyone, Pass(WHILE), by_everyone)
+        by_every_caller = ByEveryCaller(race.request, every_caller(harness))
+        harness.race(harness.cached[0], race, by_every_caller, Wait(INTERVAL), by_every_caller)
 
     check()
 
 
-@given(lasts=st.none() | st.integers(1, 100), passing=st.lists(st.integers(0, 50), max_size=4))
+@given(lifetime=st.none() | st.integers(1, 100), waits=st.lists(st.integers(0, 50), max_size=4))
 @settings(max_examples=30, deadline=None, derandomize=True, phases=[Phase.generate])
-def test_an_answer_is_given_until_the_first_of_its_callers_deadlines(
-    rig: Rig, lasts: int | None, passing: list[int]
+def test_token_is_valid_until_its_expiry_or_that_of_its_cached_validation(
+    harness: Harness, lifetime: int | None, waits: list[int]
 ) -> None:
-    rig.restart()
-    ask = Ask("one", TENANTS[0], "/detail")
-    for step in (Issue("one", lasts), ask):
-        rig.step(step)
-    if rig.auth == "keystone":
-        rig.step(Revoke("one", elsewhere=True))
-    passed = 0
-    for seconds in passing:
-        rig.step(Pass(seconds))
-        passed += seconds
-        for keeper in rig.keepers:
-            deadline = min(lasts or inf, keeper.seconds if rig.auth == "keystone" else inf)
-            told = tell(keeper.client, ask, rig.callers.tokens["one"])
-            assert told.status == (200 if passed < deadline else 401)
+    harness.restart()
+    request = ReadRequest("one", PROJECTS[0], "/detail")
+    for step in (Issue("one", lifetime), request):
+        harness.step(step)
+    if harness.auth == "keystone":
+        harness.step(Revoke("one", elsewhere=True))
+    elapsed = 0
+    for seconds in waits:
+        harness.step(Wait(seconds))
+        elapsed += seconds
+        for service in harness.cached:
+            deadline = min(lifetime or inf, service.token_cache_time if harness.auth == "keystone" else inf)
+            received = send(service.client, request, harness.callers.tokens["one"])
+            assert received.status == (200 if elapsed < deadline else 401)

@@ -1,4 +1,4 @@
-"""A copy, while its images change in the cloud and through the service: it is never wrong for longer than a pass."""
+"""A replica whose images change in the cloud and through the service: a full sync always makes it correct."""
 
 from collections.abc import Iterator, Sequence
 
@@ -7,58 +7,57 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from tests.properties.mirrored import (
-    ME,
-    SOME,
-    YOU,
-    Ask,
+    MAX_IMAGES,
     Delete,
-    Fail,
-    FailedPass,
+    FailedSync,
+    FailMembers,
     Hide,
-    Pass,
     Put,
+    Request,
     Share,
     Step,
+    Sync,
     Wait,
     World,
     world,
 )
+from tests.support.projects import OTHER_PROJECT, PROJECT
 
-numbers = st.integers(1, SOME)
+numbers = st.integers(1, MAX_IMAGES)
+projects = st.sampled_from([PROJECT, OTHER_PROJECT])
 fields = st.fixed_dictionaries(
     {},
     optional={
-        "name": st.sampled_from(["a", "b", "c", 5]),  # a number makes it malformed
+        "name": st.sampled_from(["a", "b", "c", 5]),  # a number makes the image invalid
         "visibility": st.sampled_from(["public", "private", "shared", "shared", "community"]),
         "status": st.sampled_from(["active", "active", "queued", "pending_delete"]),
-        "owner": st.sampled_from([ME, ME, YOU]),
+        "owner": st.sampled_from([PROJECT, PROJECT, OTHER_PROJECT]),
         "key": st.sampled_from(["1", "2"]),
-        "sync_status_reason": st.just("theirs"),
+        "sync_status_reason": st.just("upstream's"),
     },
 )
 puts = st.builds(Put, numbers, fields)
-asks = st.builds(
-    Ask,
+requests = st.builds(
+    Request,
     numbers,
     st.sampled_from(["GET", "POST", "POST", "DELETE"]),
     st.sampled_from([{"key": "3"}, {"key": "4", "other": "5"}]),
 )
-passes = st.booleans().map(Pass)
-# As often as they stand here.
-KINDS: list[st.SearchStrategy[Step]] = [
+# The factors are weights.
+WEIGHTED_STEPS: list[st.SearchStrategy[Step]] = [
     *[puts] * 4,
-    *[passes] * 3,
-    *[st.builds(Pass, st.booleans(), asks, st.booleans())] * 2,
-    *[asks] * 2,
-    *[st.builds(Fail, numbers, st.booleans())] * 2,
-    *[st.builds(Share, numbers, st.sampled_from([ME, YOU]), st.sampled_from(["accepted", "pending", None]))] * 2,
+    *[st.booleans().map(Sync)] * 3,
+    *[st.builds(Sync, st.booleans(), requests, st.booleans())] * 2,
+    *[requests] * 2,
+    *[st.builds(FailMembers, numbers, st.booleans())] * 2,
+    *[st.builds(Share, numbers, projects, st.sampled_from(["accepted", "pending", None]))] * 2,
     *[st.builds(Wait, st.sampled_from([0, 1, 30, 100]))] * 2,
     st.builds(Hide, numbers, st.booleans()),
     st.builds(Delete, numbers),
-    st.builds(FailedPass, st.booleans()),
+    st.builds(FailedSync, st.booleans()),
 ]
-steps = st.sampled_from(KINDS).flatmap(lambda kind: kind)
-starts = st.tuples(*(st.builds(Put, st.just(number), fields) for number in range(1, SOME + 1)))
+steps = st.sampled_from(WEIGHTED_STEPS).flatmap(lambda strategy: strategy)
+starts = st.tuples(*(st.builds(Put, st.just(number), fields) for number in range(1, MAX_IMAGES + 1)))
 
 
 @pytest.fixture(scope="module")
@@ -68,12 +67,12 @@ def mirrored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 
 @given(start=starts, history=st.lists(steps, min_size=15, max_size=30))
-@settings(max_examples=100, deadline=None, derandomize=True, phases=[Phase.generate])  # to shrink one takes minutes
-def test_a_copy_has_what_passes_find_and_what_was_changed_since(
+@settings(max_examples=100, deadline=None, derandomize=True, phases=[Phase.generate])  # shrinking takes minutes
+def test_replica_is_correct_after_every_step_of_a_random_history(
     mirrored: World, start: Sequence[Step], history: Sequence[Step]
 ) -> None:
     mirrored.restart()
-    for step in (*start, Pass(whole=True), *history):
+    for step in (*start, Sync(full=True), *history):
         mirrored.step(step)
     mirrored.settle()
-    mirrored.check_listings()
+    mirrored.check_index()

@@ -1,6 +1,5 @@
-"""How SQLite goes about what `Catalog.find` asks of it, as it says itself: along indexes, never through all."""
+"""SQLite's query plans for lists: pages are read along indexes, never by scanning or sorting a table."""
 
-from collections.abc import Iterator
 from itertools import combinations, groupby
 from pathlib import Path
 from typing import Any
@@ -9,29 +8,29 @@ from urllib.parse import urlencode
 import pytest
 
 from app.catalog.models import ImageFilters
-from app.catalog.sqlite import listing as search
-from app.catalog.sqlite.reader import CatalogReader
-from tests.support.generator import TENANTS
+from app.catalog.reader import CatalogReader
+from app.catalog.sqlite.engine import SQLiteEngine
+from tests.support.generator import PROJECTS
 
-Filters = dict[str, Any]  # of a Query
+Filters = dict[str, Any]  # arguments of ImageFilters
 
-TENANT = TENANTS[0]
+PROJECT = PROJECTS[0]
 SINCE: Filters = {"changes_since": "2020-01-01T00:00:00Z"}
-# By which index the images of one list are found for a filter, and by which of its columns.
+# Which index a filter uses within a partition, and which columns of the index it constrains.
 BY_INDEX: list[tuple[Filters, str, str]] = [
     ({}, "PRIMARY KEY", "audience=? AND deleted=?"),
     ({"type_": "ALL"}, "PRIMARY KEY", "audience=? AND deleted=?"),
-    ({"server": "web%201"}, "INDEX listings_by_server", "audience=? AND deleted=? AND server=?"),
-    ({"name": "100%"}, "INDEX listings_by_name", "audience=? AND deleted=? AND name=?"),
-    ({"status": "ACTIVE"}, "INDEX listings_by_kind", "audience=? AND kind=?"),
-    ({"status": "DELETED"}, "INDEX listings_by_kind", "audience=? AND kind=?"),
-    ({"type_": "BASE"}, "INDEX listings_by_kind", "audience=? AND kind=?"),
-    ({"type_": "SERVER"}, "INDEX listings_by_kind", "audience=? AND kind=?"),
-    ({"type_": "snapshot"}, "INDEX listings_by_kind", "audience=? AND kind=?"),
-    ({"min_ram": 512}, "INDEX listings_by_min_ram", "audience=? AND deleted=? AND min_ram=?"),
-    ({"min_disk": 20}, "INDEX listings_by_min_disk", "audience=? AND deleted=? AND min_disk=?"),
+    ({"server": "web%201"}, "INDEX image_index_by_server", "audience=? AND deleted=? AND server=?"),
+    ({"name": "100%"}, "INDEX image_index_by_name", "audience=? AND deleted=? AND name=?"),
+    ({"status": "ACTIVE"}, "INDEX image_index_by_status_type", "audience=? AND status_type=?"),
+    ({"status": "DELETED"}, "INDEX image_index_by_status_type", "audience=? AND status_type=?"),
+    ({"type_": "BASE"}, "INDEX image_index_by_status_type", "audience=? AND status_type=?"),
+    ({"type_": "SERVER"}, "INDEX image_index_by_status_type", "audience=? AND status_type=?"),
+    ({"type_": "snapshot"}, "INDEX image_index_by_status_type", "audience=? AND status_type=?"),
+    ({"min_ram": 512}, "INDEX image_index_by_min_ram", "audience=? AND deleted=? AND min_ram=?"),
+    ({"min_disk": 20}, "INDEX image_index_by_min_disk", "audience=? AND deleted=? AND min_disk=?"),
     ({"min_ram": 0, "min_disk": 0}, "PRIMARY KEY", "audience=? AND deleted=?"),
-    ({"status": "ERROR", "type_": "backup"}, "INDEX listings_by_kind", "audience=? AND kind=?"),
+    ({"status": "ERROR", "type_": "backup"}, "INDEX image_index_by_status_type", "audience=? AND status_type=?"),
 ]
 FILTERS = [SINCE, *(filters for filters, _, _ in BY_INDEX[2:])]
 PAIRS: list[Filters] = [one | other for one, other in combinations(FILTERS, 2) if not one.keys() & other.keys()]
@@ -47,130 +46,128 @@ each_combination = pytest.mark.parametrize(
 
 SORT = "USE TEMP B-TREE FOR ORDER BY"
 
-Step = tuple[int, int, str]  # its id, its parent's, what is done
+Step = tuple[int, int, str]  # id, id of the parent, description
 
 
 @pytest.fixture
-def catalog(crowded_catalog: Path) -> Iterator[CatalogReader]:
-    catalog = CatalogReader(crowded_catalog)
-    yield catalog
-    catalog._connection().close()
+def engine(crowded_catalog: Path) -> SQLiteEngine:
+    return SQLiteEngine(crowded_catalog)
 
 
 @pytest.fixture
-def marker(catalog: CatalogReader) -> str:
-    return catalog.find(TENANT, ImageFilters(), at_most=10).images[-1].id
+def marker(engine: SQLiteEngine) -> str:
+    return CatalogReader(engine).list_images(PROJECT, ImageFilters(), max_images=10).images[-1].id
 
 
-def plans(catalog: CatalogReader, query: ImageFilters) -> list[list[Step]]:
-    """Have a page found, and ask SQLite for the plan of each statement that found it."""
+def plans(engine: SQLiteEngine, filters: Filters, *, probe_limit: int | None = None) -> list[list[Step]]:
+    """Read a page, and return the query plan of each statement that it took."""
     executed: list[str] = []
-    connection = catalog._connection()
+    connection = engine._connection()
     connection.set_trace_callback(executed.append)
-    catalog.find(TENANT, query, at_most=10)
+    catalog = CatalogReader(engine, probe_limit=probe_limit)
+    catalog.list_images(PROJECT, ImageFilters(**filters), max_images=10)
     connection.set_trace_callback(None)
     rows = [connection.execute(f"EXPLAIN QUERY PLAN {sql}").fetchall() for sql in executed if "SELECT" in sql]
     return [[(step, parent, detail) for step, parent, _, detail in plan] for plan in rows]
 
 
-def walks(catalog: CatalogReader, query: ImageFilters) -> list[list[str]]:
-    """Give the steps of each walk of a page: the ends of its plan's tree, gathered by where they hang."""
-    plan = plans(catalog, query)[-1]
+def scans(engine: SQLiteEngine, filters: Filters, *, probe_limit: int | None = None) -> list[list[str]]:
+    """Return the steps of each scan of a page: the leaves of its plan, grouped by parent."""
+    plan = plans(engine, filters, probe_limit=probe_limit)[-1]
     parents = {parent for _, parent, _ in plan}
     details = [(step, parent, detail.replace("COVERING INDEX", "INDEX")) for step, parent, detail in plan]
-    ends = [each for each in details if each[0] not in parents and each[1] != 0]
-    return [[detail for _, _, detail in walk] for _, walk in groupby(ends, key=lambda step: step[1])]
+    leaves = [each for each in details if each[0] not in parents and each[1] != 0]
+    return [[detail for _, _, detail in scan] for _, scan in groupby(leaves, key=lambda step: step[1])]
 
 
 @each_filter
-def test_images_are_found_by_the_filters_own_index_already_sorted(
-    catalog: CatalogReader, filters: Filters, index: str, key: str
+def test_scan_uses_the_index_of_the_filter_in_the_order_of_the_list(
+    engine: SQLiteEngine, filters: Filters, index: str, key: str
 ) -> None:
-    found = walks(catalog, ImageFilters(**filters))
-    assert found == [[f"SEARCH listings USING {index} ({key})"]] * len(found)
+    found = scans(engine, filters)
+    assert found == [[f"SEARCH image_index USING {index} ({key})"]] * len(found)
     assert len(found) >= 2  # at least one for each audience
 
 
 @each_filter
-def test_a_further_page_begins_in_the_index_where_the_last_one_ended(
-    catalog: CatalogReader, marker: str, filters: Filters, index: str, key: str
+def test_next_page_starts_at_the_cursor_in_the_index(
+    engine: SQLiteEngine, marker: str, filters: Filters, index: str, key: str
 ) -> None:
-    found = walks(catalog, ImageFilters(**filters, marker=marker))
-    assert found == [[f"SEARCH listings USING {index} ({key} AND (created,rank)<(?,?))"]] * len(found)
+    found = scans(engine, {**filters, "marker": marker})
+    assert found == [[f"SEARCH image_index USING {index} ({key} AND (created,sort_key)<(?,?))"]] * len(found)
     assert len(found) >= 2
 
 
 @each_combination
-def test_walks_are_merged_as_they_go(catalog: CatalogReader, filters: Filters) -> None:
-    plan = plans(catalog, ImageFilters(**filters))[-1]
+def test_scans_are_merged_lazily(engine: SQLiteEngine, filters: Filters) -> None:
+    plan = plans(engine, filters)[-1]
     parents = {parent for _, parent, _ in plan}
-    done_with_walks = {detail for step, _, detail in plan if step in parents} - {"LEFT", "RIGHT", "CO-ROUTINE page"}
-    assert done_with_walks == {"MERGE (UNION ALL)"}
+    inner = {detail for step, _, detail in plan if step in parents} - {"LEFT", "RIGHT", "CO-ROUTINE page"}
+    assert inner == {"MERGE (UNION ALL)"}
 
 
-def test_no_list_is_searched_twice_nor_one_that_cannot_have_what_is_asked_for(catalog: CatalogReader) -> None:
-    assert len(walks(catalog, ImageFilters())) == 2  # what everyone has, and what the tenant has
-    assert len(walks(catalog, ImageFilters(**SINCE))) == 4  # their tombstones too
-    assert len(walks(catalog, ImageFilters(status="DELETED", name="100%"))) == 2
-    assert len(walks(catalog, ImageFilters(status="ERROR", type_="backup"))) == 2  # one kind
-    assert len(walks(catalog, ImageFilters(status="ERROR"))) == 8  # of each type
+@pytest.mark.parametrize(
+    ("filters", "count"),
+    [
+        ({}, 2),  # public images, and the project's
+        (SINCE, 4),  # and their tombstones
+        ({"status": "DELETED", "name": "100%"}, 2),
+        ({"status": "ERROR", "type_": "backup"}, 2),  # one pair of status and type
+        ({"status": "ERROR"}, 8),  # four pairs
+    ],
+)
+def test_only_partitions_that_can_match_are_scanned(engine: SQLiteEngine, filters: Filters, count: int) -> None:
+    assert len(scans(engine, filters)) == count
 
 
-def test_few_changes_are_read_and_sorted(catalog: CatalogReader, marker: str) -> None:
-    search = "SEARCH listings USING INDEX listings_by_change (audience=? AND deleted=? AND changed>?)"
-    late = "2025-06-01T00:00:00Z"
-    for query in (ImageFilters(changes_since=late), ImageFilters(changes_since=late, marker=marker)):
-        assert walks(catalog, query) == [[search, SORT]] * 4
+@pytest.mark.parametrize("is_continued", [False, True])
+def test_few_changes_are_read_and_sorted(engine: SQLiteEngine, marker: str, is_continued: bool) -> None:
+    search = "SEARCH image_index USING INDEX image_index_by_change (audience=? AND deleted=? AND changed>?)"
+    filters = {"changes_since": "2025-06-01T00:00:00Z"} | ({"marker": marker} if is_continued else {})
+    assert scans(engine, filters) == [[search, SORT]] * 4
 
 
-def test_many_changes_are_met_on_a_walk_in_the_order_of_the_answer(
-    catalog: CatalogReader, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(search, "_PROBE_LIMIT", 10)
-    monkeypatch.setattr(search, "_PROBE_LIMIT_PAGES", 1)
-    expected = [["SEARCH listings USING PRIMARY KEY (audience=? AND deleted=?)"]] * 4
-    assert walks(catalog, ImageFilters(**SINCE)) == expected
+def test_many_changes_are_found_by_a_scan_in_the_order_of_the_list(engine: SQLiteEngine) -> None:
+    expected = [["SEARCH image_index USING PRIMARY KEY (audience=? AND deleted=?)"]] * 4
+    assert scans(engine, SINCE, probe_limit=10) == expected
 
 
 @each_combination
-def test_nothing_is_read_through(catalog: CatalogReader, marker: str, filters: Filters) -> None:
-    steps = [step for plan in plans(catalog, ImageFilters(**filters, marker=marker)) for _, _, step in plan]
-    small = {"SCAN json_each VIRTUAL TABLE INDEX 1:", "SCAN kinds", "SCAN page", "SCAN (subquery-1)"}
+def test_no_table_is_scanned(engine: SQLiteEngine, marker: str, filters: Filters) -> None:
+    steps = [step for plan in plans(engine, {**filters, "marker": marker}) for _, _, step in plan]
+    small = {"SCAN json_each VIRTUAL TABLE INDEX 1:", "SCAN status_types", "SCAN page", "SCAN (subquery-1)"}
     assert {step for step in steps if step.startswith("SCAN")} <= small
 
 
-def test_a_marker_is_found_by_its_id(catalog: CatalogReader, marker: str) -> None:
-    steps = [plan[0][2] for plan in plans(catalog, ImageFilters(marker=marker))]
-    assert steps[1] == "SEARCH images USING INDEX sqlite_autoindex_images_1 (id=?)"
+def test_marker_is_found_by_its_id(engine: SQLiteEngine, marker: str) -> None:
+    first_steps = [plan[0][2] for plan in plans(engine, {"marker": marker})]
+    assert first_steps[0] == "SEARCH images USING INDEX sqlite_autoindex_images_1 (id=?)"
 
 
 NARROWER: list[tuple[Filters, Filters, str]] = [
-    # What finds fewer, what finds more, and which index leads.
-    ({"name": "100%"}, {"status": "ACTIVE"}, "listings_by_name"),
-    ({"name": "100%"}, {"type_": "BASE"}, "listings_by_name"),
-    ({"name": "nobody's"}, {"server": "web%201"}, "listings_by_name"),
-    ({"server": "web%201"}, {"type_": "snapshot"}, "listings_by_server"),
-    ({"server": "nobody's"}, {"name": "100%"}, "listings_by_server"),
-    ({"server": "web%201"}, SINCE, "listings_by_server"),
-    ({"status": "ERROR", "type_": "backup"}, {"name": "ubuntu-14.04"}, "listings_by_kind"),
-    ({"status": "ERROR", "type_": "backup"}, SINCE, "listings_by_kind"),
-    ({"changes_since": "2100-01-01T00:00:00Z"}, {"name": "100%", "status": "ACTIVE"}, "listings_by_change"),
-    ({"changes_since": "2100-01-01T00:00:00Z"}, {"server": "web%201"}, "listings_by_change"),
+    # A filter that finds fewer entries, one that finds more, and the index that is used.
+    ({"name": "100%"}, {"status": "ACTIVE"}, "image_index_by_name"),
+    ({"name": "100%"}, {"type_": "BASE"}, "image_index_by_name"),
+    ({"name": "unknown"}, {"server": "web%201"}, "image_index_by_name"),
+    ({"server": "web%201"}, {"type_": "snapshot"}, "image_index_by_server"),
+    ({"server": "unknown"}, {"name": "100%"}, "image_index_by_server"),
+    ({"server": "web%201"}, SINCE, "image_index_by_server"),
+    ({"status": "ERROR", "type_": "backup"}, {"name": "ubuntu-14.04"}, "image_index_by_status_type"),
+    ({"status": "ERROR", "type_": "backup"}, SINCE, "image_index_by_status_type"),
+    ({"changes_since": "2100-01-01T00:00:00Z"}, {"name": "100%", "status": "ACTIVE"}, "image_index_by_change"),
+    ({"changes_since": "2100-01-01T00:00:00Z"}, {"server": "web%201"}, "image_index_by_change"),
 ]
 
 
 @pytest.mark.parametrize(("narrow", "broad", "index"), NARROWER)
-def test_of_several_filters_the_one_that_finds_the_fewest_leads(
-    catalog: CatalogReader, narrow: Filters, broad: Filters, index: str
+def test_filter_that_finds_the_fewest_entries_drives_the_scan(
+    engine: SQLiteEngine, narrow: Filters, broad: Filters, index: str
 ) -> None:
-    found = walks(catalog, ImageFilters(**broad, **narrow))
-    assert {walk[0].split(" (")[0] for walk in found} == {f"SEARCH listings USING INDEX {index}"}
+    found = scans(engine, {**broad, **narrow})
+    assert {scan[0].split(" (")[0] for scan in found} == {f"SEARCH image_index USING INDEX {index}"}
 
 
-def test_where_all_find_many_one_leads_that_has_the_order_of_the_answer(
-    catalog: CatalogReader, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(search, "_PROBE_LIMIT", 1)
-    monkeypatch.setattr(search, "_PROBE_LIMIT_PAGES", 0)
-    for walk in walks(catalog, ImageFilters(**SINCE, name="ubuntu-14.04", status="ACTIVE")):
-        assert walk == ["SEARCH listings USING INDEX listings_by_name (audience=? AND deleted=? AND name=?)"]
+def test_filter_in_the_order_of_the_list_drives_where_all_find_many(engine: SQLiteEngine) -> None:
+    filters = {**SINCE, "name": "ubuntu-14.04", "status": "ACTIVE"}
+    for scan in scans(engine, filters, probe_limit=1):
+        assert scan == ["SEARCH image_index USING INDEX image_index_by_name (audience=? AND deleted=? AND name=?)"]

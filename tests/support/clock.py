@@ -1,53 +1,33 @@
-"""The time, as tests have it: it stands still unless it is told to go on."""
+"""A clock for tests: it stands still until a test advances it."""
 
-from datetime import UTC, datetime, timedelta
-from importlib import import_module
+from datetime import UTC, datetime
 
-import pytest
+from app.timestamps import Clock, format_utc
 
-from app.timestamps import format_utc
-
-# Where the functions are looked for that tell the time to copies, and the module `time`.
-_TOLD = {"catalog.replica": ("now",), "catalog.sqlite.writer": ("now", "days_ago")}
-_TIMED = ("catalog.replica", "mirror.sync")
+_START = datetime(2026, 1, 1, tzinfo=UTC).timestamp()
 
 
-class Clock:
-    """Stands in for those functions, and for the module `time`."""
+class FakeClock(Clock):
+    """A clock that only `advance` and `sleep` move."""
 
     def __init__(self) -> None:
-        self.restart()
+        self.reset()
 
-    def restart(self) -> None:
-        """Set it to where it began."""
-        self._time = datetime(2026, 1, 1, tzinfo=UTC)
+    def reset(self) -> None:
+        """Set it to its start."""
+        self._time = _START
 
-    def tick(self, seconds: float = 1) -> None:
-        """Let time pass."""
-        self._time += timedelta(seconds=seconds)
+    def advance(self, seconds: float = 1) -> None:
+        """Move it forward."""
+        self._time += seconds
 
     def time(self) -> float:
-        """Tell it in seconds since 1970."""
-        return self._time.timestamp()
+        """Return the Unix time in seconds."""
+        return self._time
 
     monotonic = time
-    sleep = tick
+    sleep = advance
 
-    def now(self, *, later: float = 0) -> str:
-        """Tell it in UTC, or what it will be some seconds later."""
-        return format_utc(self._time + timedelta(seconds=later))
-
-    def days_ago(self, days: int) -> str:
-        """Tell what it was some days before."""
-        return format_utc(self._time - timedelta(days=days))
-
-
-def told_to_copies(patch: pytest.MonkeyPatch) -> Clock:
-    """Give a clock that tells the time to copies, and to passes."""
-    clock = Clock()
-    for module, names in _TOLD.items():
-        for name in names:
-            patch.setattr(import_module(f"app.{module}"), name, getattr(clock, name))
-    for module in _TIMED:
-        patch.setattr(import_module(f"app.{module}"), "time", clock)
-    return clock
+    def now(self, *, offset: float = 0) -> str:
+        """Return the time in UTC to the second, or what it will be after an offset in seconds."""
+        return format_utc(datetime.fromtimestamp(self._time + offset, UTC))

@@ -1,13 +1,15 @@
-"""Makes up images for catalog files: as many as are wanted, the same ones for the same seed."""
+"""A generator of random images for catalog files. The same seed yields the same images."""
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from random import Random
 from typing import Any, NamedTuple
 
+from tests.support.projects import SAMPLE_PROJECT
+
 Document = dict[str, Any]
 
-TENANTS = (
+PROJECTS = (
     "776a290892b747c4af8cec5d0e9b3a71",
     "0b5e2c7d94f14c1e8a6f3d2b1c0e9f88",
     "c3a1f0e5d7b94826b3e4a5968778695a",
@@ -15,13 +17,11 @@ TENANTS = (
     "fedcba98765443218fedcba987654321",
 )
 
-# The project of the documented sample owns none of these images, but some are shared with it.
-GUEST = "openstack"
 
 NAMES = (
     *(f"{system}-{version}" for system in ("ubuntu", "debian", "windows") for version in ("14.04", "14.10", "16.04")),
     *(f"fj_sa_20180427_{number:03}" for number in range(40)),
-    # Case, spaces and the two ways to write an accent all count; nothing is a wildcard, and nothing ends a text.
+    # Names that a lax comparison would confuse: case, spaces, two encodings of an accent, wildcards, quotes.
     *("Ubuntu-14.04", "ubuntu-14.04 ", " ", "naïve", "nai\u0308ve", "イメージ", "образ №7", "🐧", "null", "NULL"),
     *("100%", "100% ", "%", "%41", "_", "fj_sa_20180427_00_", "ubuntu%", "*", "?", "O'Brien's", "'", '"quoted"', "\\"),
     *("a+b", "a b", "a&b=c", "a;b", "#1", "a/b", "' OR 1=1 --", "line\nbreak", "\ttab"),
@@ -37,7 +37,7 @@ _STATES = (
     *(("ERROR", 0),) * 2,
     *(("UNKNOWN", 0),) * 2,
 )
-# None: the file does not say it, which makes the image public.
+# None: without a visibility in the file, the image is public.
 _VISIBILITIES = (*("public",) * 5, *("private",) * 6, *("shared",) * 6, *("community",) * 2, None)
 _METADATA: tuple[Document, ...] = (
     {},
@@ -58,24 +58,25 @@ _LAG = (0, 0, 0, 0, 1, 60, 807, 86_400, 31_536_000)
 
 
 class _Pools(NamedTuple):
-    """What the images of one run are put together from."""
+    """The values from which the images of one run are composed."""
 
-    tenants: Sequence[Sequence[str]]
-    guests: Sequence[Sequence[str]]
+    owners: Sequence[Sequence[str]]
+    members: Sequence[Sequence[str]]
     servers: Sequence[str]
     seconds: int
 
 
-def images(count: int, *, seed: int = 0, tenants: Sequence[str] = TENANTS) -> Iterator[Document]:
-    """Give images as catalog files hold them, one at a time.
+def images(count: int, *, seed: int = 0, projects: Sequence[str] = PROJECTS) -> Iterator[Document]:
+    """Yield images in the form of a catalog file.
 
-    About four are created in the same second, anywhere in the file.
+    About four have the same time of creation, anywhere in the file. Some are shared with the project of the documented
+    sample, which owns none.
     """
     random = Random(seed)
-    spelled = [spellings(tenant) for tenant in tenants]
+    owners = [spellings(project_id) for project_id in projects]
     pools = _Pools(
-        tenants=spelled,
-        guests=[*spelled, spellings(GUEST)],
+        owners=owners,
+        members=[*owners, spellings(SAMPLE_PROJECT)],
         servers=[*(_uuid(random) for _ in range(_SERVERS)), *_ODD_SERVERS * 8],
         seconds=max(count // 4, 1),
     )
@@ -83,12 +84,12 @@ def images(count: int, *, seed: int = 0, tenants: Sequence[str] = TENANTS) -> It
         yield _image(random, pools)
 
 
-def spellings(tenant: str) -> Sequence[str]:
-    """Give the ways to write a tenant that is given in lower case, without dashes."""
-    if tenant == GUEST:
-        return (tenant,)
-    dashed = _dashed(tenant)
-    return (tenant, dashed, tenant.upper(), dashed.upper())
+def spellings(project_id: str) -> Sequence[str]:
+    """Return the forms in which a client can write a project id, which is given in its normal form."""
+    if project_id == SAMPLE_PROJECT:
+        return (project_id,)
+    dashed = _dashed(project_id)
+    return (project_id, dashed, project_id.upper(), dashed.upper())
 
 
 def _image(random: Random, pools: _Pools) -> Document:
@@ -106,7 +107,7 @@ def _image(random: Random, pools: _Pools) -> Document:
         "minRam": random.choice((0, 0, 512)),
         **_size(random),
         **_origin(random, pools),
-        **_audience(random, pools),
+        **_access(random, pools),
     }
 
 
@@ -115,33 +116,33 @@ def _size(random: Random) -> Document:
 
 
 def _origin(random: Random, pools: _Pools) -> Document:
-    """Say what the image was made from: in the metadata, as Glance does, and seldom as the API does."""
+    """Return metadata with the server and the type: as Glance stores them, and sometimes as the API shows them."""
     metadata = dict(random.choice(_METADATA))
-    kind = random.random()
-    if kind < 0.3:
+    draw = random.random()
+    if draw < 0.3:
         metadata["instance_uuid"] = random.choice(pools.servers)
-    elif kind < 0.35:
+    elif draw < 0.35:
         metadata["instance_uuid"] = random.choice((None, ""))
-    if 0.2 < kind < 0.5:
+    if 0.2 < draw < 0.5:
         metadata["image_type"] = random.choice(_IMAGE_TYPES)
-    if kind > 0.97:
+    if draw > 0.97:
         metadata["sync_status_reason"] = "ERROR:A timeout occurred during synchronize image the server"
-    if 0.5 < kind < 0.53:
+    if 0.5 < draw < 0.53:
         return {"metadata": metadata, "server": {"id": random.choice(pools.servers), "links": _ELSEWHERE}}
     return {"metadata": metadata}
 
 
-def _audience(random: Random, pools: _Pools) -> Document:
-    """Say who may see the image. Members stand beside other visibilities too, where they mean nothing."""
-    audience: Document = {}
+def _access(random: Random, pools: _Pools) -> Document:
+    """Return owner, visibility and members. Members are also set where the visibility makes them meaningless."""
+    access: Document = {}
     visibility = random.choice(_VISIBILITIES)
     if visibility is not None:
-        audience["visibility"] = visibility
+        access["visibility"] = visibility
     if random.random() < 0.92:
-        audience["owner"] = random.choice(random.choice(pools.tenants))
+        access["owner"] = random.choice(random.choice(pools.owners))
     if visibility == "shared" or random.random() < 0.1:
-        audience["members"] = [random.choice(random.choice(pools.guests)) for _ in range(random.randrange(4))]
-    return audience
+        access["members"] = [random.choice(random.choice(pools.members)) for _ in range(random.randrange(4))]
+    return access
 
 
 def _uuid(random: Random) -> str:

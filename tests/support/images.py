@@ -6,6 +6,7 @@ from typing import Any
 import orjson
 
 from app.catalog.documents import ImageFileReader
+from app.catalog.engines import open_catalog
 from app.catalog.models import StoredImage
 from app.catalog.transfer import import_images
 
@@ -13,7 +14,7 @@ Fields = dict[str, Any]
 
 
 def image(number: int = 1, **fields: Any) -> Fields:
-    """Make an image whose id tells its number; what matters to a test is given, the rest is plain."""
+    """Return an image whose id ends in its number, with plain values for the fields that are not given."""
     return {
         "id": image_id(number),
         "name": None,
@@ -31,15 +32,21 @@ def image_id(number: int) -> str:
     return f"00000000-0000-4000-8000-{number:012}"
 
 
+def image_number(id_: str) -> int:
+    return int(id_[-12:])
+
+
 def file_of(*images: Fields) -> bytes:
     return orjson.dumps({"images": images})
 
 
-def records_of(*images: Fields) -> list[StoredImage]:
+def stored_images(*images: Fields) -> list[StoredImage]:
+    """Return the images as the catalog stores them; they are public by default."""
     return list(ImageFileReader(owner=None, visibility="public").read("test.json", file_of(*images)))
 
 
 def catalog_of(folder: Path, *images: Fields) -> Path:
+    """Import the images into a new catalog, and return its path."""
     path = folder / "catalog.db"
-    import_images(path, records_of(*images))
+    import_images(open_catalog(path), stored_images(*images), tombstone_days=30)
     return path

@@ -1,4 +1,4 @@
-"""Tools that tests need and the project does not: each in a folder of its own, made once and kept between runs."""
+"""Tools that only tests need. Each is installed once, into a folder that is reused between runs."""
 
 import re
 import shutil
@@ -13,22 +13,22 @@ _FOLDER = Path(gettempdir()) / "compute-images-tests"
 
 
 class Missing(Exception):
-    """A tool that cannot be had here, and why."""
+    """A tool cannot be installed here."""
 
 
-def kept(packages: Sequence[str], make: Callable[[Path], None]) -> Path:
-    """Give the folder of some packages, which name their versions. Raises Missing."""
+def cached(packages: Sequence[str], install_into: Callable[[Path], None]) -> Path:
+    """Return the folder of packages, which are installed if need be. Their names include versions. Raises Missing."""
     link = _FOLDER / "+".join(re.sub(r"[^\w.]+", "-", package).strip("-") for package in packages)
     if not link.exists():
         _FOLDER.mkdir(exist_ok=True)
         folder = Path(mkdtemp(prefix=f"{link.name}.", dir=_FOLDER))
         try:
-            make(folder)
+            install_into(folder)
         except BaseException:
             shutil.rmtree(folder)
             raise
-        # What is found under the name is whole. The folder itself is not renamed: the commands of a virtual
-        # environment know where they were installed.
+        # The link appears when the folder is complete. The folder itself cannot be renamed: the commands of a virtual
+        # environment contain its path.
         pointer = folder.with_name(f"{folder.name}.link")
         pointer.symlink_to(folder.name)
         pointer.replace(link)
@@ -36,26 +36,25 @@ def kept(packages: Sequence[str], make: Callable[[Path], None]) -> Path:
 
 
 def environment(*packages: str, constraints: Path | None = None) -> Path:
-    """Give a virtual environment that has some packages from PyPI. Raises Missing.
+    """Return a virtual environment that has packages from PyPI. Raises Missing.
 
-    A file of constraints may tell their versions, and those of what they need.
+    A constraints file can pin them and their dependencies.
     """
     options = ["--constraint", str(constraints)] if constraints else []
     versions = [f"constraints {sha256(constraints.read_bytes()).hexdigest()[:8]}"] if constraints else []
 
-    def make(folder: Path) -> None:
+    def install_into(folder: Path) -> None:
         install(sys.executable, "-m", "venv", str(folder))
         install(str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet", *options, *packages)
 
-    return kept([*packages, *versions], make)
+    return cached([*packages, *versions], install_into)
 
 
 def install(*command: str) -> None:
-    """Run an installer. Raises Missing where it fails."""
     try:
         subprocess.run(command, capture_output=True, text=True, check=True)
     except FileNotFoundError as error:
-        raise Missing(f"there is no {command[0]}") from error
+        raise Missing(f"{command[0]} is not installed") from error
     except subprocess.CalledProcessError as error:
-        said = (error.stderr or error.stdout).strip()
-        raise Missing(f"{Path(command[0]).name} could not install {command[-1]}: {said[-200:]!r}") from error
+        output = (error.stderr or error.stdout).strip()
+        raise Missing(f"{Path(command[0]).name} could not install {command[-1]}: {output[-200:]!r}") from error

@@ -1,4 +1,4 @@
-"""Times: RFC 3339 comes in, UTC to the second is kept."""
+"""Times: RFC 3339 as input, UTC to the second as output, and the clock."""
 
 from datetime import UTC, datetime, timedelta, timezone
 
@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.timestamps import format_utc, is_date_time, now, utc
+from app.timestamps import SYSTEM_CLOCK, format_utc, is_date_time, utc
 
 
 @pytest.mark.parametrize(
-    ("text", "kept"),
+    ("text", "converted"),
     [
         ("2011-01-24T17:08:00Z", "2011-01-24T17:08:00Z"),
         ("2011-01-24t17:08:00z", "2011-01-24T17:08:00Z"),
@@ -22,8 +22,8 @@ from app.timestamps import format_utc, is_date_time, now, utc
         ("9999-12-31T23:59:59Z", "9999-12-31T23:59:59Z"),
     ],
 )
-def test_a_time_is_kept_in_utc_to_the_second(text: str, kept: str) -> None:
-    assert utc(text) == kept
+def test_time_is_converted_to_utc_without_fraction(text: str, converted: str) -> None:
+    assert utc(text) == converted
 
 
 @pytest.mark.parametrize(
@@ -49,24 +49,26 @@ def test_a_time_is_kept_in_utc_to_the_second(text: str, kept: str) -> None:
         "\N{ARABIC-INDIC DIGIT TWO}011-01-24T17:08:00Z",
     ],
 )
-def test_what_is_no_time_in_the_calendar_is_refused(text: str) -> None:
+def test_invalid_time_is_rejected(text: str) -> None:
     assert not is_date_time(text)
 
 
 ZONES = st.integers(-23 * 60 - 59, 23 * 60 + 59).map(lambda minutes: timezone(timedelta(minutes=minutes)))
-TIMES = st.datetimes(datetime(2, 1, 1), datetime(9998, 12, 31), timezones=ZONES)  # noqa: DTZ001 Hypothesis wants it so
+TIMES = st.datetimes(datetime(2, 1, 1), datetime(9998, 12, 31), timezones=ZONES)  # noqa: DTZ001 required by Hypothesis
 
 
 @given(TIMES)
-def test_every_time_in_the_calendar_is_understood(time: datetime) -> None:
+def test_any_time_and_offset_is_converted(time: datetime) -> None:
     assert datetime.fromisoformat(utc(time.isoformat())) == time.replace(microsecond=0)
 
 
 @given(TIMES, TIMES)
-def test_order_as_text_is_order_in_time(one: datetime, other: datetime) -> None:
+def test_converted_times_sort_as_text(one: datetime, other: datetime) -> None:
     one, other = one.replace(microsecond=0), other.replace(microsecond=0)
     assert (format_utc(one) < format_utc(other)) == (one < other)
 
 
-def test_now_is_now() -> None:
-    assert abs(datetime.fromisoformat(now()) - datetime.now(UTC)) < timedelta(seconds=5)
+def test_clock_returns_the_current_time() -> None:
+    assert abs(datetime.fromisoformat(SYSTEM_CLOCK.now()) - datetime.now(UTC)) < timedelta(seconds=5)
+    past = datetime.fromisoformat(SYSTEM_CLOCK.days_ago(3))
+    assert abs(past + timedelta(days=3) - datetime.now(UTC)) < timedelta(seconds=5)

@@ -1,111 +1,198 @@
-"""Finding images: one page of those that a tenant can see, in one state of the catalog."""
+"""Reads of one state of the catalog."""
 
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import fields
+from functools import lru_cache
+from itertools import starmap
+from typing import Any
 
 from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
 
-from app.catalog.models import Image, ImageFilters, Page, Upstream, Version
-from app.catalog.replica import upstream_of
-from app.catalog.sqlite.database import open_reader, translate_errors
-from app.catalog.sqlite.listing import ListingQuery
-from app.catalog.sqlite.schema import SHOWN
-from app.errors import CatalogUnavailable, ImageNotFound
-from app.text import normalize_project_id
+from app.catalog.listing import Condition, Cursor, IndexScan, Partition
+from app.catalog.models import Image, ReplicatedImage, StoredImage, Token, Upstream, dump_json
+from app.catalog.sqlite.migrations import MIGRATIONS, migration_names
+from app.catalog.sqlite.schema import VISIBLE
+from app.errors import CatalogUnavailable
 
-_COLUMNS = ", ".join(f"images.{field}" for field in Image._fields)
-_IMAGE = f"SELECT {_COLUMNS} FROM images WHERE {SHOWN}"  # noqa: S608 ours
+_Term = tuple[str, str]  # a column, and the operator and parameters of its condition
+_Shape = tuple[_Term | None, tuple[_Term, ...], bool]  # of a scan: its driving term, the others, whether it continues
 
+COLUMNS = ", ".join(field.name for field in fields(StoredImage))
 
-# The walks are merged as they go, and no further than the page takes: one walk with an OR for its lists would sort all
-# that they hold. Only what made it onto the page is read whole.
+_AUDIENCE = "SELECT id FROM audiences WHERE project_id = ?"
+_STATUS_TYPES = """
+SELECT id FROM status_types
+WHERE (status = 'DELETED') = :deleted
+  AND (:status IS NULL OR status = :status)
+  AND CASE :type WHEN 'ALL' THEN true WHEN 'SERVER' THEN type <> 'BASE' ELSE type = :type END
+"""
+_CURSOR = f"SELECT unixepoch(created), -sequence FROM images WHERE id = :id AND {VISIBLE}"  # noqa: S608 no user input
+# SQLite merges the scans lazily, so none goes further than the page needs. One scan with an OR for its partitions would
+# sort all entries that match. Only the images of the page are read from the table.
+# The + before a parameter of LIMIT keeps SQLite from preparing the statement anew for each number.
 _PAGE = f"""
-SELECT {_COLUMNS} FROM (
-    {{walks}}
-    ORDER BY created DESC, rank DESC
-    LIMIT +:count
-) AS page CROSS JOIN images ON position = -rank  -- CROSS: in this order
-ORDER BY page.created DESC, page.rank DESC
-"""  # noqa: S608 only the names of columns are put in, and what `Search` builds
+SELECT {", ".join(f"images.{field.name}" for field in fields(Image))} FROM (
+    {{scans}}
+    ORDER BY created DESC, sort_key DESC
+    LIMIT +?
+) AS page CROSS JOIN images ON sequence = -sort_key  -- CROSS: in this order
+ORDER BY page.created DESC, page.sort_key DESC
+"""  # noqa: S608 no user input
+_APPLIED_MIGRATIONS = "SELECT name FROM _sqlite_migrations WHERE migration_set = ?"
+# Names every column that a page reads. If one is missing, this fails even if there are no images.
+_PING = f"""
+SELECT {", ".join(f"images.{field.name}" for field in fields(StoredImage))}, audience, deleted, image_index.created,
+       changed, status_type, image_index.min_disk, image_index.min_ram, image_index.name, image_index.server
+FROM image_index CROSS JOIN images ON sequence = -sort_key LIMIT 1
+"""  # noqa: S608 no user input
+_IMAGE = f"""
+SELECT {COLUMNS} FROM images WHERE id = :id AND status <> 'DELETED' AND {VISIBLE}
+"""  # noqa: S608 no user input
+_OWNED = f"SELECT {COLUMNS} FROM images WHERE owner IS ? AND status <> 'DELETED'"  # noqa: S608 no user input
+_EXPORT = f"""
+SELECT {COLUMNS} FROM images
+WHERE (:owner IS NULL OR owner = :owner) AND (:deleted OR status <> 'DELETED')
+ORDER BY sequence
+"""  # noqa: S608 no user input
+_REPLICATED = f"SELECT {COLUMNS}, coalesce(revision, 0) FROM images"  # noqa: S608 no user input
+_SOME_REPLICATED = f"{_REPLICATED} WHERE id IN (SELECT value FROM json_each(?))"  # noqa: S608 no user input
+_UPSTREAM = f"SELECT {', '.join(Upstream._fields)} FROM upstream"  # noqa: S608 no user input
+_TOKENS = f"SELECT {', '.join(Token._fields)} FROM tokens ORDER BY created, id"  # noqa: S608 no user input
+_TOKEN = f"SELECT {', '.join(Token._fields)}, hash FROM tokens WHERE id = ?"  # noqa: S608 no user input
 
 
-class CatalogReader:
-    """The catalog as its readers see it: a connection for each thread, opened when it first reads, and kept."""
+class SQLiteSnapshot:
+    """Reads within the transaction of a connection. Implements `app.catalog.engine.Snapshot`."""
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._file = _file_id(path)
-        self._threads = threading.local()
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._execute: Callable[..., sqlite3.Cursor] = connection.execute
 
-    def find(self, tenant: str, query: ImageFilters, *, at_most: int) -> Page:
-        """Find a page of the images that a tenant can see, newest first.
+    def audience_of(self, project_id: str) -> int | None:
+        """Return a project's audience in the image index; None if it never owned an image or accepted a shared one."""
+        row = self._execute(_AUDIENCE, [project_id]).fetchone()
+        return row and int(row[0])
 
-        Raises BadParameter for a marker that names none of them, and CatalogUnavailable.
-        """
-        size = min(query.limit or at_most, at_most)
-        with self.snapshot() as connection:
-            search = ListingQuery(connection, tenant, query, size + 1)
-            walks = " UNION ALL ".join(search.walks())
-            rows = connection.execute(_PAGE.format(walks=walks), search.values).fetchall() if walks else []
-        return Page([Image._make(row) for row in rows[:size]], more=len(rows) > size)
+    def status_types(self, status: str | None, type_: str, *, deleted: bool) -> list[int]:
+        """Return the ids of the pairs of status and type that match. None matches every status, ALL every type."""
+        rows = self._execute(_STATUS_TYPES, {"status": status, "type": type_, "deleted": deleted})
+        return [number for (number,) in rows.fetchall()]
 
-    def get(self, tenant: str, image_id: str) -> Image:
-        """Give an image that a tenant can see, if only by its id. Raises ImageNotFound and CatalogUnavailable."""
-        with self.snapshot() as connection:
-            row = connection.execute(_IMAGE, {"id": image_id, "tenant": normalize_project_id(tenant)}).fetchone()
-        if row is None:
-            raise ImageNotFound
-        return Image._make(row)
+    def cursor(self, project_id: str, marker: str) -> Cursor | None:
+        """Return the position of an image in the order of the list; None if the project cannot see the image."""
+        row = self._execute(_CURSOR, {"id": marker, "project_id": project_id}).fetchone()
+        return row and Cursor._make(row)
 
-    def check(self) -> None:
-        """Raise CatalogUnavailable unless images can be read."""
-        with self.snapshot() as connection:
-            connection.execute("SELECT 1 FROM images LIMIT 1").fetchone()
+    def count(self, partition: Partition, condition: Condition, *, at_most: int) -> int:
+        """Count the index entries that meet an indexed condition, up to a limit."""
+        values: list[Any] = []
+        statement = _count_statement(_shape(IndexScan(partition, condition, (), None), values))
+        return int(self._execute(statement, [*values, at_most]).fetchone()[0])
+
+    def read_page(self, scans: Sequence[IndexScan], count: int) -> list[Image]:
+        """Return the first images that the scans find, merged in the order of the list."""
+        if not scans:
+            return []
+        values: list[Any] = []
+        statement = _page_statement(tuple([_shape(scan, values) for scan in scans]))
+        return list(starmap(Image, self._execute(statement, [*values, count])))
+
+    def find_image(self, project_id: str, image_id: str) -> StoredImage | None:
+        """Return an image that the project can see, which includes unlisted community images; None otherwise."""
+        row = self._execute(_IMAGE, {"id": image_id, "project_id": project_id}).fetchone()
+        return row and StoredImage(*row)
+
+    def contains(self, image_id: str) -> bool:
+        """Return whether the catalog has an image or a tombstone with this id, visible to the caller or not."""
+        return self._execute("SELECT 1 FROM images WHERE id = ?", [image_id]).fetchone() is not None
+
+    def ping(self) -> None:
+        """Raise CatalogUnavailable, or an error of SQLite, unless the schema is current and images can be read."""
+        applied = {name for (name,) in self._execute(_APPLIED_MIGRATIONS, [MIGRATIONS.name])}
+        if applied != migration_names():
+            raise CatalogUnavailable("The schema of the catalog is not that of this version.")
+        self._execute(_PING).fetchone()
+        self.upstream()
+        self.audience_of("")
+        self.status_types(None, "ALL", deleted=False)
+
+    def images_of(self, owner: str | None) -> list[StoredImage]:
+        """Return the images that a project owns, or that nobody owns, without tombstones."""
+        return [StoredImage(*row) for row in self._execute(_OWNED, [owner])]
+
+    def all_images(self, *, owner: str | None, deleted: bool) -> Iterator[StoredImage]:
+        """Yield all images, or those of one owner, in the order in which they were added; tombstones optional."""
+        for row in self._execute(_EXPORT, {"owner": owner, "deleted": deleted}):
+            yield StoredImage(*row)
+
+    def replicated_images(self, ids: Collection[str] | None) -> dict[str, ReplicatedImage]:
+        """Return the images and tombstones with these ids (None: all of them), by id."""
+        query, values = (_REPLICATED, []) if ids is None else (_SOME_REPLICATED, [dump_json(list(ids))])
+        rows = self._execute(query, values)
+        return {row[0]: ReplicatedImage(StoredImage(*row[:-1]), row[-1]) for row in rows}
 
     def upstream(self) -> Upstream | None:
-        """Tell which image service the catalog is a copy of, if it is one. Raises CatalogUnavailable."""
-        with self.snapshot() as connection:
-            return upstream_of(connection)
+        """Return the image service that the catalog replicates; None if it is not a replica."""
+        row = self._execute(_UPSTREAM).fetchone()
+        return row and Upstream._make(row)._replace(is_admin=bool(row[1]))
 
-    def knows(self, image_id: str) -> bool:
-        """Tell whether the catalog has an image, whoever may see it, or a tombstone. Raises CatalogUnavailable."""
-        with self.snapshot() as connection:
-            return connection.execute("SELECT 1 FROM images WHERE id = ?", [image_id]).fetchone() is not None
+    def find_token(self, token_id: str) -> tuple[Token, bytes] | None:
+        """Return a token and the SHA-256 of its secret."""
+        row = self._execute(_TOKEN, [token_id]).fetchone()
+        return row and (_token(row[:-1]), row[-1])
 
-    def version(self) -> Version:
-        """Tell which state of the catalog this thread sees: equal versions are one state. Raises CatalogUnavailable."""
-        try:  # and no context manager, as every kept answer waits for this
-            return int(self._connection().execute("PRAGMA data_version").fetchone()[0])
-        except sqlite3.Error as error:
-            raise CatalogUnavailable(f"{self.path}: {error}") from error
-
-    @contextmanager
-    def snapshot(self) -> Iterator[sqlite3.Connection]:
-        """Read one state of the catalog, whatever is written meanwhile. Raises CatalogUnavailable."""
-        with translate_errors(self.path):
-            connection = self._connection()
-            try:
-                connection.execute("BEGIN")
-                yield connection
-            finally:
-                connection.rollback()
-
-    def _connection(self) -> sqlite3.Connection:
-        if _file_id(self.path) != self._file:
-            # SQLite would replay the old file's log into the new one.
-            raise CatalogUnavailable(f"another file took the place of {self.path}: restart the service")
-        try:
-            return self._threads.connection  # type: ignore[no-any-return]
-        except AttributeError:
-            self._threads.connection = open_reader(self.path).conn
-            return self._threads.connection  # type: ignore[no-any-return]
+    def tokens(self) -> list[Token]:
+        """Return all tokens, the oldest first."""
+        return [_token(row) for row in self._execute(_TOKENS)]
 
 
-def _file_id(path: Path) -> tuple[int, int]:
-    try:
-        status = path.stat()
-    except OSError as error:
-        raise CatalogUnavailable(f"{path}: {error}") from error
-    return status.st_dev, status.st_ino
+def _shape(scan: IndexScan, values: list[Any]) -> _Shape:
+    """Return the shape of a scan, and append the values of its parameters."""
+    values += scan.partition
+    driving = scan.driving and _term(scan.driving, values)
+    others = tuple([_term(condition, values) for condition in scan.others])
+    values += scan.after or ()
+    return driving, others, scan.after is not None
+
+
+def _term(condition: Condition, values: list[Any]) -> _Term:
+    if isinstance(condition.value, tuple):
+        values += condition.value
+        return condition.column, f"IN ({', '.join('?' * len(condition.value))})"
+    values.append(condition.value)
+    return condition.column, ">= ?" if condition.is_minimum else "= ?"
+
+
+@lru_cache(maxsize=1024)
+def _count_statement(shape: _Shape) -> str:
+    return f"SELECT count(*) FROM (SELECT 1 {_from_clause(shape)} LIMIT +?)"  # noqa: S608 no user input
+
+
+@lru_cache(maxsize=1024)
+def _page_statement(shapes: tuple[_Shape, ...]) -> str:
+    scans = (f"SELECT created, sort_key {_from_clause(shape)}" for shape in shapes)
+    return _PAGE.format(scans=" UNION ALL ".join(scans))
+
+
+def _from_clause(shape: _Shape) -> str:
+    """Return the FROM clause of a scan.
+
+    SQLite has no statistics of this table and would have to guess, so INDEXED BY names the index. It cannot name the
+    primary key; there, a + before the other columns keeps SQLite from using their indexes.
+    """
+    driving, others, is_continued = shape
+    index, terms = "", ["audience = ?", "deleted = ?"]
+    if driving:
+        column, operator = driving
+        index = f"INDEXED BY image_index_by_{'change' if column == 'changed' else column} "
+        terms.append(f"{column} {operator}")
+        if column in {"min_disk", "min_ram"}:
+            terms.append(f"{column} <> 0")  # as the partial index requires
+    terms += [f"+{column} {operator}" for column, operator in others]
+    if is_continued:
+        terms.append("(created, sort_key) < (?, ?)")
+    return f"FROM image_index {index}WHERE {' AND '.join(terms)}"
+
+
+def _token(row: tuple[str, str, int, str, str | None]) -> Token:
+    token = Token._make(row)
+    return token._replace(is_admin=bool(token.is_admin))

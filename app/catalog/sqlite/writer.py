@@ -1,114 +1,130 @@
-"""Writing images: a set at a time, each with its listings."""
+"""Writes to the catalog: images in batches, with their index entries."""
 
 from collections.abc import Iterable
+from dataclasses import fields
 from itertools import islice
+from operator import attrgetter
 
 import orjson
 from sqlite_utils import Database
 
-from app.catalog.models import StoredImage, SyncMark
-from app.timestamps import days_ago, now
+from app.catalog.models import StoredImage, SyncMark, Token, Upstream
+from app.catalog.sqlite.reader import COLUMNS, SQLiteSnapshot
 
-_BATCH_SIZE = 100_000  # images
+BATCH_SIZE = 100_000  # images
+_FIELDS = [field.name for field in fields(StoredImage)]
+_to_row = attrgetter(*_FIELDS)
 
-# Images are written a set at a time, and listed in the order of the listings: a large catalog's pages are so touched
-# one after the other, and few of them twice.
-COLUMNS = ", ".join(StoredImage._fields)
-_CREATE_STAGING = f"CREATE TEMP TABLE IF NOT EXISTS loaded ({COLUMNS}, PRIMARY KEY (id))"
-_STAGE = f"INSERT INTO temp.loaded VALUES ({', '.join('?' for _ in StoredImage._fields)})"  # noqa: S608 only ? is put in
+# Images are written in batches, and the index entries of a batch in the order of the index, so that each page of a
+# large catalog is touched only once for each batch.
+_CREATE_STAGING = f"CREATE TEMP TABLE IF NOT EXISTS staged ({COLUMNS}, PRIMARY KEY (id))"
+_STAGE = f"INSERT INTO temp.staged VALUES ({', '.join('?' for _ in _FIELDS)})"  # noqa: S608 no user input
 _DROP_UNCHANGED = f"""
-DELETE FROM temp.loaded WHERE EXISTS (
-    SELECT 1 FROM images WHERE images.id = loaded.id
-    AND ({", ".join(f"images.{column}" for column in StoredImage._fields)})
-     IS ({", ".join(f"loaded.{column}" for column in StoredImage._fields)})
+DELETE FROM temp.staged WHERE EXISTS (
+    SELECT 1 FROM images WHERE images.id = staged.id
+    AND ({", ".join(f"images.{column}" for column in _FIELDS)})
+     IS ({", ".join(f"staged.{column}" for column in _FIELDS)})
 )
-"""  # noqa: S608 only the names of columns are put in
+"""  # noqa: S608 no user input
 _DELETE_INDEX_ENTRIES = """
-DELETE FROM listings WHERE (audience, deleted, created, rank) IN (
-    SELECT audience, deleted, visible.created, rank FROM temp.loaded NOT INDEXED CROSS JOIN visible USING (id)
+DELETE FROM image_index WHERE (audience, deleted, created, sort_key) IN (
+    SELECT audience, deleted, image_index_entries.created, sort_key
+    FROM temp.staged NOT INDEXED CROSS JOIN image_index_entries USING (id)
 )
 """
-# An image that changed keeps its place: REPLACE would not let it.
+# An image that changes keeps its sequence number. REPLACE would give it a new one.
 _UPSERT = f"""
-INSERT INTO images ({COLUMNS}, deleted_at, learned, turn)
-SELECT *, :deleted_at, :seconds, :turn FROM temp.loaded WHERE true ORDER BY rowid
-ON CONFLICT (id) DO UPDATE SET ({COLUMNS}, deleted_at, learned, turn)
-    = ({", ".join(f"excluded.{column}" for column in StoredImage._fields)}, excluded.deleted_at, :seconds, :turn)
-"""  # noqa: S608 likewise
-_LAST_SEQUENCE = "SELECT coalesce(max(position), 0) FROM images"
-_ADD_AUDIENCE = "INSERT INTO audiences (tenant) VALUES (?) ON CONFLICT DO NOTHING"
+INSERT INTO images ({COLUMNS}, deleted_at, synced_at, revision)
+SELECT *, :deleted_at, :synced_at, :revision FROM temp.staged WHERE true ORDER BY rowid
+ON CONFLICT (id) DO UPDATE SET ({COLUMNS}, deleted_at, synced_at, revision)
+    = ({", ".join(f"excluded.{column}" for column in _FIELDS)}, excluded.deleted_at, :synced_at, :revision)
+"""  # noqa: S608 no user input
+_LAST_SEQUENCE = "SELECT coalesce(max(sequence), 0) FROM images"
+_ADD_AUDIENCE = "INSERT INTO audiences (project_id) VALUES (?) ON CONFLICT DO NOTHING"
 _ADD_STATUS_TYPES = """
-INSERT INTO kinds (status, type) SELECT DISTINCT images.status, type FROM temp.loaded CROSS JOIN images USING (id)
-WHERE true  -- or ON would belong to the join
+INSERT INTO status_types (status, type)
+SELECT DISTINCT images.status, type FROM temp.staged CROSS JOIN images USING (id)
+WHERE true  -- without it, ON would belong to the join
 ON CONFLICT DO NOTHING
 """
 _INSERT_INDEX_ENTRIES = """
-INSERT INTO listings
-SELECT audience, deleted, visible.created, rank, changed, kind, visible.min_disk, visible.min_ram,
-       visible.name, server
-FROM temp.loaded NOT INDEXED CROSS JOIN visible USING (id)
+INSERT INTO image_index
+SELECT audience, deleted, image_index_entries.created, sort_key, changed, status_type, image_index_entries.min_disk,
+       image_index_entries.min_ram, image_index_entries.name, server
+FROM temp.staged NOT INDEXED CROSS JOIN image_index_entries USING (id)
 WHERE true
-ORDER BY audience, deleted, visible.created, rank
-ON CONFLICT DO NOTHING  -- an owner may be a member too
+ORDER BY audience, deleted, image_index_entries.created, sort_key
+ON CONFLICT DO NOTHING  -- an owner may also be a member
 """
 _PURGE = (
     """
-    DELETE FROM listings WHERE (audience, deleted, created, rank) IN (
-        SELECT audience, deleted, visible.created, rank FROM images CROSS JOIN visible USING (id)
+    DELETE FROM image_index WHERE (audience, deleted, created, sort_key) IN (
+        SELECT audience, deleted, image_index_entries.created, sort_key
+        FROM images CROSS JOIN image_index_entries USING (id)
         WHERE deleted_at <= :before
     )
     """,
     "DELETE FROM images WHERE deleted_at <= :before",
 )
+_ADD_TOKEN = f"INSERT INTO tokens ({', '.join(Token._fields)}, hash) VALUES (?, ?, ?, ?, ?, ?)"  # noqa: S608 no user input
 
 
-def upsert_images(
-    db: Database, records: Iterable[StoredImage], *, deleted_at: str | None = None, learned: SyncMark | None = None
-) -> tuple[int, int]:
-    """Write images and their listings, which a copy learned. Give how many are new, and how many changed."""
-    db.execute(_CREATE_STAGING)
-    values = {"deleted_at": deleted_at} | (learned or SyncMark())._asdict()
-    last, written = _scalar(db, _LAST_SEQUENCE), 0
-    waiting = iter(records)
-    while some := list(islice(waiting, _BATCH_SIZE)):
-        db.conn.executemany(_STAGE, some)
-        db.execute(_DROP_UNCHANGED)
-        db.execute(_DELETE_INDEX_ENTRIES)
-        written += db.execute(_UPSERT, values).rowcount
-        db.conn.executemany(_ADD_AUDIENCE, ((tenant,) for tenant in _audiences(some)))
-        db.execute(_ADD_STATUS_TYPES)
-        db.execute(_INSERT_INDEX_ENTRIES)
-        db.execute("DELETE FROM temp.loaded")
-    new = _scalar(db, _LAST_SEQUENCE) - last  # none is left out
-    return new, written - new
+class SQLiteTransaction(SQLiteSnapshot):
+    """Reads and writes of one transaction. Implements `app.catalog.engine.Transaction`."""
+
+    def __init__(self, db: Database, batch_size: int) -> None:
+        super().__init__(db.conn)
+        self._executemany = db.conn.executemany
+        self._batch_size = batch_size
+
+    def upsert_images(
+        self, images: Iterable[StoredImage], *, deleted_at: str | None = None, mark: SyncMark | None = None
+    ) -> tuple[int, int]:
+        """Write images and their index entries. Return how many are new, and how many changed."""
+        self._execute(_CREATE_STAGING)
+        values = {"deleted_at": deleted_at} | (mark or SyncMark())._asdict()
+        last, written = self._scalar(_LAST_SEQUENCE), 0
+        pending = iter(images)
+        while batch := list(islice(pending, self._batch_size)):
+            self._executemany(_STAGE, map(_to_row, batch))
+            self._execute(_DROP_UNCHANGED)
+            self._execute(_DELETE_INDEX_ENTRIES)
+            written += self._execute(_UPSERT, values).rowcount
+            self._executemany(_ADD_AUDIENCE, ((project_id,) for project_id in _audiences(batch)))
+            self._execute(_ADD_STATUS_TYPES)
+            self._execute(_INSERT_INDEX_ENTRIES)
+            self._execute("DELETE FROM temp.staged")
+        new = self._scalar(_LAST_SEQUENCE) - last  # new images have consecutive sequence numbers
+        return new, written - new
+
+    def purge_tombstones(self, before: str) -> None:
+        """Remove the tombstones that the service created at or before a time (UTC). Imported tombstones remain."""
+        for statement in _PURGE:
+            self._execute(statement, {"before": before})
+
+    def delete_images(self) -> None:
+        """Remove all images and tombstones."""
+        self._execute("DELETE FROM image_index")
+        self._execute("DELETE FROM images")
+
+    def set_upstream(self, upstream: Upstream) -> None:
+        """Make the catalog a replica, or update what it knows of its upstream."""
+        self._execute("DELETE FROM upstream")
+        self._execute("INSERT INTO upstream (url, is_admin, synced_at, revision) VALUES (?, ?, ?, ?)", upstream)
+
+    def add_token(self, token: Token, secret_hash: bytes) -> None:
+        """Store a token."""
+        self._execute(_ADD_TOKEN, (*token, secret_hash))
+
+    def delete_token(self, token_id: str) -> bool:
+        """Remove a token. Return whether it existed."""
+        return self._execute("DELETE FROM tokens WHERE id = ?", [token_id]).rowcount == 1
+
+    def _scalar(self, query: str) -> int:
+        return int(self._execute(query).fetchone()[0])
 
 
-def write_tombstones(db: Database, records: Iterable[StoredImage], *, learned: SyncMark | None = None) -> int:
-    """Turn images of the catalog into tombstones, from which `purge` can tell when they were made. Give how many."""
-    time = now()
-    tombstones = (
-        record._replace(status="DELETED", progress=0, updated=max(time, record.updated)) for record in records
-    )
-    return upsert_images(db, tombstones, deleted_at=time, learned=learned)[1]
-
-
-def purge_tombstones(db: Database, days: int) -> None:
-    """Remove the tombstones that were made here, and not by a file, so many days ago or earlier."""
-    for statement in _PURGE:
-        db.execute(statement, {"before": days_ago(days)})
-
-
-def delete_all(db: Database) -> None:
-    """Remove all images and tombstones, without a trace."""
-    db.execute("DELETE FROM listings")
-    db.execute("DELETE FROM images")
-
-
-def _scalar(db: Database, query: str) -> int:
-    return int(db.execute(query).fetchone()[0])
-
-
-def _audiences(records: Iterable[StoredImage]) -> set[str]:
-    """Give whoever has images in a list of their own: owners and members."""
-    members = {tenant for record in records for tenant in orjson.loads(record.members)}
-    return members | {record.owner for record in records if record.owner is not None}
+def _audiences(images: Iterable[StoredImage]) -> set[str]:
+    """Return the projects that own an image or accepted a shared one."""
+    members = {project_id for image in images for project_id in orjson.loads(image.members)}
+    return members | {image.owner for image in images if image.owner is not None}

@@ -1,1 +1,1 @@
-"""Others that answer the same requests, written as their own documentation would have it."""
+"""Other servers for the same requests, written as their documentation recommends."""

@@ -1,4 +1,4 @@
-"""The ceiling: an application that does nothing but send the bytes of an answer, in the worker that the service has."""
+"""The ceiling: an application that only sends the bytes of a response, in the worker of the service."""
 
 import json
 import os
@@ -8,9 +8,9 @@ from starlette.types import Message, Receive, Scope, Send
 
 from app.server.gunicorn import tuned_lifespan
 
-ANSWER = "BENCH_ANSWER"
+RESPONSE = "BENCH_RESPONSE"
 
-_folder = Path(os.environ[ANSWER])
+_folder = Path(os.environ[RESPONSE])
 _START: Message = {
     "type": "http.response.start",
     "status": 200,
@@ -20,7 +20,7 @@ _BODY: Message = {"type": "http.response.body", "body": (_folder / "body").read_
 
 
 async def app(scope: Scope, receive: Receive, send: Send) -> None:
-    """Answer whatever is asked; the worker wants to hear that the application began."""
+    """Send the response to every request; and complete the start, for which the worker waits."""
     if scope["type"] == "lifespan":
         await receive()
         async with tuned_lifespan(app):

@@ -1,4 +1,4 @@
-"""Connexion and Flask as they come, with the contract, and with requests and answers checked."""
+"""Connexion and Flask with the contract, and with validation of requests and responses."""
 
 from typing import Any
 
@@ -11,7 +11,6 @@ from tests.bench.peers.rows import documents
 
 
 def list_images_details(tenant_id: str, changes_since: str, **_others: Any) -> Response:
-    """Answer with the images that the tenant can see."""
     base = request.host_url.rstrip("/")
     since = f"{changes_since[:19]}Z"
     return jsonify({"images": documents(base, tenant_id, since)})

@@ -1,4 +1,4 @@
-"""FastAPI, with pydantic models that take what the contract takes."""
+"""FastAPI, with pydantic models that accept what the contract accepts."""
 
 from datetime import datetime
 from typing import Annotated, Any, Literal
@@ -9,14 +9,14 @@ from pydantic import AnyUrl, AwareDatetime, BaseModel, ConfigDict, Field
 
 from tests.bench.peers.rows import documents
 
-_TENANT = "^([0-9a-fA-F]{32}|[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|openstack)$"
+_PROJECT_ID = "^([0-9a-fA-F]{32}|[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|openstack)$"
 
 Status = Literal["ACTIVE", "SAVING", "DELETED", "ERROR", "UNKNOWN"]
 Amount = Annotated[int, Field(ge=0, le=2147483647)]
 
 
 class Model(BaseModel):
-    """What all models have in common: nothing that they do not name."""
+    """The base of all models: other fields are rejected."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -54,7 +54,7 @@ class Image(Model):
 
 
 class ImageList(Model):
-    """The answer."""
+    """The response."""
 
     images: list[Image]
 
@@ -65,10 +65,9 @@ app = FastAPI()
 @app.get("/v2/{tenant_id}/images/detail", response_model=ImageList, response_model_exclude_unset=True)
 def list_images_details(
     request: Request,
-    tenant_id: Annotated[str, Path(pattern=_TENANT)],
+    tenant_id: Annotated[str, Path(pattern=_PROJECT_ID)],
     changes_since: Annotated[datetime, Query(alias="changes-since")],
 ) -> Any:
-    """Answer with the images that the tenant can see."""
     base = str(request.base_url).rstrip("/")
     since = f"{changes_since:%Y-%m-%dT%H:%M:%SZ}"
     return {"images": documents(base, tenant_id, since)}

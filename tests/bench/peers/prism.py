@@ -7,7 +7,7 @@ VERSION = "5.16.0"
 
 
 def prism() -> tuple[str, str]:
-    """Give the command, installed if need be, or why there is none."""
+    """Return the command, which is installed if need be, or the reason why it is missing."""
     try:
         return str(modules(f"@stoplight/prism-cli@{VERSION}") / ".bin" / "prism"), ""
     except Missing as missing:

@@ -1,6 +1,6 @@
-"""The same question to the same catalog, for all peers: what the tenant can see of what changed since some time.
+"""The same query of the same catalog for all peers: the images that a project can see, changed since a time.
 
-They are spared what the service does beside: other filters, markers, shared images.
+The peers do not have the other features of the service: filters, markers, shared images.
 """
 
 import json
@@ -18,28 +18,27 @@ CATALOG = "BENCH_CATALOG"
 
 _QUERY = """
 SELECT id, name, status, progress, created, updated, min_disk, min_ram, size, metadata, server FROM images
-WHERE (visibility = 'public' OR owner = :tenant) AND updated >= :since
-ORDER BY created DESC, position
+WHERE (visibility = 'public' OR owner = :project_id) AND updated >= :since
+ORDER BY created DESC, sequence
 LIMIT 1000
 """
 
 _threads = threading.local()
 
 
-def documents(base: str, tenant: str, since: str) -> list[Document]:
-    """Give the images that a tenant can see, as the API has them; links begin with the base."""
-    return [_document(row, base, tenant) for row in _rows(tenant, since)]
+def documents(base: str, project_id: str, since: str) -> list[Document]:
+    """Return the documents of the images that a project can see. Links begin with the base."""
+    return [_document(row, base, project_id) for row in _rows(project_id, since)]
 
 
-def _rows(tenant: str, since: str) -> Iterator[Any]:
-    """Ask the catalog, over a connection that the thread keeps."""
+def _rows(project_id: str, since: str) -> Iterator[Any]:
     if not hasattr(_threads, "connection"):
         _threads.connection = sqlite3.connect(f"file:{os.environ[CATALOG]}?mode=ro", uri=True)
         _threads.connection.row_factory = sqlite3.Row
-    yield from _threads.connection.execute(_QUERY, {"tenant": tenant, "since": since})
+    yield from _threads.connection.execute(_QUERY, {"project_id": project_id, "since": since})
 
 
-def _document(row: Any, base: str, tenant: str) -> Document:
+def _document(row: Any, base: str, project_id: str) -> Document:
     image = {
         "id": row["id"],
         "name": row["name"],
@@ -50,21 +49,21 @@ def _document(row: Any, base: str, tenant: str) -> Document:
         "minDisk": row["min_disk"],
         "minRam": row["min_ram"],
         "metadata": json.loads(row["metadata"]),
-        "links": [*_links(base, tenant, "images", row["id"]), _alternate(base, tenant, row["id"])],
+        "links": [*_links(base, project_id, "images", row["id"]), _alternate(base, project_id, row["id"])],
     }
     if row["size"] is not None:
         image["OS-EXT-IMG-SIZE:size"] = row["size"]
     if row["server"] is not None:
         server = quote(row["server"], safe="")
-        image["server"] = {"id": row["server"], "links": _links(base, tenant, "servers", server)}
+        image["server"] = {"id": row["server"], "links": _links(base, project_id, "servers", server)}
     return image
 
 
-def _links(base: str, tenant: str, kind: str, identifier: str) -> list[Document]:
-    path = f"{tenant}/{kind}/{identifier}"
+def _links(base: str, project_id: str, collection: str, identifier: str) -> list[Document]:
+    path = f"{project_id}/{collection}/{identifier}"
     return [{"rel": "self", "href": f"{base}/v2/{path}"}, {"rel": "bookmark", "href": f"{base}/{path}"}]
 
 
-def _alternate(base: str, tenant: str, identifier: str) -> Document:
-    href = f"{base}/{tenant}/images/{identifier}"
+def _alternate(base: str, project_id: str, identifier: str) -> Document:
+    href = f"{base}/{project_id}/images/{identifier}"
     return {"rel": "alternate", "href": href, "type": "application/vnd.openstack.image"}

@@ -1,4 +1,4 @@
-"""What these tests share: a browser, and in it the page of a service with a catalog of its own."""
+"""Shared fixtures: a browser, and Swagger UI of a service with its own catalog."""
 
 import shutil
 from collections.abc import Iterator
@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from app.catalog.documents import load_sample
+from app.catalog.engines import open_catalog
+from app.catalog.transfer import import_images
 from tests.integration.browser.swagger_ui import SwaggerUI
 from tests.integration.server.service import serving
 
@@ -15,21 +18,21 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 FLAGS = (
-    "--no-sandbox",  # root has none
+    "--no-sandbox",  # needed to run as root
     "--disable-gpu",
     "--disable-quic",
     "--no-first-run",
-    # What the browser asks for by itself.
+    # No requests of the browser itself.
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",  # and no other machine is found
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",  # no other host name is resolved
 )
 
 
 @pytest.fixture(scope="package")
 def browser() -> Iterator["Browser"]:
-    """Start the Chromium of this machine; Playwright would download one."""
+    """Start the Chromium that the system has installed; by default, Playwright would download one."""
     playwright = pytest.importorskip("playwright.sync_api")
     chromium = shutil.which("chromium") or pytest.skip("Missing: chromium.")
     with (
@@ -39,31 +42,43 @@ def browser() -> Iterator["Browser"]:
         yield started
 
 
+@pytest.fixture(scope="package")
+def page(browser: "Browser", tmp_path_factory: pytest.TempPathFactory) -> Iterator[SwaggerUI]:
+    """Open Swagger UI of a service with the documented sample. Tests share the page: scripts are compiled only once."""
+    with _opened(browser, tmp_path_factory.mktemp("ui")) as opened:
+        yield opened
+
+
 @pytest.fixture
-def ui(browser: "Browser", tmp_path: Path) -> Iterator[SwaggerUI]:
-    """Serve the documented sample to a page."""
-    with _shown(browser, tmp_path) as used:
-        yield used
+def ui(page: SwaggerUI) -> Iterator[SwaggerUI]:
+    """Restore the documented sample and return the page."""
+    import_images(open_catalog(page.catalog), load_sample(), tombstone_days=30)
+    with _without_errors(page):
+        yield page
 
 
 @pytest.fixture
 def guarded_ui(browser: "Browser", tmp_path: Path) -> Iterator[SwaggerUI]:
-    """Serve the documented sample to a page that needs a token."""
-    with _shown(browser, tmp_path, auth="token") as used:
-        yield used
+    with _opened(browser, tmp_path, auth="token") as opened, _without_errors(opened):
+        yield opened
 
 
 @contextmanager
-def _shown(browser: "Browser", folder: Path, auth: str = "none") -> Iterator[SwaggerUI]:
-    """Show a page of a service, which is to ask nobody else and to complain of nothing."""
-    documented = serving(
+def _opened(browser: "Browser", folder: Path, auth: str = "none") -> Iterator[SwaggerUI]:
+    server = serving(
         folder,
         IMAGES_AUTH=auth,
         IMAGES_COMPUTE_URL="http://openstack.example.com",
         IMAGES_GLANCE_URL="http://glance.openstack.example.com",
     )
-    with documented as service, browser.new_page() as page:
-        used = SwaggerUI(page, f"http://127.0.0.1:{service.port}")
-        yield used
-    assert [url for url in used.requests if not url.startswith(f"{used.origin}/")] == []
-    assert used.complaints == []
+    with server as service, browser.new_page() as page:
+        yield SwaggerUI(page, service.url, service.folder / "data" / "catalog.db")
+
+
+@contextmanager
+def _without_errors(opened: SwaggerUI) -> Iterator[None]:
+    """Check after the block that the page sent requests only to its origin and logged no errors."""
+    opened.requests.clear()
+    yield
+    assert [url for url in opened.requests if not url.startswith(f"{opened.origin}/")] == []
+    assert opened.errors == []

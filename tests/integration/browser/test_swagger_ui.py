@@ -1,11 +1,11 @@
-"""Swagger UI in a real browser: every operation is found, is described, and can be tried out."""
+"""Swagger UI in a real browser: each operation is listed, documented and can be executed."""
 
-from pathlib import Path
 from typing import Any
 
 import jsonschema_rs
 import pytest
 
+from app.catalog.engines import open_catalog
 from app.catalog.tokens import add_token
 from app.contract.document import Contract
 from tests.integration.browser.swagger_ui import Shown, SwaggerUI
@@ -14,22 +14,20 @@ DOCUMENT = Contract.load(secured=False).document
 RESOLVED = jsonschema_rs.dereference(DOCUMENT)
 OPERATIONS = {each["operationId"]: each for item in RESOLVED["paths"].values() for each in item.values()}
 
-IMAGE = "70a599e0-31e7-49b7-b260-868f441e862b"  # the one that the examples name
+IMAGE = "70a599e0-31e7-49b7-b260-868f441e862b"  # the image in the examples
 METADATA = {"architecture": "x86_64", "auto_disk_config": "True", "kernel_id": "nokernel", "ramdisk_id": "nokernel"}
 
 
-def example(answer: dict[str, Any]) -> Any:
-    """Give the example of an answer, the first of several."""
-    content = answer.get("content", {}).get("application/json", {})
+def example(response: dict[str, Any]) -> Any:
+    content = response.get("content", {}).get("application/json", {})
     return next((each["value"] for each in content.get("examples", {}).values()), content.get("example"))
 
 
-def failed(ui: SwaggerUI, target: str, status: str) -> str:
-    """Say what the browser complains of when an answer is a fault."""
+def console_error(ui: SwaggerUI, target: str, status: str) -> str:
     return f"Failed to load resource: the server responded with a status of {status} {ui.origin}{target}"
 
 
-def test_every_operation_is_found_by_its_summary_under_its_tag(ui: SwaggerUI) -> None:
+def test_operations_are_listed_by_tag_with_summary(ui: SwaggerUI) -> None:
     assert list(ui.operations().items()) == [
         (
             tag["name"],
@@ -45,31 +43,31 @@ def test_every_operation_is_found_by_its_summary_under_its_tag(ui: SwaggerUI) ->
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_every_operation_succeeds_with_what_is_filled_in(ui: SwaggerUI, name: str) -> None:
+def test_operation_succeeds_with_default_inputs(ui: SwaggerUI, name: str) -> None:
     documented = [int(status) for status in OPERATIONS[name]["responses"] if status.startswith("2")]
-    assert ui.try_out(name).status == documented[0]  # what follows is of a copy that got old
+    assert ui.try_out(name).status == documented[0]  # the second is 203, of a stale replica
 
 
-def test_every_answer_is_shown_with_its_example_the_faults_too(ui: SwaggerUI) -> None:
+def test_all_responses_are_shown_with_examples(ui: SwaggerUI) -> None:
     assert {name: ui.examples(name) for name in OPERATIONS} == {
-        name: [Shown(int(status), example(answer)) for status, answer in operation["responses"].items()]
+        name: [Shown(int(status), example(response)) for status, response in operation["responses"].items()]
         for name, operation in OPERATIONS.items()
     }
 
 
-def test_all_images_are_listed_unless_a_filter_is_filled_in(ui: SwaggerUI) -> None:
+def test_list_without_filter_returns_all_images(ui: SwaggerUI) -> None:
     documented = DOCUMENT["components"]["examples"]["documented"]["value"]
     assert ui.try_out("listImagesDetails") == (200, documented)
 
 
-def test_a_filter_finds_its_images(ui: SwaggerUI) -> None:
+def test_filter_selects_images(ui: SwaggerUI) -> None:
     documented = DOCUMENT["components"]["examples"]["documented"]["value"]["images"]
     found = [image for image in documented if image["name"] == "fakeimage7"]
     assert ui.try_out("listImagesDetails", {"name": "fakeimage7"}) == (200, {"images": found})
 
 
 @pytest.mark.parametrize("parameter", ["status", "type"])
-def test_what_is_one_of_some_is_chosen_and_so_never_wrong(ui: SwaggerUI, parameter: str) -> None:
+def test_parameter_with_enum_is_a_selection_list(ui: SwaggerUI, parameter: str) -> None:
     (schema,) = (each["schema"] for each in OPERATIONS["listImages"]["parameters"] if each["name"] == parameter)
     assert ui.choices("listImages", parameter) == ["--", *schema["enum"]]
 
@@ -81,14 +79,16 @@ def test_what_is_one_of_some_is_chosen_and_so_never_wrong(ui: SwaggerUI, paramet
         ("marker", "nowhere", "the id of an image that openstack can see"),
     ],
 )
-def test_a_wrong_value_is_answered_with_what_is_right(ui: SwaggerUI, parameter: str, value: str, expected: str) -> None:
+def test_invalid_value_is_rejected_with_what_is_accepted(
+    ui: SwaggerUI, parameter: str, value: str, expected: str
+) -> None:
     message = f"Parameter '{parameter}': '{value}' is not {expected}."
     fault = {"badRequest": {"code": 400, "message": message}}
     assert ui.try_out("listImagesDetails", {parameter: value}) == (400, fault)
-    assert ui.complaints.pop().startswith(failed(ui, "/v2/openstack/images/detail?", "400 (Bad Request)"))
+    assert ui.errors.pop().startswith(console_error(ui, "/v2/openstack/images/detail?", "400 (Bad Request)"))
 
 
-def test_an_image_is_shown_changed_and_deleted(ui: SwaggerUI) -> None:
+def test_image_is_shown_changed_and_deleted(ui: SwaggerUI) -> None:
     shown = ui.try_out("showImage").document["image"]
     assert (shown["id"], shown["metadata"]) == (IMAGE, METADATA)
 
@@ -98,31 +98,31 @@ def test_an_image_is_shown_changed_and_deleted(ui: SwaggerUI) -> None:
 
     assert ui.try_out("deleteImage") == (204, None)
     assert ui.try_out("showImage") == (404, {"itemNotFound": {"code": 404, "message": "Image not found."}})
-    assert ui.complaints.pop() == failed(ui, f"/v2/openstack/images/{IMAGE}", "404 (Not Found)")
+    assert ui.errors.pop() == console_error(ui, f"/v2/openstack/images/{IMAGE}", "404 (Not Found)")
 
 
-def test_a_token_is_asked_for_and_sent_where_the_service_needs_one(guarded_ui: SwaggerUI, tmp_path: Path) -> None:
-    refused = guarded_ui.try_out("listImages")
-    assert (refused.status, list(refused.document)) == (401, ["unauthorized"])
-    assert "401 (Unauthorized)" in guarded_ui.complaints.pop()
+def test_token_is_sent_after_authorization(guarded_ui: SwaggerUI) -> None:
+    rejected = guarded_ui.try_out("listImages")
+    assert (rejected.status, list(rejected.document)) == (401, ["unauthorized"])
+    assert "401 (Unauthorized)" in guarded_ui.errors.pop()
 
-    catalog = tmp_path / "data" / "catalog.db"
-    guarded_ui.token = add_token(catalog, "openstack", is_admin=False, expires=None)
+    engine = open_catalog(guarded_ui.catalog)
+    guarded_ui.token = add_token(engine, "openstack", is_admin=False, expires=None)
     assert guarded_ui.try_out("listImages").status == 200
 
-    guarded_ui.token = add_token(catalog, "1" * 32, is_admin=False, expires=None)
+    guarded_ui.token = add_token(engine, "1" * 32, is_admin=False, expires=None)
     assert guarded_ui.try_out("listImages").status == 403
-    assert "403 (Forbidden)" in guarded_ui.complaints.pop()
+    assert "403 (Forbidden)" in guarded_ui.errors.pop()
 
 
-def test_the_browser_itself_lets_the_page_ask_nobody_else(ui: SwaggerUI) -> None:
+def test_content_security_policy_blocks_other_origins(ui: SwaggerUI) -> None:
     ui.open()
-    refused = ui.page.evaluate(
-        """() => new Promise(tell => {
-            document.addEventListener("securitypolicyviolation", event => tell(event.effectiveDirective));
+    directive = ui.page.evaluate(
+        """() => new Promise(resolve => {
+            document.addEventListener("securitypolicyviolation", event => resolve(event.effectiveDirective));
             fetch("https://validator.swagger.io/").catch(() => {});
         })"""
     )
-    assert refused == "connect-src"
-    assert ui.complaints
-    ui.complaints.clear()
+    assert directive == "connect-src"
+    assert ui.errors
+    ui.errors.clear()

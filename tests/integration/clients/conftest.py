@@ -1,4 +1,4 @@
-"""What these tests share: running services, projects in one of them, and the clients that ask them."""
+"""Shared fixtures: running services, projects with images, and the clients."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -10,63 +10,65 @@ from typing import NamedTuple
 import orjson
 import pytest
 
+from app.catalog.engines import open_catalog
 from app.catalog.transfer import import_images
 from app.resources import resource_path
 from tests.integration.clients.processes import Client, running
 from tests.integration.server.service import Service, serving
-from tests.support.images import Fields, catalog_of, image, image_id, records_of
+from tests.support.images import Fields, catalog_of, image, image_id, stored_images
 from tests.support.packages import Missing
 
-OURS, FOREIGN = image_id(1), image_id(2)
+OWN, FOREIGN = image_id(1), image_id(2)
 SERVER = "2f1d4f0a-43f8-4b7c-9a3c-1f6f2f9a7f44"
 
 _NUMBERS = count(1000)
 
 
 class Endpoint(NamedTuple):
-    """Where a project's images are found."""
+    """The URLs of a project."""
 
     origin: str
-    tenant: str = "openstack"
+    project_id: str = "openstack"
 
     @property
     def url(self) -> str:
-        """What clients are pointed at."""
-        return f"{self.origin}/v2/{self.tenant}"
+        """The URL with which clients are configured."""
+        return f"{self.origin}/v2/{self.project_id}"
 
     def links(self, path: str) -> list[Fields]:
-        """Link to something in the Compute API."""
+        """Return the links to a resource of the Compute API."""
         return [
             {"rel": "self", "href": f"{self.url}/{path}"},
-            {"rel": "bookmark", "href": f"{self.origin}/{self.tenant}/{path}"},
+            {"rel": "bookmark", "href": f"{self.origin}/{self.project_id}/{path}"},
         ]
 
     def document(self, fields: Fields) -> Fields:
-        """Give what the API says of an image."""
+        """Return the API's representation of an image."""
         path = f"images/{fields['id']}"
-        glance = {"href": f"{self.origin}/{self.tenant}/{path}", "type": "application/vnd.openstack.image"}
+        glance = {"href": f"{self.origin}/{self.project_id}/{path}", "type": "application/vnd.openstack.image"}
         document = fields | {"links": [*self.links(path), {"rel": "alternate"} | glance]}
         server = fields["metadata"].get("instance_uuid")
         return document | ({"server": {"id": server, "links": self.links(f"servers/{server}")}} if server else {})
 
 
 class Project:
-    """A project whose images nobody else sees."""
+    """A project with private images."""
 
     def __init__(self, service: Service, catalog: Path) -> None:
-        self._endpoint = Endpoint(_origin(service), f"{next(_NUMBERS):032}")
+        self._endpoint = Endpoint(service.url, f"{next(_NUMBERS):032}")
         self._catalog = catalog
         self.url = self._endpoint.url
 
     def add(self, **fields: object) -> Fields:
-        """Give the project an image, and what the API says of it."""
+        """Add an image to the project and return the API's representation of it."""
         added = image(next(_NUMBERS), **fields)
-        import_images(self._catalog, records_of(added | {"owner": self._endpoint.tenant, "visibility": "private"}))
+        private = added | {"owner": self._endpoint.project_id, "visibility": "private"}
+        import_images(open_catalog(self._catalog), stored_images(private), tombstone_days=30)
         return self._endpoint.document(added)
 
 
 class Listing(NamedTuple):
-    """Images that no test changes: where they are, and what the API says of them."""
+    """Images that no test changes: the URL of their project, and their representations."""
 
     url: str
     images: list[Fields]
@@ -74,14 +76,12 @@ class Listing(NamedTuple):
 
 @pytest.fixture(scope="session")
 def sample(sample_catalog: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Listing]:
-    """Serve the documented sample."""
     with serving(tmp_path_factory.mktemp("sample"), IMAGES_CATALOG=str(sample_catalog)) as service:
         yield _documented(service)
 
 
 @pytest.fixture(scope="session")
 def small_pages(sample_catalog: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Listing]:
-    """Serve the documented sample on pages of at most three images."""
     folder = tmp_path_factory.mktemp("pages")
     with serving(folder, IMAGES_CATALOG=str(sample_catalog), IMAGES_MAX_LIMIT="3") as service:
         yield _documented(service)
@@ -89,7 +89,7 @@ def small_pages(sample_catalog: Path, tmp_path_factory: pytest.TempPathFactory) 
 
 @pytest.fixture(scope="session")
 def catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make a catalog to add images to, with one of the project `openstack`, and one that it sees and does not own."""
+    """Create a catalog with an image of the project `openstack`, and a community image of another project."""
     return catalog_of(
         tmp_path_factory.mktemp("changing"),
         image(1, owner="openstack", visibility="private"),
@@ -99,35 +99,32 @@ def catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def service(catalog: Path) -> Iterator[Service]:
-    """Serve that catalog with two workers."""
     with serving(catalog.parent, workers=2, IMAGES_CATALOG=str(catalog)) as running:
         yield running
 
 
 @pytest.fixture
 def project(service: Service, catalog: Path) -> Project:
-    """Give a project of its own to a test."""
     return Project(service, catalog)
 
 
 @pytest.fixture(scope="session")
 def openstack(service: Service) -> str:
-    """Give where the project `openstack` is served, which owns one image, and sees another."""
-    return Endpoint(_origin(service)).url
+    """Return the URL of the project `openstack`, which owns one image and can see another."""
+    return Endpoint(service.url).url
 
 
 @pytest.fixture(scope="session")
-def kinds(service: Service, catalog: Path) -> Listing:
-    """Give a project images of all kinds."""
+def various_images(service: Service, catalog: Path) -> Listing:
     project = Project(service, catalog)
-    made_from_a_server = {"instance_uuid": SERVER, "image_type": "snapshot", "sync_status_reason": "ERROR:\n<timeout>"}
+    snapshot_metadata = {"instance_uuid": SERVER, "image_type": "snapshot", "sync_status_reason": "ERROR:\n<timeout>"}
     images = [
         project.add(
             name="snapshot",
             updated="2021-01-01T00:00:00Z",
             minRam=512,
             minDisk=20,
-            metadata=made_from_a_server,
+            metadata=snapshot_metadata,
             **{"OS-EXT-IMG-SIZE:size": 2**53 - 1},
         ),
         project.add(metadata={"ramdisk_id": None, "schlüssel, of any length" * 20: ""}),
@@ -138,15 +135,14 @@ def kinds(service: Service, catalog: Path) -> Listing:
     return Listing(project.url, images)
 
 
-@pytest.fixture(params=["sample", "kinds"])
+@pytest.fixture(params=["sample", "various_images"])
 def listing(request: pytest.FixtureRequest) -> Listing:
-    """Give the documented sample, and then images of all kinds."""
     return request.getfixturevalue(request.param)  # type: ignore[no-any-return]
 
 
 @pytest.fixture(scope="session")
 def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], Client | Missing]]:
-    """Give a function that runs a client, each of them once."""
+    """Return a function that starts a client, each one once."""
     with ExitStack() as clients:
 
         @cache
@@ -161,19 +157,14 @@ def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str], 
 
 @pytest.fixture
 def client(request: pytest.FixtureRequest, start: Callable[[str], Client | Missing]) -> Client:
-    """Give the client that a test is for."""
     client = start(request.param)
     if isinstance(client, Missing):
         pytest.skip(str(client))
     return client
 
 
-def _origin(service: Service) -> str:
-    return f"http://127.0.0.1:{service.port}"
-
-
 def _documented(service: Service) -> Listing:
     document = orjson.loads(resource_path("data/list-images-details.json").read_bytes())
-    endpoint = Endpoint(_origin(service))
+    endpoint = Endpoint(service.url)
     fields = [{name: value for name, value in image.items() if name != "links"} for image in document["images"]]
     return Listing(endpoint.url, [endpoint.document(image) for image in fields])

@@ -1,4 +1,4 @@
-"""Clients that need an environment of their own: each runs in a process, and is asked line by line."""
+"""Clients in separate virtual environments and processes, which exchange JSON lines with the tests."""
 
 import json
 import subprocess
@@ -12,24 +12,24 @@ from tests.support.packages import environment
 
 ROOT = Path(__file__).parents[3]
 
-# The clients, by the names of their scripts. What they need beside is pip's to choose, but for what is said here.
+# The clients, by the name of their script, with pinned dependencies. pip chooses the other dependencies.
 PINS = {
     "libcloud": ("apache-libcloud==3.9.1",),
-    "novaclient": ("python-novaclient==7.1.2", "setuptools==80.9.0"),  # it imports pkg_resources, which 82 lacks
+    "novaclient": ("python-novaclient==7.1.2", "setuptools==80.9.0"),  # setuptools 82 lacks pkg_resources
     "openstacksdk": ("openstacksdk==4.22.0",),
     "tempest": ("tempest==47.0.0",),
 }
 
 
-class Refused(Exception):
-    """A client's own error for an answer: its class, the status, and what it tells."""
+class ClientError(Exception):
+    """An exception of the client: its class, the status and the message."""
 
     def __init__(self, name: str, status: int, message: str) -> None:
         super().__init__(name, status, message)
 
 
 class Client:
-    """A client in a process of its own."""
+    """A client in a separate process."""
 
     def __init__(self, name: str, process: subprocess.Popen[str], log: Path) -> None:
         self.name = name
@@ -37,21 +37,21 @@ class Client:
         self._log = log
 
     def __call__(self, url: str, operation: str, *args: Any, **kwargs: Any) -> Any:
-        """Call an operation at an endpoint, and give what it tells. Raises Refused."""
+        """Call an operation on an endpoint and return its result. Raises ClientError."""
         assert self._process.stdin
         assert self._process.stdout
         print(json.dumps([url, operation, args, kwargs]), file=self._process.stdin, flush=True)
         line = self._process.stdout.readline()
         assert line, f"{self.name} ended: {self._log.read_text()}"
-        answer = json.loads(line)
-        if "refused" in answer:
-            raise Refused(*answer["refused"])
-        return answer["told"]
+        response = json.loads(line)
+        if "error" in response:
+            raise ClientError(*response["error"])
+        return response["result"]
 
 
 @contextmanager
 def running(name: str, folder: Path) -> Iterator[Client]:
-    """Run a client until the end of the block, in a folder that is its home as well. Raises Missing."""
+    """Run a client until the end of the block; the folder is its home directory. Raises Missing."""
     python = environment(*PINS[name]) / "bin" / "python"
     log = folder / f"{name}.log"
     with (
@@ -66,4 +66,4 @@ def running(name: str, folder: Path) -> Iterator[Client]:
             text=True,
         ) as process,
     ):
-        yield Client(name, process, log)  # it ends with its input
+        yield Client(name, process, log)  # it exits at the end of its input

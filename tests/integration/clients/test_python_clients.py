@@ -1,4 +1,4 @@
-"""The Python clients that ask Compute for images, as they are published, and Tempest's: what they read, and change."""
+"""Published Python clients of the Compute images API, and Tempest's, against the running service."""
 
 from collections.abc import Iterable
 from http import HTTPStatus
@@ -8,21 +8,21 @@ from urllib.parse import urlencode
 
 import pytest
 
-from tests.integration.clients.conftest import FOREIGN, OURS, SERVER, Listing, Project
-from tests.integration.clients.processes import PINS, Client, Refused
+from tests.integration.clients.conftest import FOREIGN, OWN, SERVER, Listing, Project
+from tests.integration.clients.processes import PINS, Client, ClientError
 from tests.support.images import Fields
 
 ALL = list(PINS)
-CHANGING = ["novaclient", "openstacksdk", "tempest"]  # these know metadata, short lists and pages
-COMPLETE = ["openstacksdk", "tempest"]  # these know filters, and each item of the metadata
+WITH_METADATA = ["novaclient", "openstacksdk", "tempest"]  # support metadata, short lists and pages
+COMPLETE = ["openstacksdk", "tempest"]  # support filters and metadata items, too
 
-METADATA = {"kept": "as it was", "changed": "before"}
+METADATA = {"unchanged": "x", "changed": "before"}
 NEW = {"changed": "", "new": "1"}
 
-# What is asked of an image's metadata; what the client tells, and what there is afterwards.
+# Operation on the metadata: its arguments, its result, and the metadata afterwards.
 REQUESTS: dict[str, tuple[list[Any], Fields, Fields]] = {
     "metadata": ([], METADATA, METADATA),
-    "item": (["kept"], {"kept": "as it was"}, METADATA),
+    "item": (["unchanged"], {"unchanged": "x"}, METADATA),
     "set_item": (["changed", "after"], {"changed": "after"}, METADATA | {"changed": "after"}),
     "update": ([NEW], METADATA | NEW, METADATA | NEW),
     "replace": ([NEW], NEW, NEW),
@@ -46,7 +46,7 @@ FILTERS: list[tuple[Fields, list[str | None]]] = [
 
 
 class Fault(NamedTuple):
-    """What some clients ask for, and are told why not."""
+    """A call that fails, and the clients that support it."""
 
     clients: list[str]
     operation: str
@@ -60,48 +60,29 @@ class Fault(NamedTuple):
 
 
 _FOREIGN = f"Image '{FOREIGN}' does not belong to the project."
-_NO_ITEM = "The image's metadata have no item 'nowhere'."
-_NO_KEY = 'The body is wrong: metadata: "new/" does not match "^[A-Za-z0-9_:. -]{1,255}$".'
+_NO_ITEM = "The image has no metadata item 'nowhere'."
+_NO_KEY = 'Invalid request body: metadata: "new/" does not match "^[A-Za-z0-9_:. -]{1,255}$".'
 _NOT_FOUND = "Image not found."
+_NO_LIMIT = "Parameter 'limit': '-1' is not a whole number from 0 to 2147483647."
+_NO_MARKER = "Parameter 'marker': 'nowhere' is not the id of an image that openstack can see."
+_NO_STATUS = "Parameter 'status': 'active' is not one of ACTIVE, SAVING, DELETED, ERROR, UNKNOWN."
 
 FAULTS = [
     Fault(ALL, "show", ["nowhere"], {}, 404, _NOT_FOUND),
     Fault(ALL, "delete", ["nowhere"], {}, 404, _NOT_FOUND),
     Fault(ALL, "delete", [FOREIGN], {}, 403, _FOREIGN),
-    Fault(CHANGING, "update", ["nowhere", {"new": "1"}], {}, 404, _NOT_FOUND),
-    Fault(CHANGING, "update", [FOREIGN, {"new": "1"}], {}, 403, _FOREIGN),
-    Fault(CHANGING, "update", [OURS, {"new/": "1"}], {}, 400, _NO_KEY),
-    Fault(CHANGING, "delete_item", [OURS, "nowhere"], {}, 404, _NO_ITEM),
-    Fault(COMPLETE, "item", [OURS, "nowhere"], {}, 404, _NO_ITEM),
-    Fault(
-        CHANGING,
-        "details",
-        [],
-        {"limit": -1},
-        400,
-        "Parameter 'limit': '-1' is not a whole number from 0 to 2147483647.",
-    ),
-    Fault(
-        CHANGING,
-        "details",
-        [],
-        {"marker": "nowhere"},
-        400,
-        "Parameter 'marker': 'nowhere' is not the id of an image that openstack can see.",
-    ),
-    Fault(
-        COMPLETE,
-        "details",
-        [],
-        {"status": "active"},
-        400,
-        "Parameter 'status': 'active' is not one of ACTIVE, SAVING, DELETED, ERROR, UNKNOWN.",
-    ),
+    Fault(WITH_METADATA, "update", ["nowhere", {"new": "1"}], {}, 404, _NOT_FOUND),
+    Fault(WITH_METADATA, "update", [FOREIGN, {"new": "1"}], {}, 403, _FOREIGN),
+    Fault(WITH_METADATA, "update", [OWN, {"new/": "1"}], {}, 400, _NO_KEY),
+    Fault(WITH_METADATA, "delete_item", [OWN, "nowhere"], {}, 404, _NO_ITEM),
+    Fault(COMPLETE, "item", [OWN, "nowhere"], {}, 404, _NO_ITEM),
+    Fault(WITH_METADATA, "details", [], {"limit": -1}, 400, _NO_LIMIT),
+    Fault(WITH_METADATA, "details", [], {"marker": "nowhere"}, 400, _NO_MARKER),
+    Fault(COMPLETE, "details", [], {"status": "active"}, 400, _NO_STATUS),
 ]
 
 
-def seen(client: Client, image: Fields) -> Fields:
-    """Give what a client tells of an image."""
+def client_image(client: Client, image: Fields) -> Fields:
     match client.name:
         case "libcloud":
             unknown = {"links", "server", "OS-EXT-IMG-SIZE:size"}
@@ -112,8 +93,8 @@ def seen(client: Client, image: Fields) -> Fields:
     return image
 
 
-def own_error(client: Client, status: int, message: str) -> tuple[str, int, str]:
-    """Give the class of a client's own error for a status, with the status and what it tells."""
+def expected_error(client: Client, status: int, message: str) -> tuple[str, int, str]:
+    """Return the client's exception for a status: class, status and message."""
     phrase = HTTPStatus(status).phrase
     match client.name:
         case "libcloud":
@@ -124,10 +105,9 @@ def own_error(client: Client, status: int, message: str) -> tuple[str, int, str]
 
 
 def listed(client: Client, operation: str, images: list[Fields]) -> list[Fields]:
-    """Give what a client tells of images that it lists."""
     if operation == "list":
         return [{name: image[name] for name in ("id", "name", "links")} for image in images]
-    return [seen(client, image) for image in images]
+    return [client_image(client, image) for image in images]
 
 
 def ids(images: Iterable[Fields]) -> list[str]:
@@ -135,28 +115,26 @@ def ids(images: Iterable[Fields]) -> list[str]:
 
 
 @pytest.mark.parametrize(
-    ("client", "operation"),
-    [*product(ALL, ["details"]), *product(CHANGING, ["list"])],
-    indirect=["client"],
+    ("client", "operation"), [*product(ALL, ["details"]), *product(WITH_METADATA, ["list"])], indirect=["client"]
 )
 def test_images_are_listed(client: Client, listing: Listing, operation: str) -> None:
     assert client(listing.url, operation) == listed(client, operation, listing.images)
 
 
 @pytest.mark.parametrize("client", ALL, indirect=True)
-def test_an_image_is_shown(client: Client, listing: Listing) -> None:
+def test_image_is_shown(client: Client, listing: Listing) -> None:
     shown = [client(listing.url, "show", image["id"]) for image in listing.images]
-    assert shown == [seen(client, image) for image in listing.images]
+    assert shown == [client_image(client, image) for image in listing.images]
 
 
 @pytest.mark.parametrize("client", ["libcloud"], indirect=True)
-def test_libcloud_leaves_out_what_cannot_be_used(client: Client, kinds: Listing) -> None:
-    assert [image["name"] for image in client(kinds.url, "active")] == ["snapshot", None]
+def test_libcloud_can_list_active_images_only(client: Client, various_images: Listing) -> None:
+    assert [image["name"] for image in client(various_images.url, "active")] == ["snapshot", None]
 
 
 @pytest.mark.parametrize("client", ["novaclient", "openstacksdk"], indirect=True)
 @pytest.mark.parametrize(("name", "count"), [("fakeimage7", 1), ("nowhere", 0)])
-def test_an_image_is_found_by_its_name(client: Client, sample: Listing, name: str, count: int) -> None:
+def test_image_is_found_by_name(client: Client, sample: Listing, name: str, count: int) -> None:
     assert ids(client(sample.url, "find", name)) == ids(sample.images)[:count]
 
 
@@ -164,19 +142,19 @@ def test_an_image_is_found_by_its_name(client: Client, sample: Listing, name: st
 @pytest.mark.parametrize("operation", ["list", "details"])
 @pytest.mark.parametrize(("query", "names"), FILTERS, ids=[urlencode(query) for query, _ in FILTERS])
 def test_images_are_filtered(
-    client: Client, kinds: Listing, operation: str, query: Fields, names: list[str | None]
+    client: Client, various_images: Listing, operation: str, query: Fields, names: list[str | None]
 ) -> None:
-    assert [image["name"] for image in client(kinds.url, operation, **query)] == names
+    assert [image["name"] for image in client(various_images.url, operation, **query)] == names
 
 
 @pytest.mark.parametrize(
     ("client", "operation", "query", "last"),
     [
-        ("libcloud", "details", {}, 3),  # it knows no pages
+        ("libcloud", "details", {}, 3),  # does not support paging
         ("novaclient", "details", {}, 3),
         ("novaclient", "list", {"limit": 2}, 2),
         ("novaclient", "pages", {"limit": 2}, 7),
-        ("openstacksdk", "details", {}, 7),  # it follows the links
+        ("openstacksdk", "details", {}, 7),  # follows the links to the next page
         ("openstacksdk", "details", {"limit": 2}, 7),
         ("openstacksdk", "list", {}, 7),
         ("openstacksdk", "details", {"limit": 2, "paginated": False}, 2),
@@ -187,9 +165,7 @@ def test_images_are_filtered(
     ],
     indirect=["client"],
 )
-def test_pages_are_read_until_the_last(
-    client: Client, small_pages: Listing, operation: str, query: Fields, last: int
-) -> None:
+def test_all_pages_are_read(client: Client, small_pages: Listing, operation: str, query: Fields, last: int) -> None:
     images = listed(client, operation, small_pages.images[:last])
     assert client(small_pages.url, operation, **query) == images
 
@@ -204,24 +180,24 @@ def test_pages_keep_their_filters(client: Client, small_pages: Listing, operatio
     assert ids(client(small_pages.url, operation, name=name, limit=2)) == ids(named)
 
 
-@pytest.mark.parametrize("client", CHANGING, indirect=True)
-def test_what_comes_after_an_image_is_read(client: Client, sample: Listing) -> None:
+@pytest.mark.parametrize("client", WITH_METADATA, indirect=True)
+def test_marker_selects_images_after_it(client: Client, sample: Listing) -> None:
     assert ids(client(sample.url, "details", marker=sample.images[4]["id"])) == ids(sample.images[5:])
 
 
 @pytest.mark.parametrize("client", ALL, indirect=True)
-def test_an_image_is_deleted(client: Client, project: Project) -> None:
-    kept, deleted = project.add(), project.add()
+def test_image_is_deleted(client: Client, project: Project) -> None:
+    other, deleted = project.add(), project.add()
     client(project.url, "delete", deleted["id"])
-    assert ids(client(project.url, "details")) == [kept["id"]]
+    assert ids(client(project.url, "details")) == [other["id"]]
     for operation in ("show", "delete"):
-        with pytest.raises(Refused) as refused:
+        with pytest.raises(ClientError) as raised:
             client(project.url, operation, deleted["id"])
-        assert refused.value.args == own_error(client, 404, "Image not found.")
+        assert raised.value.args == expected_error(client, 404, "Image not found.")
 
 
 @pytest.mark.parametrize("client", COMPLETE, indirect=True)
-def test_who_asks_for_changes_sees_what_was_deleted(client: Client, project: Project) -> None:
+def test_changes_since_includes_deleted_images(client: Client, project: Project) -> None:
     project.add()
     deleted = project.add(metadata=METADATA)
     client(project.url, "delete", deleted["id"])
@@ -233,17 +209,17 @@ def test_who_asks_for_changes_sees_what_was_deleted(client: Client, project: Pro
     ("client", "operation"), [("novaclient", "update"), *product(COMPLETE, REQUESTS)], indirect=["client"]
 )
 def test_metadata_are_read_and_changed(client: Client, project: Project, operation: str) -> None:
-    arguments, told, afterwards = REQUESTS[operation]
+    arguments, result, afterwards = REQUESTS[operation]
     image = project.add(metadata=METADATA)["id"]
-    assert client(project.url, operation, image, *arguments) == told
+    assert client(project.url, operation, image, *arguments) == result
     assert client(project.url, "show", image)["metadata"] == afterwards
 
 
-@pytest.mark.parametrize("client", CHANGING, indirect=True)
-def test_an_item_of_the_metadata_is_deleted(client: Client, project: Project) -> None:
+@pytest.mark.parametrize("client", WITH_METADATA, indirect=True)
+def test_metadata_item_is_deleted(client: Client, project: Project) -> None:
     image = project.add(metadata=METADATA)["id"]
     client(project.url, "delete_item", image, "changed")
-    assert client(project.url, "show", image)["metadata"] == {"kept": "as it was"}
+    assert client(project.url, "show", image)["metadata"] == {"unchanged": "x"}
 
 
 @pytest.mark.parametrize(
@@ -251,23 +227,23 @@ def test_an_item_of_the_metadata_is_deleted(client: Client, project: Project) ->
     [pytest.param(name, fault, id=f"{name}-{fault}") for fault in FAULTS for name in fault.clients],
     indirect=["client"],
 )
-def test_a_fault_is_the_clients_own_error(client: Client, openstack: str, fault: Fault) -> None:
-    with pytest.raises(Refused) as refused:
+def test_fault_raises_the_clients_exception(client: Client, openstack: str, fault: Fault) -> None:
+    with pytest.raises(ClientError) as raised:
         client(openstack, fault.operation, *fault.arguments, **fault.query)
-    assert refused.value.args == own_error(client, fault.status, fault.message)
+    assert raised.value.args == expected_error(client, fault.status, fault.message)
 
 
 @pytest.mark.parametrize("client", ALL, indirect=True)
-def test_a_project_that_cannot_be_is_the_clients_own_error(client: Client, sample: Listing) -> None:
-    with pytest.raises(Refused) as refused:
+def test_invalid_project_raises_the_clients_exception(client: Client, sample: Listing) -> None:
+    with pytest.raises(ClientError) as raised:
         client(sample.url.replace("openstack", "nonsense"), "details")
     message = "Parameter 'tenant_id': 'nonsense' is not a UUID, with or without dashes, or the word openstack."
-    assert refused.value.args == own_error(client, 400, message)
+    assert raised.value.args == expected_error(client, 400, message)
 
 
 @pytest.mark.parametrize("client", ["openstacksdk"], indirect=True)
 @pytest.mark.parametrize("path", ["", "/v2", "/v2/"])
-def test_the_version_is_discovered(client: Client, sample: Listing, path: str) -> None:
+def test_version_is_discovered(client: Client, sample: Listing, path: str) -> None:
     origin = sample.url.removesuffix("/v2/openstack")
     version = {"version": [2, 0], "url": f"{origin}/v2/", "status": "CURRENT"}
     assert client(sample.url, "versions", origin + path) == [version]

@@ -1,4 +1,4 @@
-"""Clients generated from the contract of a running service, by the commands that the README shows."""
+"""Clients generated from the contract of a running service, with the commands in README.md."""
 
 import os
 import re
@@ -15,26 +15,27 @@ from tests.integration.server.service import Service, run, serving
 from tests.support.images import catalog_of, image
 from tests.support.npm import modules
 from tests.support.packages import Missing, environment
-from tests.test_readme import README, SERVICE
+from tests.unit.test_readme import README
 
 PYPI = ("openapi-python-client==0.29.1", "mypy==2.4.1")
 NPM = (
     "openapi-typescript@7.13.0",
     "openapi-fetch@0.17.0",
-    "typescript@5.9.3",  # the newest that openapi-typescript takes
+    "typescript@5.9.3",  # the latest that openapi-typescript supports
     "@types/node@20.19.43",
 )
 
 SCRIPTS = Path(__file__).parent / "scripts"
+SERVICE = "http://127.0.0.1:8774"  # as README.md has it
 
 COMPUTE_URL = "https://compute.example.com"
-TENANT, OTHER = "1" * 32, "2" * 32
+PROJECT, OTHER = "1" * 32, "2" * 32
 
 IMAGES = [
     image(
         1,
         name="own",
-        owner=TENANT,
+        owner=PROJECT,
         created="2021-01-01T00:00:00Z",
         updated="2021-01-01T00:00:00Z",
         minRam=512,
@@ -43,21 +44,21 @@ IMAGES = [
         **{"OS-EXT-IMG-SIZE:size": 5_000_000_000},
     ),
     image(2, owner=OTHER),
-    image(3, owner=TENANT, status="SAVING", progress=50, created="2019-01-01T00:00:00Z"),
+    image(3, owner=PROJECT, status="SAVING", progress=50, created="2019-01-01T00:00:00Z"),
 ]
 
-Ended = subprocess.CompletedProcess[str]
+Result = subprocess.CompletedProcess[str]
 
 
 class Language(NamedTuple):
-    """How a client is generated in a language, and used."""
+    """How to generate and use a client in a language."""
 
-    generator: str  # what the README calls
-    says: str  # all that it says, when it has nothing to complain of
-    tools: Callable[[Path], dict[str, str]]  # put into a folder, and into the environment
-    operations: Callable[[Path], list[str]]  # that the generated client has
-    check: tuple[str, ...]  # the client's types, and those of a program that uses them
-    talk: tuple[str, ...]  # the same program, run
+    generator: str  # the command in README.md
+    output: str  # of a generator without warnings
+    tools: Callable[[Path], dict[str, str]]  # installs the tools and returns environment variables
+    operations: Callable[[Path], list[str]]  # returns the operations of the generated client
+    check: tuple[str, ...]  # checks the types of the client and of a program that uses it
+    run: tuple[str, ...]  # runs this program
 
 
 def _python_tools(folder: Path) -> dict[str, str]:
@@ -87,8 +88,8 @@ LANGUAGES = {
         "Generating {folder}/compute-images-client\n",
         _python_tools,
         _python_operations,
-        ("mypy", "--strict", "--no-error-summary", "compute-images-client/compute_images_client", "conversation.py"),
-        ("python", "conversation.py"),
+        ("mypy", "--strict", "--no-error-summary", "compute-images-client/compute_images_client", "calls.py"),
+        ("python", "calls.py"),
     ),
     "TypeScript": Language(
         "openapi-typescript",
@@ -97,71 +98,66 @@ LANGUAGES = {
         _typescript_operations,
         (
             *("node_modules/.bin/tsc", "--strict", "--noUncheckedIndexedAccess", "--exactOptionalPropertyTypes"),
-            "--skipLibCheck",  # what others declare is theirs to check, and takes as long again
-            *("--target", "es2022", "--module", "nodenext", "conversation.mts"),
+            "--skipLibCheck",  # checking the declarations of dependencies would double the time
+            *("--target", "es2022", "--module", "nodenext", "calls.mts"),
         ),
-        ("node", "conversation.mjs"),
+        ("node", "calls.mjs"),
     ),
 }
 
 
 class Generated(NamedTuple):
-    """A generated client, in a folder with what generated it and a program that uses it."""
+    """A generated client, in a folder with its tools and a program that uses it."""
 
     language: Language
     service: Service
     variables: dict[str, str]
-    url: str
-    said: Ended
+    result: Result
 
     @property
     def expected(self) -> str:
-        """What the generator says, when it has nothing to complain of."""
-        return self.language.says.format(folder=self.service.folder, url=self.url)
+        """The output of a generator without warnings."""
+        return self.language.output.format(folder=self.service.folder, url=self.service.url)
 
     @property
     def operations(self) -> list[str]:
-        """The names of what it has a function or a type for."""
+        """The operations of the client."""
         return self.language.operations(self.service.folder)
 
-    def run(self, *command: str) -> Ended:
-        """Run a command with its tools."""
+    def run(self, *command: str) -> Result:
+        """Run a command with the tools of the client."""
         return run(*command, folder=self.service.folder, **self.variables)
 
 
 def command(generator: str, url: str) -> str:
-    """Give the README's command, with the URL of the service that runs."""
-    (line,) = (line for line in README.splitlines() if line.startswith("    ") and f" {generator} " in line)
-    return line.strip().replace(SERVICE, url)
+    """Return the command in README.md, with the URL of the running service."""
+    (line,) = (line.strip() for line in README.splitlines() if generator in line and SERVICE in line)
+    return line.replace(SERVICE, url)
 
 
 @pytest.fixture(scope="session", params=LANGUAGES)
 def generated(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Generated]:
-    """Generate a client from the contract that a running service of its own serves."""
     language = LANGUAGES[request.param]
     folder = tmp_path_factory.mktemp("generated")
     try:
         variables = language.tools(folder)
     except Missing as missing:
         pytest.skip(str(missing))
-    for script in SCRIPTS.glob("conversation.*"):
+    for script in SCRIPTS.glob("calls.*"):
         shutil.copy(script, folder)
     catalog = catalog_of(folder, *IMAGES)
     with serving(folder, IMAGES_CATALOG=str(catalog), IMAGES_COMPUTE_URL=COMPUTE_URL) as service:
-        url = f"http://127.0.0.1:{service.port}"
-        said = run("sh", "-c", command(language.generator, url), folder=folder, **variables)
-        yield Generated(language, service, variables, url, said)
+        result = run("sh", "-c", command(language.generator, service.url), folder=folder, **variables)
+        yield Generated(language, service, variables, result)
 
 
 @pytest.fixture(scope="session")
-def checked(generated: Generated) -> Ended:
-    """Check the types of the client and of the program."""
+def checked(generated: Generated) -> Result:
     return generated.run(*generated.language.check)
 
 
 @pytest.fixture(scope="session")
-def answers(generated: Generated, checked: Ended) -> Any:
-    """Run the program, and give what it made of the service's answers."""
-    ended = generated.run(*generated.language.talk, generated.url, TENANT)
+def results(generated: Generated, checked: Result) -> Any:
+    ended = generated.run(*generated.language.run, generated.service.url, PROJECT)
     assert ended.returncode == 0, ended.stderr
     return orjson.loads(ended.stdout)

@@ -1,4 +1,4 @@
-"""Generated clients: all that the contract has, typed, and at one with the running service."""
+"""Generated clients: complete, typed and compatible with the running service."""
 
 import re
 from datetime import datetime
@@ -8,14 +8,13 @@ import pytest
 from inflection import underscore
 
 from app.contract.document import Contract
-from tests.integration.generated.conftest import COMPUTE_URL, IMAGES, TENANT, Ended, Generated
+from tests.integration.generated.conftest import COMPUTE_URL, IMAGES, PROJECT, Generated, Result
 from tests.support.images import Fields, image_id
 
 VERSION = ["v2.0", "CURRENT", f"{COMPUTE_URL}/v2/"]
 
 
-def seen(fields: Fields) -> Fields:
-    """Give what the programs print of an image."""
+def printed(fields: Fields) -> Fields:
     same = ("id", "name", "status", "progress", "minDisk", "minRam", "metadata")
     times = ("created", "updated")
     return (
@@ -27,20 +26,20 @@ def seen(fields: Fields) -> Fields:
 
 
 EXPECTED = {
-    "filtered": [seen(IMAGES[0])],
+    "filtered": [printed(IMAGES[0])],
     "first page": {"names": ["own"], "links": ["next"]},
     "last page": {"names": [None, None], "links": []},
-    "shown": seen(IMAGES[0]),
-    "bookmarked": seen(IMAGES[1]),
+    "shown": printed(IMAGES[0]),
+    "bookmarked": printed(IMAGES[1]),
     "metadata": {"instance_uuid": "a-server", "ramdisk_id": None},
     "metadata updated": {"instance_uuid": "a-server", "ramdisk_id": None, "os": "plan9"},
     "metadata replaced": {"os": "plan9", "edition": "4"},
     "item set": {"os": "inferno"},
     "item shown": {"os": "inferno"},
     "item deleted": 204,
-    "metadata left": {"edition": "4"},
+    "remaining metadata": {"edition": "4"},
     "image deleted": 204,
-    "names left": {"names": [None, None], "links": []},
+    "remaining names": {"names": [None, None], "links": []},
     "tombstones": {"names": ["own"], "links": []},
     "versions": [VERSION],
     "version": VERSION,
@@ -48,32 +47,32 @@ EXPECTED = {
     "health": "available",
     "bad request": {
         "code": 400,
-        "message": f"Parameter 'marker': '{image_id(9)}' is not the id of an image that {TENANT} can see.",
+        "message": f"Parameter 'marker': '{image_id(9)}' is not the id of an image that {PROJECT} can see.",
     },
     "forbidden": {"code": 403, "message": f"Image '{image_id(2)}' does not belong to the project."},
     "not found": {"code": 404, "message": "Image not found."},
 }
 
 
-def test_the_readmes_command_generates_it_without_a_complaint(generated: Generated) -> None:
-    said = re.sub(r" \[[0-9.]+m?s\]$", "", generated.said.stdout, flags=re.MULTILINE)
-    assert (generated.said.returncode, said, generated.said.stderr) == (0, generated.expected, "")
+def test_readme_command_generates_client_without_warnings(generated: Generated) -> None:
+    output = re.sub(r" \[[0-9.]+m?s\]$", "", generated.result.stdout, flags=re.MULTILINE)
+    assert (generated.result.returncode, output, generated.result.stderr) == (0, generated.expected, "")
 
 
-def test_it_has_every_operation_of_the_contract(generated: Generated) -> None:
+def test_client_has_all_operations(generated: Generated) -> None:
     assert sorted(map(underscore, generated.operations)) == sorted(
         map(underscore, Contract.load(secured=False).operations)
     )
 
 
-def test_it_passes_the_strict_type_check_together_with_a_program_that_uses_it(checked: Ended) -> None:
+def test_client_and_program_pass_strict_type_check(checked: Result) -> None:
     assert (checked.returncode, checked.stdout, checked.stderr) == (0, "", "")
 
 
 @pytest.mark.parametrize("call", EXPECTED)
-def test_it_makes_of_an_answer_what_it_should(answers: Any, call: str) -> None:
-    assert answers[call] == EXPECTED[call]
+def test_result_is_as_expected(results: Any, call: str) -> None:
+    assert results[call] == EXPECTED[call]
 
 
-def test_all_that_it_was_used_for_is_looked_at(answers: Any) -> None:
-    assert answers.keys() == EXPECTED.keys()
+def test_all_results_are_compared(results: Any) -> None:
+    assert results.keys() == EXPECTED.keys()

@@ -1,4 +1,4 @@
-"""A component of OpenStack, from its package: in a process and a folder of its own, on SQLite."""
+"""A component of OpenStack, installed from its package: a process with a folder and a SQLite database of its own."""
 
 import os
 import signal
@@ -18,35 +18,35 @@ from tests.integration.server.service import free_port, until
 from tests.support.packages import environment
 
 _HERE = Path(__file__).parent
-_PATIENCE = 20  # seconds
-_ALONE = httpx2.Limits(max_keepalive_connections=0)  # no request meets a connection that has ended meanwhile
+_TIMEOUT = 20  # seconds
+_NO_KEEPALIVE = httpx2.Limits(max_keepalive_connections=0)  # a restart would break idle connections
 
 
 class Component:
-    """A component, which can be stopped, and goes on with what it knew."""
+    """A component that can be stopped and started again with the same data."""
 
     def __init__(self, name: str, application: str, folder: Path) -> None:
-        """Install all components, unless they were installed before, and prepare a folder for one. Raises Missing."""
+        """Install all components if need be, and prepare a folder for one. Raises Missing."""
         self._installed = environment("keystone", "glance", "gunicorn", constraints=_HERE / "constraints.txt")
         self._name = name
         self._folder = folder
         self._address = f"127.0.0.1:{free_port()}"
         self._log, self._requests = folder / "log", folder / "requests"
         self._requests.touch()
-        served = {"APPLICATION": application, "REQUESTS": str(self._requests)}
-        self._served = served | {f"OS_{name.upper()}_CONFIG_DIR": str(folder)}
+        settings = {"APPLICATION": application, "REQUESTS": str(self._requests)}
+        self._settings = settings | {f"OS_{name.upper()}_CONFIG_DIR": str(folder)}
         self.origin = f"http://{self._address}"
         self.database = folder / f"{name}.db"
-        self._http = httpx2.Client(trust_env=False, limits=_ALONE, timeout=_PATIENCE)
+        self._http = httpx2.Client(trust_env=False, limits=_NO_KEEPALIVE, timeout=_TIMEOUT)
 
     @property
     def requests(self) -> list[str]:
-        """The method, the path and the query of each request that came."""
+        """Return the method, path and query of each request."""
         return self._requests.read_text().splitlines()
 
     @contextmanager
     def running(self, **options: str) -> Iterator[None]:
-        """Run it until the end of the block at the latest."""
+        """Run the component until the end of the block at the latest."""
         try:
             self.start(**options)
             yield
@@ -54,29 +54,29 @@ class Component:
             self.stop()
 
     def start(self, **options: str) -> None:
-        """Start it, maybe with other options than its file has, and wait until it answers."""
-        served = join(["--config", str(_HERE / "serve.py"), "--bind", self._address])
+        """Start the component, with options that override its file, and wait until it responds."""
+        arguments = join(["--config", str(_HERE / "serve.py"), "--bind", self._address])
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
                 [self._installed / "bin" / "gunicorn"],
                 cwd=self._folder,
-                env=variables(GUNICORN_CMD_ARGS=served, **self._served, **options),
+                env=variables(GUNICORN_CMD_ARGS=arguments, **self._settings, **options),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
             )
-        until(self._answers)
+        until(self._responds)
 
     def stop(self) -> None:
-        """Stop it at once, unless it ended by itself."""
+        """Kill the process if it is running."""
         if self._process.poll() is None:
             self._signal(signal.SIGKILL)
             self._process.wait()
 
     @contextmanager
     def stopped(self) -> Iterator[None]:
-        """Have it refuse connections until the end of the block."""
+        """Stop the component until the end of the block."""
         self.stop()
         try:
             yield
@@ -84,8 +84,8 @@ class Component:
             self.start()
 
     @contextmanager
-    def halted(self) -> Iterator[None]:
-        """Have it take connections, and not answer until the end of the block."""
+    def suspended(self) -> Iterator[None]:
+        """Suspend the process until the end of the block: connections are accepted, but requests are not served."""
         self._signal(signal.SIGSTOP)
         try:
             yield
@@ -94,34 +94,34 @@ class Component:
 
     @contextmanager
     def _restarted(self, **options: str) -> Iterator[None]:
-        """Have it run with other options until the end of the block."""
+        """Run the component with other options until the end of the block."""
         with self.stopped(), self.running(**options):
             yield
 
     def _request(self, method: str, path: str, headers: Mapping[str, str], **body: Any) -> httpx2.Response:
-        """Ask it something, without the headers that are empty."""
-        sent = {name: value for name, value in headers.items() if value}
-        return self._http.request(method, f"{self.origin}{path}", headers=sent, **body)
+        """Send a request, without the headers that are empty."""
+        set_headers = {name: value for name, value in headers.items() if value}
+        return self._http.request(method, f"{self.origin}{path}", headers=set_headers, **body)
 
     def _configure(self, file: str, configuration: str, **values: object) -> None:
-        """Write its file, and make its database."""
+        """Write the configuration file, and create the database."""
         self._file = self._folder / file
         self._file.write_text(configuration.format(origin=self.origin, folder=self._folder, **values))
         with closing(sqlite3.connect(self.database)) as database:
-            database.execute("PRAGMA journal_mode = wal")  # or it waits for itself, where it reads while it writes
+            # In another mode, the component would block itself when it reads during a write.
+            database.execute("PRAGMA journal_mode = wal")
         self._manage("db_sync")
 
-    def _manage(self, *words: str) -> None:
-        command = [str(self._installed / "bin" / f"{self._name}-manage"), f"--config-file={self._file}", *words]
+    def _manage(self, *arguments: str) -> None:
+        command = [str(self._installed / "bin" / f"{self._name}-manage"), f"--config-file={self._file}", *arguments]
         with self._log.open("ab") as log:
             subprocess.run(command, env=variables(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, check=True)
 
-    def _answers(self) -> bool:
+    def _responds(self) -> bool:
         assert self._process.poll() is None, self._log.read_text()
         try:
-            return (
-                self._request("GET", "/", {}).status_code == HTTPStatus.MULTIPLE_CHOICES
-            )  # of the versions of its API
+            # The root lists the versions of the API.
+            return self._request("GET", "/", {}).status_code == HTTPStatus.MULTIPLE_CHOICES
         except httpx2.TransportError:
             return False
 

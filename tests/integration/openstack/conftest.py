@@ -1,4 +1,4 @@
-"""What these tests share: a Keystone, in it a cloud whose people have tokens of all kinds, and services that ask it."""
+"""Fixtures: a Keystone with projects, users and all kinds of tokens, a Glance, and services that use them."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,29 +13,28 @@ from tests.integration.openstack.cloud import (
     OF_THE_DOMAIN,
     OF_THE_FIRST_PROJECT,
     OF_THE_SYSTEM,
+    OTHER_MEMBER,
     READER,
-    STRANGER,
     UNSCOPED,
     Cloud,
     as_variables,
 )
-from tests.integration.openstack.copies import Copy
 from tests.integration.openstack.glance import Glance
 from tests.integration.openstack.images import Images
 from tests.integration.openstack.keystone import Keystone
+from tests.integration.openstack.replica import Replica
 from tests.integration.server.service import Service, serving, until
 from tests.support.images import catalog_of, image, image_id
 from tests.support.packages import Missing
 
-IMAGES = {"ours": image_id(1), "theirs": image_id(2), "elsewhere": image_id(3)}  # private ones of the projects
-UNOWNED, PUBLIC = image_id(4), image_id(5)  # both are public; the second one is theirs
+IMAGES = {"main": image_id(1), "other": image_id(2), "foreign": image_id(3)}  # private images of the projects
+UNOWNED, PUBLIC = image_id(4), image_id(5)  # both are public; the second one belongs to the other project
 
 PUBLIC_URL = "https://keystone.example.com/v3"
 
 
 @pytest.fixture(scope="session")
 def keystone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keystone]:
-    """Run a Keystone."""
     try:
         keystone = Keystone(tmp_path_factory.mktemp("keystone"))
     except Missing as missing:
@@ -46,59 +45,53 @@ def keystone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keystone]:
 
 @pytest.fixture(scope="session")
 def cloud(keystone: Keystone) -> Cloud:
-    """Have projects, and people in them."""
     return Cloud(keystone)
 
 
 @pytest.fixture(scope="session")
 def glance(cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Glance]:
-    """Run a Glance, which the cloud offers."""
     glance = Glance(tmp_path_factory.mktemp("glance"), cloud.credentials(GLANCE))
-    cloud.offer("image", glance.origin)
+    cloud.register_service("image", glance.origin)
     with glance.running():
         yield glance
 
 
 @pytest.fixture
-def administrator(glance: Glance, cloud: Cloud) -> Images:
-    """Give the image service as the administrator sees it."""
+def admin(glance: Glance, cloud: Cloud) -> Images:
     return Images(glance, cloud.token(ADMIN, OF_THE_FIRST_PROJECT))
 
 
 @pytest.fixture
 def member(glance: Glance, cloud: Cloud) -> Images:
-    """Give the image service as it is seen in our project."""
     return Images(glance, cloud.token())
 
 
 @pytest.fixture
-def stranger(glance: Glance, cloud: Cloud) -> Images:
-    """Give the image service as it is seen in their project."""
-    return Images(glance, cloud.token(STRANGER))
+def other_member(glance: Glance, cloud: Cloud) -> Images:
+    return Images(glance, cloud.token(OTHER_MEMBER))
 
 
 @pytest.fixture
-def copy(glance: Glance, cloud: Cloud, tmp_path: Path) -> Copy:
-    """Give a catalog that is to be a copy of what the administrator sees in Glance, which has no images yet."""
+def replica(glance: Glance, cloud: Cloud, tmp_path: Path) -> Replica:
+    """Return a replica, still empty, of what the admin sees in a Glance without images."""
     glance.empty()
-    return Copy(tmp_path, as_variables(cloud.administrator()))
+    return Replica(tmp_path, as_variables(cloud.administrator()))
 
 
 @pytest.fixture(scope="session")
 def tokens(cloud: Cloud) -> dict[str, str]:
-    """Have tokens, by what they are."""
-    expired, revoked = cloud.brief_token(1), cloud.token()
+    expired, revoked = cloud.short_lived_token(1), cloud.token()
     cloud.revoke(revoked)
-    until(lambda: not cloud.verdict(expired).is_success)
+    until(lambda: not cloud.validate(expired).is_success)
     return {
         "a member's": cloud.token(),
         "a reader's": cloud.token(READER),
-        "a stranger's": cloud.token(STRANGER),
-        "of another domain": cloud.token(cloud.namesake),
-        "an administrator's": cloud.token(ADMIN, OF_THE_FIRST_PROJECT),
-        "an administrator's, of the domain": cloud.token(ADMIN, OF_THE_DOMAIN),
-        "an administrator's, of the system": cloud.token(ADMIN, OF_THE_SYSTEM),
-        "of no project": cloud.token(scope=UNSCOPED),
+        "another member's": cloud.token(OTHER_MEMBER),
+        "of another domain": cloud.token(cloud.foreign_member),
+        "an admin's": cloud.token(ADMIN, OF_THE_FIRST_PROJECT),
+        "an admin's, for the domain": cloud.token(ADMIN, OF_THE_DOMAIN),
+        "an admin's, for the system": cloud.token(ADMIN, OF_THE_SYSTEM),
+        "unscoped": cloud.token(scope=UNSCOPED),
         "expired": expired,
         "revoked": revoked,
     }
@@ -106,7 +99,6 @@ def tokens(cloud: Cloud) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def catalog(cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Make a catalog with images of the projects, and one that nobody owns."""
     return catalog_of(
         tmp_path_factory.mktemp("catalog"),
         *(
@@ -114,48 +106,45 @@ def catalog(cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Path:
             for name, owner in cloud.projects.items()
         ),
         image(id=UNOWNED),
-        image(id=PUBLIC, owner=cloud.projects["theirs"]),
+        image(id=PUBLIC, owner=cloud.projects["other"]),
     )
 
 
 @pytest.fixture(scope="session")
-def asking(catalog: Path) -> dict[str, Any]:
-    """Give the settings of a service that asks Keystone; its credentials are yet to come."""
+def settings(catalog: Path) -> dict[str, Any]:
     return {"IMAGES_AUTH": "keystone", "IMAGES_CATALOG": str(catalog)}
 
 
 @pytest.fixture(scope="session")
-def variables(cloud: Cloud, asking: dict[str, Any]) -> dict[str, Any]:
-    """Give the settings of a service that asks Keystone, credentials included."""
-    return asking | as_variables(cloud.credentials())
+def variables(cloud: Cloud, settings: dict[str, Any]) -> dict[str, Any]:
+    return settings | as_variables(cloud.credentials())
 
 
 @pytest.fixture(scope="session")
-def told_by_variables(variables: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """Run a service that has its credentials from the environment."""
+def service_with_variables(variables: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     with serving(tmp_path_factory.mktemp("variables"), **variables) as service:
         yield service
 
 
 @pytest.fixture(scope="session")
-def told_by_a_file(cloud: Cloud, asking: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """Run a service that has its credentials from clouds.yaml, with a URL of no version, and tells callers another."""
+def service_with_file(
+    cloud: Cloud, settings: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Service]:
+    """Run a service with its credentials in clouds.yaml, a URL without a version there, and another one for callers."""
     folder = tmp_path_factory.mktemp("file")
     credentials = cloud.credentials()
     unversioned = {"auth_url": credentials["auth_url"].removesuffix("/v3")}
-    (folder / "clouds.yaml").write_text(yaml.safe_dump({"clouds": {"tried": {"auth": credentials | unversioned}}}))
-    with serving(folder, OS_CLOUD="tried", IMAGES_KEYSTONE_URL=PUBLIC_URL, **asking) as service:
+    (folder / "clouds.yaml").write_text(yaml.safe_dump({"clouds": {"test": {"auth": credentials | unversioned}}}))
+    with serving(folder, OS_CLOUD="test", IMAGES_WWW_AUTHENTICATE_URI=PUBLIC_URL, **settings) as service:
         yield service
 
 
-@pytest.fixture(params=["told_by_variables", "told_by_a_file"])
+@pytest.fixture(params=["service_with_variables", "service_with_file"])
 def service(request: pytest.FixtureRequest) -> Service:
-    """Give the one service, and then the other."""
     return request.getfixturevalue(request.param)  # type: ignore[no-any-return]
 
 
 @pytest.fixture(scope="session")
-def forgetful(variables: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
-    """Run a service that believes in a verdict for a second."""
-    with serving(tmp_path_factory.mktemp("forgetful"), IMAGES_VERDICT_SECONDS="1", **variables) as service:
+def service_with_short_cache(variables: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    with serving(tmp_path_factory.mktemp("short-cache"), **{"IMAGES_TOKEN_CACHE_TIME": "1"} | variables) as service:
         yield service

@@ -1,4 +1,4 @@
-"""A real Glance, which asks a Keystone about tokens."""
+"""A real Glance, which validates tokens at a Keystone."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -18,11 +18,11 @@ _NOW = "strftime('%Y-%m-%d %H:%M:%f000', 'now')"
 _INSERT_IMAGE = f"""
 INSERT INTO images (id, name, owner, status, visibility, min_disk, min_ram, created_at, updated_at, deleted)
 VALUES (?, ?, ?, 'queued', 'private', 0, 0, {_NOW}, {_NOW}, 0)
-"""  # noqa: S608 ours
+"""  # noqa: S608 no user input
 _INSERT_PROPERTY = f"""
 INSERT INTO image_properties (image_id, name, value, created_at, updated_at, deleted)
 VALUES (?, ?, ?, {_NOW}, {_NOW}, 0)
-"""  # noqa: S608 ours
+"""  # noqa: S608 no user input
 
 _CONFIGURATION = """
 [DEFAULT]
@@ -57,45 +57,48 @@ lock_path = {folder}/locks
 
 
 class Glance(Component):
-    """A Glance. It asks about a token each time, so that it knows at once of one that is revoked."""
+    """A Glance. It does not cache validations of tokens, so that a revoked token is invalid at once."""
 
     def __init__(self, folder: Path, credentials: dict[str, str]) -> None:
-        """Install it, unless it was installed before, and prepare its folder. Raises Missing."""
+        """Install Glance if need be, and prepare its folder. Raises Missing."""
         super().__init__("glance", "glance.wsgi.api:application", folder)
         pipeline = self._installed / "etc" / "glance" / "glance-api-paste.ini"
         self._configure(
             "glance-api.conf", _CONFIGURATION, pipeline=pipeline, keystone=credentials["auth_url"], **credentials
         )
 
-    def ask(self, method: str, path: str, body: Any = None, *, token: str, kind: str = _JSON) -> httpx2.Response:
-        """Ask its own API, with a token, and maybe with a body: JSON, unless it is bytes."""
+    def request(
+        self, method: str, path: str, body: Any = None, *, token: str, content_type: str = _JSON
+    ) -> httpx2.Response:
+        """Send a request with a token. A body that is not bytes is sent as JSON."""
         content = body if isinstance(body, bytes | None) else orjson.dumps(body)
-        return self._request(method, f"/v2{path}", {"X-Auth-Token": token, "Content-Type": kind}, content=content)
+        headers = {"X-Auth-Token": token, "Content-Type": content_type}
+        return self._request(method, f"/v2{path}", headers, content=content)
 
     @contextmanager
     def restarted(self, page: int) -> Iterator[None]:
-        """Have it give so many images on a page at most until the end of the block."""
+        """Limit the size of a page until the end of the block."""
         with self._restarted(OS_DEFAULT__API_LIMIT_MAX=str(page)):
             yield
 
     def execute(self, statement: str, *values: object) -> None:
-        """Write to its database what no caller can have it write."""
+        """Change the database in a way that the API does not offer."""
         with closing(sqlite3.connect(self.database)) as database, database:
             database.execute(statement, values)
 
     def empty(self) -> None:
-        """Have it know of no image any more."""
+        """Remove all images from the database."""
         for table in ("image_locations", "image_members", "image_properties", "image_tags", "images"):
-            self.execute(f"DELETE FROM {table}")  # noqa: S608 ours
+            self.execute(f"DELETE FROM {table}")  # noqa: S608 no user input
 
-    def forget_deleted(self) -> None:
-        """Have it not know any more which images it had, as its administrators do now and then."""
-        for what in ("purge", "purge_images_table"):
-            self._manage("db", what, "--age_in_days=0")
+    def purge_deleted(self) -> None:
+        """Purge the records of deleted images."""
+        for command in ("purge", "purge_images_table"):
+            self._manage("db", command, "--age_in_days=0")
 
     def fill(self, owner: str, count: int, **properties: str) -> None:
-        """Give it many images at once: private ones of a project, with some properties."""
+        """Insert private images of a project, with some properties, into the database."""
         ids = [str(uuid4()) for _ in range(count)]
         with closing(sqlite3.connect(self.database)) as database, database:
-            database.executemany(_INSERT_IMAGE, [(each, f"image {number}", owner) for number, each in enumerate(ids)])
-            database.executemany(_INSERT_PROPERTY, [(each, *item) for each in ids for item in properties.items()])
+            database.executemany(_INSERT_IMAGE, [(id_, f"image {number}", owner) for number, id_ in enumerate(ids)])
+            database.executemany(_INSERT_PROPERTY, [(id_, *item) for id_ in ids for item in properties.items()])

@@ -10,10 +10,10 @@ import httpx2
 from tests.integration.openstack.component import Component
 from tests.support.images import Fields
 
-PASSWORD = "secret"  # noqa: S105 everybody's
+PASSWORD = "secret"  # noqa: S105 of all users
 REGION = "RegionOne"
 
-# What outlives no test need not be on the disk, nor be hard to guess.
+# Tuned for speed: the data does not outlive the tests.
 _CONFIGURATION = """
 [DEFAULT]
 public_endpoint = {origin}
@@ -33,7 +33,7 @@ class Keystone(Component):
     """A Keystone."""
 
     def __init__(self, folder: Path) -> None:
-        """Install it, unless it was installed before, and prepare its folder. Raises Missing."""
+        """Install Keystone if need be, and prepare its folder. Raises Missing."""
         super().__init__("keystone", "keystone.wsgi.api:application", folder)
         self.url = f"{self.origin}/v3"
         self._configure("keystone.conf", _CONFIGURATION)
@@ -43,18 +43,18 @@ class Keystone(Component):
 
     @property
     def requests(self) -> list[str]:
-        """The method and the path of each request that came."""
+        """Return the method and path of each request."""
         return [request.partition("?")[0] for request in super().requests]
 
-    def ask(
+    def request(
         self, method: str, path: str, body: Fields | None = None, *, token: str = "", subject: str = ""
     ) -> httpx2.Response:
-        """Ask its own API, with a token, and maybe about another."""
+        """Send a request with a token, and maybe about another token."""
         headers = {"X-Auth-Token": token, "X-Subject-Token": subject}
         return self._request(method, f"/v3{path}", headers, json=body)
 
     @contextmanager
     def restarted(self, token_seconds: int) -> Iterator[None]:
-        """Have it give tokens of so many seconds until the end of the block."""
+        """Run Keystone with another lifetime of tokens until the end of the block."""
         with self._restarted(OS_TOKEN__EXPIRATION=str(token_seconds)):
             yield

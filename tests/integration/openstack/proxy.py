@@ -1,12 +1,12 @@
-"""A proxy in front of Glance, which does to some requests what it is told to."""
+"""A proxy in front of Glance that injects faults into some requests."""
 
+import itertools
 import re
 import socket
 import struct
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
@@ -14,166 +14,127 @@ from urllib.parse import urlsplit
 
 import orjson
 
-_PATIENCE = 20  # seconds, for Glance
-_RESET = struct.pack("ii", 1, 0)  # a connection that is closed is cut off at once, and not told to end
+_TIMEOUT = 20  # seconds, for Glance
+_RESET = struct.pack("ii", 1, 0)  # SO_LINGER: closing the connection sends RST instead of FIN
 
 
-class Answer(NamedTuple):
-    """What Glance answers."""
+class Response(NamedTuple):
+    """A response of Glance."""
 
     status: int
-    kind: str
+    content_type: str
     body: bytes
 
 
 class Exchange(BaseHTTPRequestHandler):
-    """A request, and the ways to have it end."""
+    """A request, and the ways in which it can end."""
 
     server: "_Server"
 
     def do_GET(self) -> None:
-        """Do what this request is to meet."""
+        """Run the fault for this request, or forward the request."""
         try:
             self.server.fault_of(f"{self.command} {self.path}")(self)
         except ConnectionError:
-            self.close_connection = True  # whoever asked has gone
+            self.close_connection = True  # the client has closed it
 
-    def forward(self) -> Answer:
-        """Ask Glance."""
-        glance = HTTPConnection(self.server.glance, timeout=_PATIENCE)
+    def forward(self) -> Response:
+        """Send the request to Glance, and return its response."""
+        glance = HTTPConnection(self.server.glance, timeout=_TIMEOUT)
         try:
             glance.request(self.command, self.path, headers=dict(self.headers))
-            answer = glance.getresponse()
-            return Answer(answer.status, answer.headers["Content-Type"], answer.read())
+            response = glance.getresponse()
+            return Response(response.status, response.headers["Content-Type"], response.read())
         finally:
             glance.close()
 
-    def answer(self, answer: Answer, *, length: int | None = None) -> None:
-        """Answer, maybe with another length than the body has."""
-        self.send_response(answer.status)
-        self.send_header("Content-Type", answer.kind)
-        self.send_header("Content-Length", str(len(answer.body) if length is None else length))
+    def respond(self, response: Response, *, length: int | None = None) -> None:
+        """Send a response, with a wrong Content-Length if one is given."""
+        self.send_response(response.status)
+        self.send_header("Content-Type", response.content_type)
+        self.send_header("Content-Length", str(len(response.body) if length is None else length))
         self.end_headers()
-        self.wfile.write(answer.body)
-
-    def reset(self) -> None:
-        """Cut the connection off."""
-        self.wfile.flush()
-        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
-        self.connection.close()
-
-    def wait(self, seconds: float) -> None:
-        """Be silent, for so many seconds or until the proxy ends."""
-        self.server.ended.wait(seconds)
+        self.wfile.write(response.body)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 the name of the parameter
-        """Say nothing: the requests are counted."""
+        """Log nothing: the requests are recorded."""
 
 
 Fault = Callable[[Exchange], None]
 
 
-def pass_on(exchange: Exchange) -> None:
-    """Have Glance answer."""
-    exchange.server.last = exchange.forward()
-    exchange.answer(exchange.server.last)
+def forward(exchange: Exchange) -> None:
+    exchange.server.last_response = exchange.forward()
+    exchange.respond(exchange.server.last_response)
 
 
-def repeat(exchange: Exchange) -> None:
-    """Answer what Glance answered before."""
-    exchange.answer(exchange.server.last)
+def repeat_last(exchange: Exchange) -> None:
+    exchange.respond(exchange.server.last_response)
 
 
-def reset(exchange: Exchange) -> None:
-    """Answer half, and cut the connection off."""
-    answer = exchange.forward()
-    exchange.answer(answer._replace(body=_half(answer.body)), length=len(answer.body))
-    exchange.reset()
+def reset_connection(exchange: Exchange) -> None:
+    end_body_early(exchange)
+    close_without_response(exchange)
 
 
-def hang_up(exchange: Exchange) -> None:
-    """Cut the connection off without an answer."""
-    exchange.reset()
+def close_without_response(exchange: Exchange) -> None:
+    exchange.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
+    exchange.connection.close()
 
 
-def empty(exchange: Exchange) -> None:
-    """Answer nothing, as if that were something."""
-    exchange.answer(Answer(200, "application/json", b""))
+def respond_with_nothing(exchange: Exchange) -> None:
+    exchange.respond(Response(200, "application/json", b""))
 
 
-def cut_short(exchange: Exchange) -> None:
-    """Answer half, which says that it is the whole."""
-    answer = exchange.forward()
-    exchange.answer(answer._replace(body=_half(answer.body)))
+def truncate_body(exchange: Exchange) -> None:
+    """Return half of the body, with a Content-Length that matches."""
+    response = exchange.forward()
+    exchange.respond(response._replace(body=response.body[: len(response.body) // 2]))
 
 
-def end_early(exchange: Exchange) -> None:
-    """Answer half, which says that there is more, and end."""
-    answer = exchange.forward()
-    exchange.answer(answer._replace(body=_half(answer.body)), length=len(answer.body))
+def end_body_early(exchange: Exchange) -> None:
+    """Return half of the body, with the Content-Length of all of it."""
+    response = exchange.forward()
+    exchange.respond(response._replace(body=response.body[: len(response.body) // 2]), length=len(response.body))
 
 
-def failing(status: int) -> Fault:
-    """Answer with a status, and nothing else that means something."""
-    return lambda exchange: exchange.answer(Answer(status, "text/html", b"<h1>It failed</h1>"))
+def respond_with_status(status: int) -> Fault:
+    return lambda exchange: exchange.respond(Response(status, "text/html", b"<h1>It failed</h1>"))
 
 
-def silent(seconds: float) -> Fault:
-    """Have Glance answer only after some seconds."""
-
+def delay(seconds: float) -> Fault:
     def fault(exchange: Exchange) -> None:
-        exchange.wait(seconds)
-        pass_on(exchange)
+        exchange.server.ended.wait(seconds)
+        forward(exchange)
 
     return fault
 
 
-def saying(document: Any) -> Fault:
-    """Answer with another document."""
-    return lambda exchange: exchange.answer(Answer(200, "application/json", orjson.dumps(document)))
+def respond_with(document: Any) -> Fault:
+    return lambda exchange: exchange.respond(Response(200, "application/json", orjson.dumps(document)))
 
 
-def edited(edit: Callable[[Any], Any]) -> Fault:
-    """Answer with what becomes of Glance's own document."""
-
+def edit_document(edit: Callable[[Any], Any]) -> Fault:
     def fault(exchange: Exchange) -> None:
-        answer = exchange.forward()
-        exchange.answer(answer._replace(body=orjson.dumps(edit(orjson.loads(answer.body)))))
+        response = exchange.forward()
+        exchange.respond(response._replace(body=orjson.dumps(edit(orjson.loads(response.body)))))
 
     return fault
 
 
-def after(action: Callable[[], object]) -> Fault:
-    """Have something happen, and then have Glance answer."""
-
+def run_first(action: Callable[[], object]) -> Fault:
     def fault(exchange: Exchange) -> None:
         action()
-        pass_on(exchange)
+        forward(exchange)
 
     return fault
 
 
-@dataclass
-class _Rule:
-    """Which requests meet a fault, and how many do not yet, and still do."""
-
-    pattern: re.Pattern[str]
-    fault: Fault
-    skipping: int
-    times: float
-
-    def meets(self, request: str) -> bool:
-        if not self.pattern.search(request):
-            return False
-        if self.skipping:
-            self.skipping -= 1
-            return False
-        self.times -= 1
-        return self.times >= 0
+_Rule = Callable[[str], Fault | None]  # returns the fault for a request, if there is one
 
 
 class _Server(ThreadingHTTPServer):
-    last: Answer
+    last_response: Response
 
     def __init__(self, address: tuple[str, int], glance: str, requests: list[str], rules: list[_Rule]) -> None:
         super().__init__(address, Exchange)
@@ -183,20 +144,15 @@ class _Server(ThreadingHTTPServer):
         self._rules = rules
 
     def fault_of(self, request: str) -> Fault:
-        """Note that a request came, and tell what it is to meet."""
+        """Record a request, and return the fault that applies to it."""
         self._requests.append(request)
-        return next((rule.fault for rule in self._rules if rule.meets(request)), pass_on)
-
-
-def _half(body: bytes) -> bytes:
-    return body[: len(body) // 2]
+        return next(filter(None, (rule(request) for rule in self._rules)), forward)
 
 
 class Proxy:
     """A proxy on a port of its own."""
 
     def __init__(self, origin: str) -> None:
-        """Take the origin of Glance."""
         self._glance = urlsplit(origin).netloc
         self._address = ("127.0.0.1", 0)
         self._rules: list[_Rule] = []
@@ -204,7 +160,7 @@ class Proxy:
 
     @property
     def url(self) -> str:
-        """Where to find it instead of Glance."""
+        """Return the URL that clients use instead of Glance's."""
         return "http://{}:{}".format(*self._address)
 
     @contextmanager
@@ -218,7 +174,7 @@ class Proxy:
 
     @contextmanager
     def stopped(self) -> Iterator[None]:
-        """Have it refuse connections until the end of the block."""
+        """Refuse connections until the end of the block."""
         self._stop()
         try:
             yield
@@ -226,13 +182,13 @@ class Proxy:
             self._start()
 
     @contextmanager
-    def meeting(self, fault: Fault, *, to: str, skipping: int = 0, times: float = float("inf")) -> Iterator[None]:
-        """Have requests meet a fault until the end of the block.
+    def injecting(self, fault: Fault, *, into: str, skip: int = 0, times: float = float("inf")) -> Iterator[None]:
+        """Inject a fault into the requests that a regular expression matches, until the end of the block."""
+        matches = itertools.count()
 
-        It is done to those that a regular expression finds something in, but not to the first of them, and so many
-        times.
-        """
-        rule = _Rule(re.compile(to), fault, skipping, times)
+        def rule(request: str) -> Fault | None:
+            return fault if re.search(into, request) and skip <= next(matches) < skip + times else None
+
         self._rules.append(rule)
         try:
             yield

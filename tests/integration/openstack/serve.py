@@ -1,4 +1,4 @@
-"""How gunicorn serves a component. It is told by a file, for Keystone takes the words of a command for its own."""
+"""Configuration of gunicorn for a component: a file, because Keystone would parse command line arguments itself."""
 
 import os
 from pathlib import Path
@@ -12,6 +12,6 @@ _REQUESTS = Path(os.environ["REQUESTS"])
 
 
 def pre_request(worker: Any, request: Any) -> None:
-    """Tell of a request before it is answered: whoever has the answer finds it told."""
+    """Record a request before it is served, so that it is recorded when the client has the response."""
     with _REQUESTS.open("a") as file:
         file.write(f"{request.method} {request.uri}\n")

@@ -1,4 +1,4 @@
-"""Tempest, OpenStack's own acceptance suite, as it is published: in a process and an environment of its own."""
+"""Tempest, OpenStack's acceptance test suite, in a process and a virtual environment of its own."""
 
 import re
 from pathlib import Path
@@ -8,10 +8,9 @@ from tests.integration.clients.processes import PINS
 from tests.integration.server.service import session
 from tests.support.packages import environment
 
-_PATIENCE = 100  # seconds; Tempest itself is less patient with an image
+_TIMEOUT = 100  # seconds; longer than Tempest's own timeout for an image
 
-# It makes projects and people for itself, and takes away those that it made. Unless it is told of microversions, it
-# asks for none.
+# Tempest creates and deletes projects and users of its own. Without configuration, it uses no microversions.
 _CONFIGURATION = """
 [auth]
 use_dynamic_credentials = true
@@ -45,36 +44,36 @@ build_timeout = 30
 [oslo_concurrency]
 lock_path = {folder}/locks
 """
-_SNAPSHOT = "OS_COMPUTE-FEATURE-ENABLED__SNAPSHOT"  # how the environment says what a file does in a section
+_SNAPSHOT = "OS_COMPUTE-FEATURE-ENABLED__SNAPSHOT"  # a section and its option, as oslo.config reads them
 
-_CONTENT = re.compile(r"^Ran (\d+) tests? in .*\n\nOK(?: \(skipped=(\d+)\))?$", re.MULTILINE)
+_RESULT = re.compile(r"^Ran (\d+) tests? in .*\n\nOK(?: \(skipped=(\d+)\))?$", re.MULTILINE)
 
 
-class Met(NamedTuple):
-    """How many tests were met, and how many of them were left out."""
+class Outcome(NamedTuple):
+    """How many tests ran, and how many of them were skipped. None failed."""
 
     tests: int
-    left_out: int = 0
+    skipped: int = 0
 
 
 class Tempest:
-    """A Tempest that tries a cloud."""
+    """A Tempest for a cloud."""
 
     def __init__(self, folder: Path, administrator: dict[str, Any], image: str, other_image: str) -> None:
-        """Install it, unless it was installed before, and tell it of two images that all see. Raises Missing."""
+        """Install Tempest if need be, and configure it with two public images. Raises Missing."""
         self._python = environment(*PINS["tempest"]) / "bin" / "python"
         self._folder = folder
         configuration = _CONFIGURATION.format(folder=folder, image=image, other_image=other_image, **administrator)
         (folder / "tempest.conf").write_text(configuration)
 
-    def run(self, tests: str, *, snapshots: bool) -> Met:
-        """Run some of its tests of Compute's images, which are to pass; with those for clouds that have snapshots."""
+    def run(self, tests: str, *, snapshots: bool) -> Outcome:
+        """Run some of the tests of Compute's images, which have to pass, with snapshots enabled or not."""
         log = self._folder / f"{tests}.log"
         command = (str(self._python), "-m", "unittest", f"tempest.api.compute.images.{tests}")
-        told = {"TEMPEST_CONFIG_DIR": str(self._folder), _SNAPSHOT: str(snapshots)}
-        variables = {"HOME": str(self._folder), "NO_PROXY": "127.0.0.1"} | told
+        settings = {"TEMPEST_CONFIG_DIR": str(self._folder), _SNAPSHOT: str(snapshots)}
+        variables = {"HOME": str(self._folder), "NO_PROXY": "127.0.0.1"} | settings
         with log.open("wb") as output, session(command, self._folder, variables, output=output.fileno()) as process:
-            process.wait(_PATIENCE)
-        met = _CONTENT.search(log.read_text())
-        assert met, log.read_text()
-        return Met(*(int(count or 0) for count in met.groups()))
+            process.wait(_TIMEOUT)
+        result = _RESULT.search(log.read_text())
+        assert result, log.read_text()
+        return Outcome(*(int(count or 0) for count in result.groups()))

@@ -1,53 +1,54 @@
-"""What Keystone says of tokens, to whom: the ground that the service stands on."""
+"""Keystone's validation of tokens, on which the service relies."""
 
 import pytest
 
-from tests.integration.openstack.cloud import MEMBER, SERVICE, STRANGER, Cloud
+from tests.integration.openstack.cloud import MEMBER, OTHER_MEMBER, SERVICE, Cloud
 from tests.integration.openstack.keystone import Keystone
 
-OURS, THEIRS, ELSEWHERE = ("ours", "Default"), ("theirs", "Default"), ("ours", "other")
+MAIN, OTHER, FOREIGN = ("main", "Default"), ("other", "Default"), ("main", "other")
 
 ALL = {"admin", "manager", "member", "reader"}
 
-# The project and its domain, and the roles there; some are of no project.
-VERDICTS: dict[str, tuple[tuple[str, str] | None, set[str]]] = {
-    "a member's": (OURS, {"member", "reader"}),
-    "a reader's": (OURS, {"reader"}),
-    "a stranger's": (THEIRS, {"member", "reader"}),
-    "of another domain": (ELSEWHERE, {"member", "reader"}),
-    "an administrator's": (("admin", "Default"), ALL),
-    "an administrator's, of the domain": (None, ALL),
-    "an administrator's, of the system": (None, ALL),
-    "of no project": (None, set()),
+# The project and its domain, if any, and the roles there.
+TOKENS: dict[str, tuple[tuple[str, str] | None, set[str]]] = {
+    "a member's": (MAIN, {"member", "reader"}),
+    "a reader's": (MAIN, {"reader"}),
+    "another member's": (OTHER, {"member", "reader"}),
+    "of another domain": (FOREIGN, {"member", "reader"}),
+    "an admin's": (("admin", "Default"), ALL),
+    "an admin's, for the domain": (None, ALL),
+    "an admin's, for the system": (None, ALL),
+    "unscoped": (None, set()),
 }
 
 
-@pytest.mark.parametrize("kind", VERDICTS)
-def test_a_token_tells_its_project_and_roles(cloud: Cloud, tokens: dict[str, str], kind: str) -> None:
-    verdict = cloud.verdict(tokens[kind]).json()["token"]
-    project = verdict.get("project")
-    roles = {role["name"] for role in verdict.get("roles", [])}
-    assert (project and (project["name"], project["domain"]["name"]), roles) == VERDICTS[kind]
+@pytest.mark.parametrize("kind", TOKENS)
+def test_token_has_a_project_and_roles(cloud: Cloud, tokens: dict[str, str], kind: str) -> None:
+    token = cloud.validate(tokens[kind]).json()["token"]
+    project = token.get("project")
+    roles = {role["name"] for role in token.get("roles", [])}
+    assert (project and (project["name"], project["domain"]["name"]), roles) == TOKENS[kind]
 
 
 @pytest.mark.parametrize("kind", ["expired", "revoked"])
-def test_a_token_that_ended_is_not_found(cloud: Cloud, tokens: dict[str, str], kind: str) -> None:
-    assert cloud.verdict(tokens[kind]).status_code == 404
+def test_expired_and_revoked_tokens_are_not_found(cloud: Cloud, tokens: dict[str, str], kind: str) -> None:
+    assert cloud.validate(tokens[kind]).status_code == 404
 
 
-def test_the_role_service_is_enough_to_ask_about_others(cloud: Cloud, tokens: dict[str, str]) -> None:
-    asked = {person: cloud.verdict(tokens["a member's"], by=cloud.token(person)) for person in (SERVICE, STRANGER)}
-    assert {person: answer.status_code for person, answer in asked.items()} == {SERVICE: 200, STRANGER: 403}
+def test_service_role_is_enough_to_validate_tokens(cloud: Cloud, tokens: dict[str, str]) -> None:
+    users = (SERVICE, OTHER_MEMBER)
+    responses = {user: cloud.validate(tokens["a member's"], by=cloud.token(user)) for user in users}
+    assert {user: response.status_code for user, response in responses.items()} == {SERVICE: 200, OTHER_MEMBER: 403}
 
 
-def test_all_that_somebody_has_is_revoked(cloud: Cloud) -> None:
+def test_all_tokens_of_a_user_are_revoked(cloud: Cloud) -> None:
     before = cloud.token(SERVICE)
     cloud.revoke_all(SERVICE)
-    assert [cloud.verdict(token).status_code for token in (before, cloud.token(SERVICE))] == [404, 200]
+    assert [cloud.validate(token).status_code for token in (before, cloud.token(SERVICE))] == [404, 200]
 
 
-def test_tokens_hold_when_keystone_has_been_stopped(keystone: Keystone, cloud: Cloud) -> None:
+def test_tokens_survive_a_restart_of_keystone(keystone: Keystone, cloud: Cloud) -> None:
     token = cloud.token(MEMBER)
     with keystone.stopped():
         pass
-    assert cloud.verdict(token).status_code == 200
+    assert cloud.validate(token).status_code == 200

@@ -1,4 +1,4 @@
-"""What a mirror leaves that is killed: a copy that is whole, of what Glance had at some time."""
+"""A killed mirror leaves a consistent replica of one state of Glance."""
 
 import random
 import sqlite3
@@ -12,47 +12,46 @@ from itertools import count
 import pytest
 
 from tests.integration.openstack.cloud import Cloud
-from tests.integration.openstack.copies import Copy, truth
 from tests.integration.openstack.glance import Glance
 from tests.integration.openstack.images import Images
+from tests.integration.openstack.replica import Replica, expected_images
 from tests.integration.server.service import serving, until
 from tests.integration.server.wire import Connection, request
 
 ROUNDS, KILLS = 5, 5
 PAUSE = 0.02  # seconds
 
-IMAGES, KINDS = 300, 7
+IMAGES, GROUPS = 300, 7
 
-# All images at once, and each generation hides some that the one before shows.
+# Rename all images in one statement. Each generation hides other images than the one before.
 RENEW = "UPDATE images SET name = ?1, os_hidden = (rowid % ?2 = ?1 % ?2), updated_at = datetime('now')"
 
 
 @contextmanager
 def meanwhile(action: Callable[[], None]) -> Iterator[None]:
-    """Do something again and again until the end of the block, and raise what that raised."""
+    """Repeat an action until the end of the block. Raises what the action raised."""
     ended = threading.Event()
 
-    def go_on() -> None:
+    def repeat() -> None:
         while not ended.wait(PAUSE):
             action()
 
     with ThreadPoolExecutor(1) as threads:
-        going = threads.submit(go_on)
+        repeating = threads.submit(repeat)
         try:
             yield
         finally:
             ended.set()
-            going.result()
+            repeating.result()
 
 
-def at_random(_: Copy, longest: float) -> None:
-    """Wait for any time."""
+def at_random(_: Replica, longest: float) -> None:
     time.sleep(random.uniform(0, longest))
 
 
-def as_it_writes(copy: Copy, longest: float) -> None:
-    """Wait until the file is written to, which is over after a few milliseconds; but not for ever."""
-    log = copy.catalog.with_name(f"{copy.catalog.name}-wal")
+def as_it_writes(replica: Replica, longest: float) -> None:
+    """Wait until the mirror writes, which takes a few milliseconds, or until the longest time has passed."""
+    log = replica.catalog.with_name(f"{replica.catalog.name}-wal")
     before, deadline = log.stat().st_mtime_ns, time.monotonic() + longest
     while log.stat().st_mtime_ns == before and time.monotonic() < deadline:
         time.sleep(0.0002)
@@ -60,57 +59,56 @@ def as_it_writes(copy: Copy, longest: float) -> None:
 
 
 @pytest.mark.parametrize("moment", [at_random, as_it_writes], ids=lambda moment: moment.__name__.replace("_", " "))
-def test_a_mirror_that_is_killed_leaves_a_whole_copy(
-    copy: Copy, glance: Glance, cloud: Cloud, administrator: Images, moment: Callable[[Copy, float], None]
+def test_killed_mirror_leaves_a_consistent_replica(
+    replica: Replica, glance: Glance, cloud: Cloud, admin: Images, moment: Callable[[Replica, float], None]
 ) -> None:
     generations, seen = count(1), [0]
-    glance.fill(cloud.projects["ours"], IMAGES)
+    glance.fill(cloud.projects["main"], IMAGES)
 
     def renew() -> None:
-        glance.execute(RENEW, next(generations), KINDS)
+        glance.execute(RENEW, next(generations), GROUPS)
 
     def read() -> None:
-        answer = connection.ask(request(f"/v2/{cloud.projects['ours']}/images/detail?limit=1000"))
-        assert answer.status == 200
-        (name,) = {image["name"] for image in answer.document["images"]}
-        assert set(answer.images) == shown[int(name) % KINDS]
+        response = connection.fetch(request(f"/v2/{cloud.projects['main']}/images/detail?limit=1000"))
+        assert response.status == 200
+        (name,) = {image["name"] for image in response.document["images"]}
+        assert set(response.images) == shown[int(name) % GROUPS]
         assert int(name) >= seen[-1]
         seen.append(int(name))
 
-    def fill() -> float:
-        began, before = time.monotonic(), seen[-1]
-        copy.fill()
+    def measure_sync() -> float:
+        started, before = time.monotonic(), seen[-1]
+        replica.sync()
         until(lambda: seen[-1] > before)
-        return time.monotonic() - began
+        return time.monotonic() - started
 
     renew()
     shown = shown_by_generation(glance)
-    copy.fill()
+    replica.sync()
     with (
-        serving(copy.folder, IMAGES_CATALOG=str(copy.catalog)) as service,
+        serving(replica.folder, IMAGES_CATALOG=str(replica.catalog)) as service,
         Connection(service.port) as connection,
         meanwhile(renew),
         meanwhile(read),
     ):
         for _ in range(ROUNDS):
-            took = fill()
+            duration = measure_sync()
             for _ in range(KILLS):
-                with copy.mirrored("--every", "0.1", "--whole-every", "0") as mirror:
-                    moment(copy, 2 * took)
+                with replica.mirrored("--interval", "0.1", "--full-sync-interval", "0") as mirror:
+                    moment(replica, 2 * duration)
                     mirror.process.kill()
-                assert integrity(copy) == "ok"
-    copy.fill()
-    assert copy.images() == truth(administrator)
+                assert integrity(replica) == "ok"
+    replica.sync()
+    assert replica.images() == expected_images(admin)
 
 
 def shown_by_generation(glance: Glance) -> list[set[str]]:
-    """Give the ids of the images that a generation shows, by its remainder."""
+    """Return the ids of the images that are visible in a generation, by its number modulo the number of groups."""
     with closing(sqlite3.connect(glance.database)) as database:
         rows = database.execute("SELECT rowid, id FROM images").fetchall()
-    return [{each for row, each in rows if row % KINDS != kind} for kind in range(KINDS)]
+    return [{each for row, each in rows if row % GROUPS != kind} for kind in range(GROUPS)]
 
 
-def integrity(copy: Copy) -> str:
-    """Ask SQLite whether the file is well."""
-    with closing(sqlite3.connect(f"{copy.catalog.as_uri()}?mode=ro", uri=True)) as database:
+def integrity(replica: Replica) -> str:
+    with closing(sqlite3.connect(f"{replica.catalog.as_uri()}?mode=ro", uri=True)) as database:
         return str(database.execute("PRAGMA integrity_check").fetchone()[0])

@@ -1,4 +1,4 @@
-"""What callers see while Keystone is away, or slow, or refuses the service's own credentials; and afterwards."""
+"""Responses while Keystone is unreachable, slow or rejects the service's own credentials, and afterwards."""
 
 import re
 import time
@@ -8,63 +8,60 @@ from typing import Any
 
 import pytest
 
-from tests.integration.openstack.calls import call, calling
+from tests.integration.openstack.calls import build_request, call
 from tests.integration.openstack.cloud import MEMBER, READER, SERVICE, Cloud, as_variables
 from tests.integration.openstack.keystone import Keystone
 from tests.integration.server.service import SERVE, Service, run, serving, until
-from tests.integration.server.wire import Connection, ask, request
+from tests.integration.server.wire import Connection, fetch, request
 
 UNAVAILABLE = (503, "serviceUnavailable")
 
 
 @pytest.fixture(scope="module")
-def service(told_by_variables: Service) -> Service:
-    """Give a service whose own credentials are good."""
-    return told_by_variables
+def service(service_with_variables: Service) -> Service:
+    return service_with_variables
 
 
 @pytest.fixture(scope="module")
 def target(cloud: Cloud) -> str:
-    """Give the path of our images."""
-    return f"/v2/{cloud.projects['ours']}/images"
+    return f"/v2/{cloud.projects['main']}/images"
 
 
-def complaints(service: Service) -> list[str]:
-    """Give what a service logged about Keystone."""
-    return re.findall(r"Keystone cannot be asked.*", service.log)
+def keystone_errors(service: Service) -> list[str]:
+    return re.findall(r"Keystone (?:is unavailable|did not validate).*", service.log)
 
 
-def answers_at_once(service: Service) -> bool:
-    """Tell that the service answers, and so has read whatever was sent to it before."""
-    return ask(service.port, request("/healthcheck")).status == 200
+def responds_at_once(service: Service) -> bool:
+    """Return whether the service responds, and so has read all that was sent to it before."""
+    return fetch(service.port, request("/healthcheck")).status == 200
 
 
-def test_while_keystone_is_away_known_tokens_are_good_and_others_wait_for_its_return(
+def test_cached_tokens_are_valid_and_new_ones_rejected_during_an_outage(
     service: Service, keystone: Keystone, cloud: Cloud, target: str
 ) -> None:
-    known, new = cloud.token(), cloud.token()
-    assert call(service, known, target).status == 200
-    before = len(complaints(service))
+    cached, new = cloud.token(), cloud.token()
+    assert call(service, cached, target).status == 200
+    before = len(keystone_errors(service))
     with keystone.stopped():
-        assert [call(service, known, f"{target}{path}").status for path in ("", "/detail")] == [200, 200]
+        assert [call(service, cached, f"{target}{path}").status for path in ("", "/detail")] == [200, 200]
         assert call(service, new, target).fault == UNAVAILABLE
     assert call(service, new, target).status == 200
-    assert len(complaints(service)) == before + 1
+    assert len(keystone_errors(service)) == before + 1
     assert new not in service.log
 
 
-def test_while_keystone_is_away_known_tokens_are_good_for_some_seconds(
-    forgetful: Service, keystone: Keystone, cloud: Cloud, target: str
+def test_cached_token_expires_during_an_outage(
+    service_with_short_cache: Service, keystone: Keystone, cloud: Cloud, target: str
 ) -> None:
     token = cloud.token()
-    assert call(forgetful, token, target).status == 200
+    assert call(service_with_short_cache, token, target).status == 200
     with keystone.stopped():
-        until(lambda: call(forgetful, token, target).status != 200)
-        assert call(forgetful, token, target).fault == UNAVAILABLE
-    assert call(forgetful, token, target).status == 200
+        until(lambda: call(service_with_short_cache, token, target).status != 200)
+        assert call(service_with_short_cache, token, target).fault == UNAVAILABLE
+    assert call(service_with_short_cache, token, target).status == 200
 
 
-def test_a_service_starts_while_keystone_is_away(
+def test_service_starts_during_an_outage(
     keystone: Keystone, cloud: Cloud, variables: dict[str, Any], target: str, tmp_path: Path
 ) -> None:
     token = cloud.token()
@@ -73,50 +70,48 @@ def test_a_service_starts_while_keystone_is_away(
             service = stack.enter_context(serving(tmp_path, **variables))
             assert call(service, token, target).fault == UNAVAILABLE
         assert call(service, token, target).status == 200
-        assert len(complaints(service)) == 2  # at its start, and for the request
+        assert len(keystone_errors(service)) == 2  # at its start, and for the request
 
 
-def test_nobody_waits_for_keystone_but_who_asks_it(
-    service: Service, keystone: Keystone, cloud: Cloud, target: str
-) -> None:
-    known, new = cloud.token(), cloud.token()
-    assert call(service, known, target).status == 200
+def test_only_new_tokens_wait_for_keystone(service: Service, keystone: Keystone, cloud: Cloud, target: str) -> None:
+    cached, new = cloud.token(), cloud.token()
+    assert call(service, cached, target).status == 200
     with Connection(service.port) as connection:
-        with keystone.halted():
-            connection.send(calling(new, target))
-            assert answers_at_once(service)
-            assert [call(service, known, f"{target}?limit={limit}").status for limit in (1, 2)] == [200, 200]
-        assert connection.receive().status == 200  # so it has not been given up meanwhile
+        with keystone.suspended():
+            connection.send(build_request(new, target))
+            assert responds_at_once(service)
+            assert [call(service, cached, f"{target}?limit={limit}").status for limit in (1, 2)] == [200, 200]
+        assert connection.receive().status == 200  # so its validation was not cancelled
 
 
-def test_nobody_waits_for_ever(service: Service, keystone: Keystone, cloud: Cloud, target: str) -> None:
+def test_validation_times_out(service: Service, keystone: Keystone, cloud: Cloud, target: str) -> None:
     token = cloud.token()
-    with keystone.halted():
+    with keystone.suspended():
         assert call(service, token, target).fault == UNAVAILABLE
 
 
-def test_keystone_is_asked_once_for_many_requests_with_a_new_token(
+def test_concurrent_requests_with_a_new_token_share_its_validation(
     service: Service, keystone: Keystone, cloud: Cloud, target: str
 ) -> None:
     token = cloud.token()
     before = keystone.requests.count("GET /v3/auth/tokens")
     with ExitStack() as stack:
         connections = [stack.enter_context(Connection(service.port)) for _ in range(30)]
-        with keystone.halted():
+        with keystone.suspended():
             for connection in connections:
-                connection.send(calling(token, target))
-            assert answers_at_once(service)
+                connection.send(build_request(token, target))
+            assert responds_at_once(service)
         assert [connection.receive().status for connection in connections] == [200] * 30
     assert keystone.requests.count("GET /v3/auth/tokens") == before + 1
 
 
-def test_a_service_whose_own_token_is_revoked_gets_another(service: Service, cloud: Cloud, target: str) -> None:
+def test_service_replaces_its_own_revoked_token(service: Service, cloud: Cloud, target: str) -> None:
     assert call(service, cloud.token(), target).status == 200
     cloud.revoke_all(SERVICE)
     assert call(service, cloud.token(), target).status == 200
 
 
-def test_a_service_whose_own_token_runs_out_gets_another(
+def test_service_replaces_its_own_expired_token(
     keystone: Keystone, cloud: Cloud, variables: dict[str, Any], target: str, tmp_path: Path
 ) -> None:
     first, second = cloud.token(), cloud.token()
@@ -126,30 +121,30 @@ def test_a_service_whose_own_token_runs_out_gets_another(
         assert call(service, second, target).status == 200
 
 
-def test_a_service_whose_credentials_become_wrong_believes_nobody_new(
+def test_new_tokens_are_rejected_when_the_services_credentials_become_invalid(
     service: Service, cloud: Cloud, target: str
 ) -> None:
-    known, new = cloud.token(), cloud.token()
-    assert call(service, known, target).status == 200
-    before = len(complaints(service))
-    with cloud.locked_out(SERVICE):
-        assert call(service, known, target).status == 200
+    cached, new = cloud.token(), cloud.token()
+    assert call(service, cached, target).status == 200
+    before = len(keystone_errors(service))
+    with cloud.with_wrong_password(SERVICE):
+        assert call(service, cached, target).status == 200
         assert call(service, new, target).fault == UNAVAILABLE
     assert call(service, new, target).status == 200
-    assert len(complaints(service)) == before + 1
+    assert len(keystone_errors(service)) == before + 1
 
 
-def test_a_service_that_may_not_ask_about_others_believes_nobody(
-    cloud: Cloud, asking: dict[str, Any], target: str, tmp_path: Path
+def test_service_that_may_not_validate_tokens_rejects_all(
+    cloud: Cloud, settings: dict[str, Any], target: str, tmp_path: Path
 ) -> None:
-    credentials = as_variables(cloud.credentials(MEMBER, "ours"))
-    with serving(tmp_path, **asking, **credentials) as service:
+    credentials = as_variables(cloud.credentials(MEMBER, "main"))
+    with serving(tmp_path, **settings, **credentials) as service:
         assert call(service, cloud.token(READER), target).fault == UNAVAILABLE
-        (complaint,) = complaints(service)
-        assert complaint.startswith("Keystone cannot be asked: 403 ")
+        (error,) = keystone_errors(service)
+        assert error.startswith("Keystone is unavailable: status 403 ")
 
 
-def test_a_service_whose_credentials_are_wrong_does_not_start(variables: dict[str, Any], tmp_path: Path) -> None:
-    ended = run(*SERVE, folder=tmp_path, **variables | {"OS_PASSWORD": "wrong"}, HOME=str(tmp_path))
-    assert (ended.returncode, ended.stdout) == (1, "")
-    assert re.fullmatch(r"Error: The credentials for Keystone cannot be used: .* \(HTTP 401\).*\n", ended.stderr)
+def test_service_with_invalid_credentials_does_not_start(variables: dict[str, Any], tmp_path: Path) -> None:
+    result = run(*SERVE, folder=tmp_path, **variables | {"OS_PASSWORD": "wrong"}, HOME=str(tmp_path))
+    assert (result.returncode, result.stdout) == (1, "")
+    assert re.fullmatch(r"Error: The credentials for Keystone cannot be used: .* \(HTTP 401\).*\n", result.stderr)

@@ -1,6 +1,7 @@
-"""The service as its users run it: the command, in a process and a folder of its own."""
+"""The service as users run it: the command, in a separate process and working directory."""
 
 import os
+import random
 import re
 import signal
 import socket
@@ -9,27 +10,29 @@ import sys
 import sysconfig
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 COMMAND = str(Path(sysconfig.get_path("scripts")) / "compute-images")
 SERVE = (COMMAND, "serve", "--bind", "127.0.0.1:0")
 
-_PATIENCE = 20.0  # seconds
-_BETWEEN_LOOKS = 0.01  # seconds
-_OURS = re.compile("IMAGES_.*|OS_.*|PORT|WEB_CONCURRENCY|GUNICORN_.*|XDG_RUNTIME_DIR")
+_TIMEOUT = 20.0  # seconds
+_POLL_INTERVAL = 0.01  # seconds
+_LOG_LINE = re.compile(r"\S+Z (DEBUG|INFO|WARNING|ERROR|CRITICAL) [\w.]+ (-|req-[0-9a-f-]+) .*")
+_SETTINGS = re.compile("IMAGES_.*|OS_.*|PORT|WEB_CONCURRENCY|GUNICORN_.*|XDG_RUNTIME_DIR")
 
-_IMPATIENT = """
+_WITH_TIMEOUTS = """
 import sys
-from app import bodies, protocol
+from app import asgi
 from app.cli import main
-protocol.HEAD_IN, bodies.BODY_IN, protocol.ANSWER_OUT = map(float, sys.argv[1:])
+from app.server.http_protocol import HttpProtocol
+HttpProtocol.head_timeout, asgi.BODY_TIMEOUT, HttpProtocol.write_timeout = map(float, sys.argv[1:])
 main(["serve", "--bind", "127.0.0.1:0"])
 """
 
 
 class Service:
-    """A running `serve`, and what it said."""
+    """A running `serve` with its output."""
 
     def __init__(self, process: subprocess.Popen[bytes], folder: Path, log: Path) -> None:
         self.process = process
@@ -38,55 +41,64 @@ class Service:
         self._log = log
 
     @property
+    def url(self) -> str:
+        """The URL of the service."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
     def log(self) -> str:
-        """All that it wrote."""
+        """Everything written to standard output and standard error."""
         return self._log.read_text()
 
     @property
-    def said(self) -> list[str]:
-        """What it wrote by itself, without the lines of gunicorn's log."""
-        return [line for line in self.log.splitlines() if not line.startswith("[")]
+    def printed(self) -> list[str]:
+        """The lines of the output that are not log lines."""
+        return [line for line in self.log.splitlines() if not _LOG_LINE.fullmatch(line)]
+
+    @property
+    def errors(self) -> list[str]:
+        """The log lines of level ERROR."""
+        return [line for line in self.log.splitlines() if re.match(r"\S+Z ERROR ", line)]
 
     @property
     def workers(self) -> list[int]:
-        """The ids of all workers that began to answer, in their order."""
-        return [int(pid) for pid in re.findall(r"\[(\d+)\] \[INFO\] Application startup complete\.", self.log)]
+        """The process ids of all workers, in the order of their start."""
+        return [int(pid) for pid in re.findall(r"Booting worker with pid: (\d+)", self.log)]
 
     def await_workers(self, count: int) -> None:
-        """Wait until so many workers have begun to answer, those that ended included."""
-        until(lambda: len(self.workers) >= count or self.process.poll() is not None)
+        """Wait until this many workers have started, including those that have exited."""
+        until(lambda: self.log.count("Application startup complete.") >= count or self.process.poll() is not None)
         assert self.process.poll() is None, self.log
         (self.port,) = map(int, re.findall(r"Listening at: http://[0-9.]+:(\d+)", self.log))
 
     def terminate(self) -> None:
-        """Ask it to stop, as a supervisor does."""
+        """Send SIGTERM, as a supervisor does."""
         self.process.send_signal(signal.SIGTERM)
 
     def wait(self) -> int:
-        """Wait for its end, and give its exit code."""
-        return self.process.wait(_PATIENCE)
+        """Wait for the process to exit and return its exit code."""
+        return self.process.wait(_TIMEOUT)
 
 
-def impatient(*, head_in: float, body_in: float, answer_out: float) -> tuple[str, ...]:
-    """Give the command that serves with other deadlines than its own, in seconds."""
-    return (sys.executable, "-c", _IMPATIENT, *map(str, (head_in, body_in, answer_out)))
+def with_timeouts(*, head: float, body: float, write: float) -> tuple[str, ...]:
+    """Return a command that serves with these timeouts, in seconds."""
+    return (sys.executable, "-c", _WITH_TIMEOUTS, *map(str, (head, body, write)))
 
 
 def environment(**variables: str) -> dict[str, str]:
-    """Give the variables of this process without the service's settings, and some of one's own."""
-    return {name: value for name, value in os.environ.items() if not _OURS.fullmatch(name)} | variables
+    """Return the environment of this process with these variables and without the service's other settings."""
+    return {name: value for name, value in os.environ.items() if not _SETTINGS.fullmatch(name)} | variables
 
 
 def run(*command: str, folder: Path, **variables: str) -> "subprocess.CompletedProcess[str]":
-    """Run a command to its end."""
     with session(command, folder, variables, output=subprocess.PIPE) as process:
-        output, errors = process.communicate(timeout=_PATIENCE)
+        output, errors = process.communicate(timeout=_TIMEOUT)
     return subprocess.CompletedProcess(command, process.returncode, output.decode(), errors.decode())
 
 
 @contextmanager
 def serving(folder: Path, *, command: Sequence[str] = SERVE, workers: int = 1, **variables: str) -> Iterator[Service]:
-    """Serve in a folder, which is the home as well, until the end of the block at the latest."""
+    """Serve in a working directory, which is also the home, until the end of the block."""
     log = folder / "log"
     variables = {"HOME": str(folder), "WEB_CONCURRENCY": str(workers)} | variables
     with log.open("wb") as output, session(command, folder, variables, output=output.fileno()) as process:
@@ -99,24 +111,25 @@ def serving(folder: Path, *, command: Sequence[str] = SERVE, workers: int = 1, *
 
 
 def free_port() -> int:
-    """Find a port on which nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        return int(listening.getsockname()[1])
+    """Return an unused port below those of outgoing connections, one of which could take it before it is bound."""
+    while True:
+        port = random.randrange(20_000, 32_768)
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+            return port
 
 
 def until(condition: Callable[[], bool]) -> None:
-    """Wait for a condition."""
-    deadline = time.monotonic() + _PATIENCE
+    deadline = time.monotonic() + _TIMEOUT
     while not condition():
-        assert time.monotonic() < deadline, "Waited too long."
-        time.sleep(_BETWEEN_LOOKS)
+        assert time.monotonic() < deadline, "The condition is still false."
+        time.sleep(_POLL_INTERVAL)
 
 
 @contextmanager
 def session(
     command: Sequence[str], folder: Path, variables: Mapping[str, str], *, output: int
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a command in a session of its own, of which nothing is left after the block."""
+    """Run a command in a new session, whose processes are killed at the end of the block."""
     with subprocess.Popen(
         command,
         cwd=folder,
@@ -130,4 +143,4 @@ def session(
             yield process
         finally:
             if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)  # workers do not notice when their master is killed
+                os.killpg(process.pid, signal.SIGKILL)  # workers would survive their parent

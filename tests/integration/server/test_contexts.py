@@ -1,4 +1,4 @@
-"""What a worker keeps from one request to the next: nothing."""
+"""Context variables do not leak from one request to the next."""
 
 import threading
 from collections.abc import Iterator
@@ -13,18 +13,18 @@ from app.server.gunicorn import Worker
 from tests.integration.server.service import until
 from tests.integration.server.wire import Connection, request
 
-_left: ContextVar[bytes] = ContextVar("left", default=b"nothing")
+_variable: ContextVar[bytes] = ContextVar("variable", default=b"unset")
 
 
-async def finder(scope: Any, receive: Any, send: Any) -> None:
-    """Answer with what the request before left in the context, and leave something."""
+async def leaky(scope: Any, receive: Any, send: Any) -> None:
+    """Respond with the value that the previous request left in the context, and set another one."""
     if scope["type"] == "lifespan":
         for kind in ("startup", "shutdown"):
             await receive()
             await send({"type": f"lifespan.{kind}.complete"})
         return
-    found = _left.get()
-    _left.set(scope["path"].encode())
+    found = _variable.get()
+    _variable.set(scope["path"].encode())
     headers = [(b"content-length", str(len(found)).encode())]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": found})
@@ -32,9 +32,9 @@ async def finder(scope: Any, receive: Any, send: Any) -> None:
 
 @pytest.fixture
 def port() -> Iterator[int]:
-    """Serve `finder` as a worker would."""
+    """Serve `leaky` with the configuration of a worker."""
     settings: dict[str, Any] = Worker.CONFIG_KWARGS
-    server = Uvicorn(Config(finder, port=0, log_config=None, **settings))
+    server = Uvicorn(Config(leaky, port=0, log_config=None, **settings))
     thread = threading.Thread(target=server.run)
     thread.start()
     until(lambda: server.started)
@@ -43,8 +43,8 @@ def port() -> Iterator[int]:
     thread.join()
 
 
-def test_no_request_finds_what_the_one_before_left_in_its_context(port: int) -> None:
+def test_context_of_earlier_request_is_not_visible(port: int) -> None:
     with Connection(port) as connection:
         connection.send(*(request(f"/{number}") for number in range(5)))
-        assert [connection.receive().body for _ in range(5)] == [b"nothing"] * 5
-        assert connection.ask(request("/last")).body == b"nothing"
+        assert [connection.receive().body for _ in range(5)] == [b"unset"] * 5
+        assert connection.fetch(request("/last")).body == b"unset"

@@ -1,28 +1,36 @@
-"""What is written is there for whoever asks next, whichever worker answers."""
+"""Changes are visible to the next request, whichever worker handles it."""
 
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 
-from tests.integration.server.service import serving, until
+from tests.integration.server.service import Service, serving, until
 from tests.integration.server.wire import Connection, request
 from tests.support.images import catalog_of, image, image_id
 
 IMAGE = f"/v2/openstack/images/{image_id(1)}"
 
 
+@pytest.fixture(scope="module")
+def two_workers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    folder = tmp_path_factory.mktemp("writes")
+    catalog_of(folder / "data", image(1))
+    with serving(folder, workers=2) as running:
+        yield running
+
+
 @pytest.fixture
-def connections(tmp_path: Path) -> Iterator[list[Connection]]:
-    """Run two workers, and connect to each."""
-    catalog_of(tmp_path / "data", image(1))
-    with serving(tmp_path, workers=2) as service, ExitStack() as stack:
+def connections(two_workers: Service) -> Iterator[list[Connection]]:
+    """Restore the image and return a connection to each worker."""
+    service = two_workers
+    catalog_of(service.folder / "data", image(1))
+    with ExitStack() as stack:
         found: dict[str, Connection] = {}
 
         def found_both() -> bool:
-            several = [stack.enter_context(Connection(service.port)) for _ in range(8)]  # at once, too many for one
+            several = [stack.enter_context(Connection(service.port)) for _ in range(8)]  # more than one worker accepts
             found.update({worker_of(each): each for each in several})
             return len(found) == len(service.workers) == 2
 
@@ -31,42 +39,41 @@ def connections(tmp_path: Path) -> Iterator[list[Connection]]:
 
 
 def worker_of(connection: Connection) -> str:
-    """Tell workers apart: each begins its request ids in its own way."""
-    return connection.ask(request("/v2")).headers["x-compute-request-id"].rpartition("-")[0]
+    """Return the part of request ids that identifies the worker."""
+    return connection.fetch(request("/v2")).headers["x-compute-request-id"].rpartition("-")[0]
 
 
 def metadata(connection: Connection) -> dict[str, str]:
-    answer: dict[str, str] = connection.ask(request(f"{IMAGE}/metadata")).document["metadata"]
-    return answer
+    response: dict[str, str] = connection.fetch(request(f"{IMAGE}/metadata")).document["metadata"]
+    return response
 
 
 def putting(body: bytes, *headers: str) -> tuple[bytes, bytes]:
-    """Write the head of a request that replaces the metadata, and its body."""
     all_headers = ("Content-Type: application/json", f"Content-Length: {len(body)}", *headers)
     return request(f"{IMAGE}/metadata", *all_headers, method="PUT"), body
 
 
-def test_a_change_by_one_worker_is_seen_by_the_next_request_of_any(connections: list[Connection]) -> None:
+def test_change_is_visible_to_next_request_of_any_worker(connections: list[Connection]) -> None:
     for number in range(40):
         writer = connections[number % len(connections)]
         head, body = putting(b'{"metadata": {"number": "%d"}}' % number)
-        assert writer.ask(head + body).status == 200
-        seen = [each.ask(request(IMAGE)).document["image"]["metadata"] for each in connections]
+        assert writer.fetch(head + body).status == 200
+        seen = [each.fetch(request(IMAGE)).document["image"]["metadata"] for each in connections]
         assert seen == [{"number": str(number)}] * len(connections)
 
 
-def test_a_deleted_image_is_gone_for_all(connections: list[Connection]) -> None:
-    assert [each.ask(request(IMAGE)).status for each in connections] == [200] * len(connections)
-    answer = connections[0].ask(request(IMAGE, method="DELETE"))
-    assert (answer.status, answer.body) == (204, b"")
-    assert [each.ask(request(IMAGE)).status for each in connections] == [404] * len(connections)
+def test_deleted_image_is_not_found_by_any_worker(connections: list[Connection]) -> None:
+    assert [each.fetch(request(IMAGE)).status for each in connections] == [200] * len(connections)
+    response = connections[0].fetch(request(IMAGE, method="DELETE"))
+    assert (response.status, response.body) == (204, b"")
+    assert [each.fetch(request(IMAGE)).status for each in connections] == [404] * len(connections)
 
 
 UPGRADE = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABkAAQAoAAAAAIAAAAA")
 
 
 @pytest.mark.parametrize("at_once", [True, False])
-def test_a_body_is_no_request_whatever_protocol_is_offered(connections: list[Connection], at_once: bool) -> None:
+def test_body_of_upgrade_request_is_not_parsed_as_request(connections: list[Connection], at_once: bool) -> None:
     connection, _ = connections
     smuggled, _ = putting(b'{"metadata": {"smuggled": "1"}}')
     for body in (b'{"metadata": {"mine": "1"}}', smuggled):
@@ -80,7 +87,7 @@ def test_a_body_is_no_request_whatever_protocol_is_offered(connections: list[Con
 
 
 @pytest.mark.parametrize("length", ["Content-Length: 100", "Transfer-Encoding: chunked"])
-def test_a_request_whose_body_never_ends_is_not_carried_out(connections: list[Connection], length: str) -> None:
+def test_request_with_incomplete_body_has_no_effect(connections: list[Connection], length: str) -> None:
     body = b'{"metadata": {"half": "done"}}'
     sent = body if length.startswith("Content") else b"%x\r\n%b\r\n" % (len(body), body)
     with Connection(connections[0].port) as going:

@@ -1,133 +1,194 @@
-"""Changes of the catalog: tombstones and their end, and who may change what at the same time."""
+"""Changes of single images: who may make them, when tombstones are purged, and concurrent writers."""
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
-from datetime import datetime, timedelta, tzinfo
-from pathlib import Path
+from contextlib import contextmanager
 
+import orjson
 import pytest
 
-from app import timestamps
-from app.catalog import editor as change
-from app.catalog.editor import ImageEditor
-from app.catalog.sqlite.database import open_reader, transaction
-from app.catalog.sqlite.reader import CatalogReader
-from app.catalog.transfer import export_images, import_images
-from app.errors import CatalogBusy, ImageNotFound, NotImageOwner
-from tests.support.images import catalog_of, image, image_id, records_of
+from app.catalog.editor import MAX_METADATA_ITEMS, ImageEditor, check_metadata_quota
+from app.catalog.engine import Engine
+from app.catalog.models import Metadata, Upstream, UpstreamSnapshot
+from app.catalog.replica import apply_snapshot
+from app.catalog.transfer import import_images
+from app.context import Caller, RequestContext
+from app.errors import CatalogBusy, ImageNotFound, MetadataQuotaExceeded, NotImageOwner, ReplicaReadOnly
+from tests.support.catalogs import add_images, exported, exported_numbers, listed
+from tests.support.clock import FakeClock
+from tests.support.images import image, image_id, stored_images
+from tests.support.projects import OTHER_PROJECT, PROJECT
 
-ME = "11111111111111111111111111111111"
+DAY = 86_400
+MEMBER = RequestContext("", authenticated=Caller(PROJECT, is_admin=False))
+ADMIN = RequestContext("", authenticated=Caller(PROJECT, is_admin=True))
 
 
 @pytest.fixture
-def days(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Give a list to which days are added that have gone by."""
-    gone: list[int] = []
-
-    class Clock:
-        """Stands in for the class that tells the time."""
-
-        def now(self, zone: tzinfo) -> datetime:
-            return datetime.now(zone) + timedelta(days=sum(gone))
-
-    monkeypatch.setattr(timestamps, "datetime", Clock())
-    return gone
+def editor(engine: Engine, clock: FakeClock) -> ImageEditor:
+    return ImageEditor(engine, tombstone_days=30, timeout=0.1, clock=clock)
 
 
-def ids(path: Path) -> list[int]:
-    return [int(record.id[-12:]) for record in export_images(path, deleted=True)]
+def touch(editor: ImageEditor, number: int = 9) -> None:
+    editor.edit_metadata(ADMIN, PROJECT, image_id(number), lambda metadata: metadata)
 
 
-def touch(path: Path) -> None:
-    ImageEditor(CatalogReader(path), tombstone_days=30).edit_metadata(
-        ME, image_id(9), lambda items: items, is_admin=True
-    )
+@pytest.mark.parametrize(
+    ("fields", "context", "error"),
+    [
+        ({"owner": PROJECT}, MEMBER, None),
+        ({"owner": PROJECT}, ADMIN, None),
+        ({}, ADMIN, None),
+        ({}, MEMBER, NotImageOwner),
+        ({"owner": OTHER_PROJECT}, ADMIN, NotImageOwner),
+        ({"owner": OTHER_PROJECT, "visibility": "private"}, ADMIN, ImageNotFound),
+        ({"owner": PROJECT, "status": "DELETED"}, MEMBER, ImageNotFound),
+    ],
+)
+def test_projects_change_their_own_images_and_administrators_those_without_an_owner(
+    engine: Engine,
+    editor: ImageEditor,
+    fields: dict[str, str],
+    context: RequestContext,
+    error: type[Exception] | None,
+) -> None:
+    add_images(engine, image(1, **fields))
+    before = exported(engine)
+    if error:
+        with pytest.raises(error):
+            editor.edit_metadata(context, PROJECT, image_id(1), lambda _: {"a": "b"})
+        with pytest.raises(error):
+            editor.delete(context, PROJECT, image_id(1))
+        assert exported(engine) == before
+    else:
+        assert editor.edit_metadata(context, PROJECT, image_id(1), lambda _: {"a": "b"}) == {"a": "b"}
+        editor.delete(context, PROJECT, image_id(1))
+        (tombstone,) = exported(engine)
+        assert (tombstone.status, tombstone.progress, tombstone.metadata) == ("DELETED", 0, '{"a":"b"}')
 
 
-def test_a_tombstone_is_purged_by_the_first_change_after_its_days(tmp_path: Path, days: list[int]) -> None:
-    path = catalog_of(tmp_path, image(1), image(2), image(9))
-    ImageEditor(CatalogReader(path)).delete(ME, image_id(1), is_admin=True)
-    days.append(29)
-    touch(path)
-    assert ids(path) == [1, 2, 9]
-    days.append(2)
-    assert ids(path) == [1, 2, 9]
-    touch(path)
-    assert ids(path) == [2, 9]
-    with closing(open_reader(path)) as db:
-        assert db.execute("SELECT count(*) FROM listings").fetchone() == (2,)
+def test_images_of_a_replica_are_read_only(engine: Engine, editor: ImageEditor) -> None:
+    upstream = Upstream("http://glance.test", is_admin=False)
+    apply_snapshot(engine, UpstreamSnapshot(upstream, stored_images(image(1, owner=PROJECT))), tombstone_days=30)
+    with pytest.raises(ReplicaReadOnly):
+        editor.delete(MEMBER, PROJECT, image_id(1))
+    (stored,) = exported(engine)
+    found, found_upstream = editor.get_editable_image(MEMBER, PROJECT, image_id(1))
+    assert found == stored
+    assert found_upstream
+    assert found_upstream.url == upstream.url
 
 
-def test_an_import_purges_too_and_what_it_prunes_is_purged_in_its_time(tmp_path: Path, days: list[int]) -> None:
-    path = catalog_of(tmp_path, image(1), image(2))
-    import_images(path, records_of(image(2)), prune=True)
-    days.append(8)
-    import_images(path, records_of(image(3)), tombstone_days=7)
-    assert ids(path) == [2, 3]
+@pytest.mark.parametrize(
+    ("before", "after", "is_accepted"),
+    [
+        (0, MAX_METADATA_ITEMS, True),
+        (0, MAX_METADATA_ITEMS + 1, False),
+        (MAX_METADATA_ITEMS + 9, MAX_METADATA_ITEMS + 9, True),
+        (MAX_METADATA_ITEMS + 9, MAX_METADATA_ITEMS + 1, True),
+    ],
+)
+def test_metadata_quota_limits_additions(before: int, after: int, is_accepted: bool) -> None:
+    items: list[Metadata] = [{str(number): "" for number in range(count)} for count in (before, after)]
+    if is_accepted:
+        check_metadata_quota(*items)
+    else:
+        with pytest.raises(MetadataQuotaExceeded):
+            check_metadata_quota(*items)
 
 
-def test_a_tombstone_that_a_file_brought_is_data_and_stays(tmp_path: Path, days: list[int]) -> None:
-    path = catalog_of(tmp_path, image(1, status="DELETED"), image(9))
-    days.append(1000)
-    touch(path)
-    assert ids(path) == [1, 9]
+def test_failed_edit_changes_nothing(engine: Engine, editor: ImageEditor) -> None:
+    before = exported(add_images(engine, image(9)))
+    with pytest.raises(ZeroDivisionError):
+        editor.edit_metadata(ADMIN, PROJECT, image_id(9), lambda _: {str(1 // 0): ""})
+    assert exported(engine) == before
 
 
-def test_an_image_that_comes_back_is_not_purged(tmp_path: Path, days: list[int]) -> None:
-    path = catalog_of(tmp_path, image(1), image(9))
-    ImageEditor(CatalogReader(path)).delete(ME, image_id(1), is_admin=True)
-    import_images(path, records_of(image(1)))
-    days.append(1000)
-    touch(path)
-    assert ids(path) == [1, 9]
+def test_tombstone_is_purged_by_the_first_change_after_its_days(
+    engine: Engine, editor: ImageEditor, clock: FakeClock
+) -> None:
+    add_images(engine, image(1), image(2), image(9))
+    editor.delete(ADMIN, PROJECT, image_id(1))
+    clock.advance(30 * DAY - 1)
+    touch(editor)
+    assert exported_numbers(engine) == [1, 2, 9]
+    clock.advance(1)
+    assert exported_numbers(engine) == [1, 2, 9]
+    touch(editor)
+    assert exported_numbers(engine) == [2, 9]
+    assert listed(engine, changes_since="0001-01-01T00:00:00Z") == [2, 9]
 
 
-def test_changes_at_the_same_time_are_all_made(tmp_path: Path) -> None:
-    path = catalog_of(tmp_path, image(9))
-    changes = ImageEditor(CatalogReader(path))
+def test_imported_tombstone_is_never_purged(engine: Engine, editor: ImageEditor, clock: FakeClock) -> None:
+    add_images(engine, image(1, status="DELETED"), image(9))
+    clock.advance(1000 * DAY)
+    touch(editor)
+    assert exported_numbers(engine) == [1, 9]
+
+
+def test_restored_image_is_not_purged(engine: Engine, editor: ImageEditor, clock: FakeClock) -> None:
+    add_images(engine, image(1), image(9))
+    editor.delete(ADMIN, PROJECT, image_id(1))
+    add_images(engine, image(1))
+    clock.advance(1000 * DAY)
+    touch(editor)
+    assert exported_numbers(engine) == [1, 9]
+
+
+def test_concurrent_changes_are_all_made(engine: Engine) -> None:
+    add_images(engine, image(9))
+    editor = ImageEditor(engine, tombstone_days=30)
 
     def add(number: int) -> None:
-        changes.edit_metadata(ME, image_id(9), lambda items: items | {str(number): ""}, is_admin=True)
+        editor.edit_metadata(ADMIN, PROJECT, image_id(9), lambda metadata: metadata | {str(number): ""})
 
     with ThreadPoolExecutor(8) as threads:
         list(threads.map(add, range(40)))
-    (record,) = export_images(path)
-    assert record.metadata.count('""') == 40
+    (changed,) = exported(engine)
+    assert len(orjson.loads(changed.metadata)) == 40
 
 
-def test_what_changed_is_never_dated_back(tmp_path: Path) -> None:
-    path = catalog_of(tmp_path, image(1, updated="2100-01-01T00:00:00Z"), image(9, updated="2100-01-01T00:00:00Z"))
-    ImageEditor(CatalogReader(path)).delete(ME, image_id(1), is_admin=True)
-    touch(path)
-    assert [record.updated for record in export_images(path, deleted=True)] == ["2100-01-01T00:00:00Z"] * 2
+def test_time_of_change_never_goes_back(engine: Engine, editor: ImageEditor, clock: FakeClock) -> None:
+    future = "2100-01-01T00:00:00Z"
+    add_images(engine, image(1, updated=future), image(2), image(8), image(9, updated=future))
+    editor.delete(ADMIN, PROJECT, image_id(1))
+    editor.delete(ADMIN, PROJECT, image_id(2))
+    touch(editor, 8)
+    touch(editor, 9)
+    assert [image.updated for image in exported(engine)] == [future, clock.now(), clock.now(), future]
 
 
-def test_what_can_only_be_refused_does_not_wait_for_others(tmp_path: Path) -> None:
-    path = catalog_of(tmp_path, image(1, owner="2" * 32))
-    changes = ImageEditor(CatalogReader(path))
-    with transaction(path):
+def test_rejected_change_does_not_wait_for_other_writers(engine: Engine, editor: ImageEditor) -> None:
+    add_images(engine, image(1, owner=OTHER_PROJECT))
+    with engine.transaction(timeout=1):
         with pytest.raises(ImageNotFound):
-            changes.delete(ME, image_id(99), is_admin=True)
+            editor.delete(ADMIN, PROJECT, image_id(99))
         with pytest.raises(NotImageOwner):
-            changes.delete(ME, image_id(1), is_admin=True)
+            editor.delete(ADMIN, PROJECT, image_id(1))
 
 
-def test_a_change_waits_for_others_for_some_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(change, "WRITER_TIMEOUT", 0.1)
-    path = catalog_of(tmp_path, image(1))
-    with transaction(path), pytest.raises(CatalogBusy):
-        ImageEditor(CatalogReader(path)).delete(ME, image_id(1), is_admin=True)
-    assert ids(path) == [1]
+def test_change_waits_for_other_writers_until_the_timeout(engine: Engine, editor: ImageEditor) -> None:
+    add_images(engine, image(1))
+    with engine.transaction(timeout=1), pytest.raises(CatalogBusy):
+        editor.delete(ADMIN, PROJECT, image_id(1))
+    assert listed(engine) == [1]
 
 
-def test_who_may_change_an_image_is_judged_when_it_is_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = catalog_of(tmp_path, image(1, owner=ME))
+def test_ownership_is_checked_within_the_transaction(engine: Engine, clock: FakeClock) -> None:
+    add_images(engine, image(1, owner=PROJECT))
 
-    def given_away(*args: object, **options: object) -> object:
-        import_images(path, records_of(image(1, owner="2" * 32)))
-        return transaction(*args, **options)  # type: ignore[arg-type]
+    class Overtaken:
+        """An engine whose image gets another owner just before a transaction begins."""
 
-    monkeypatch.setattr(change, "transaction", given_away)
+        snapshot = engine.snapshot
+
+        @contextmanager
+        def transaction(self, *, timeout: float) -> Iterator[object]:
+            import_images(engine, stored_images(image(1, owner=OTHER_PROJECT)), tombstone_days=30)
+            with engine.transaction(timeout=timeout) as transaction:
+                yield transaction
+
+    editor = ImageEditor(Overtaken(), tombstone_days=30, clock=clock)  # type: ignore[arg-type]
     with pytest.raises(NotImageOwner):
-        ImageEditor(CatalogReader(path)).delete(ME, image_id(1), is_admin=False)
-    assert ids(path) == [1]
+        editor.delete(MEMBER, PROJECT, image_id(1))
+    assert listed(engine) == [1]

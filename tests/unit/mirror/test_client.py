@@ -1,7 +1,9 @@
-"""How a Glance is asked: what is sent, which answers are taken, and what is said of the others."""
+"""The Glance client: its requests, valid and invalid responses, credentials, and the cloud's configuration."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 import orjson
@@ -15,320 +17,316 @@ from keystoneauth1.plugin import BaseAuthPlugin
 from keystoneauth1.session import Session
 from requests import Response
 
-from app.mirror.client import CloudConfigError, GlanceClient, MarkerNotFound, UpstreamError, connect, load_cloud_config
-from tests.support.fake_glance import NOTHING, SILENCE, Said, Stand, glance_at, glance_image, standing
+from app.mirror.client import (
+    CloudConfigError,
+    GlanceClient,
+    MarkerNotFound,
+    UpstreamError,
+    client_factory,
+    connect,
+    load_cloud_config,
+)
+from tests.support.fake_glance import (
+    CONNECTION_CLOSED,
+    NO_RESPONSE,
+    FakeGlance,
+    FakeResponse,
+    glance_client,
+    glance_image,
+    running_glance,
+)
 from tests.support.images import image_id
 
-ME, YOU, THEM = "1" * 32, "2" * 32, "3" * 32
-CALLERS = "the caller's token"
+PROJECTS = ["1" * 32, "2" * 32, "3" * 32, "4" * 32]
+CALLER = "the caller's token"
 FIRST_PAGE = "GET /v2/images?limit=1000&visibility=all"
-ONE = f"/v2/images/{image_id(1)}"
+IMAGE_PATH = f"/v2/images/{image_id(1)}"
+UNREACHABLE = "http://127.0.0.1:1"
 
 
-class Way(NamedTuple):
-    """Something that a Glance is asked, and the method and path of the request."""
+class Call(NamedTuple):
+    """A call of the client, and the method and path of its request."""
 
     request: str
-    ask: Callable[[GlanceClient], Any]
+    run: Callable[[GlanceClient], Any]
 
 
-WAYS = {
-    "page": Way("GET /v2/images", lambda glance: list(glance.pages())),
-    "check": Way("GET /v2/images", GlanceClient.check),
-    "image": Way(f"GET {ONE}", lambda glance: glance.image(image_id(1))),
-    "members": Way(f"GET {ONE}/members", lambda glance: glance.members(image_id(1))),
-    "patch": Way(f"PATCH {ONE}", lambda glance: glance.patch(image_id(1), [])),
-    "delete": Way(f"DELETE {ONE}", lambda glance: glance.delete(image_id(1))),
+CALLS = {
+    "list_pages": Call("GET /v2/images", lambda client: list(client.list_pages())),
+    "ping": Call("GET /v2/images", GlanceClient.ping),
+    "get_image": Call(f"GET {IMAGE_PATH}", lambda client: client.get_image(image_id(1))),
+    "list_accepted_members": Call(
+        f"GET {IMAGE_PATH}/members", lambda client: client.list_accepted_members(image_id(1))
+    ),
+    "patch_image": Call(f"PATCH {IMAGE_PATH}", lambda client: client.patch_image(image_id(1), [])),
+    "delete_image": Call(f"DELETE {IMAGE_PATH}", lambda client: client.delete_image(image_id(1))),
 }
-each_way = pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+each_call = pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 
 
 @pytest.fixture
-def stand() -> Iterator[Stand]:
-    with standing() as stand:
-        yield stand
+def client(glance: FakeGlance) -> GlanceClient:
+    return glance_client(glance.url, timeout=0.3)
 
 
-@pytest.fixture
-def glance(stand: Stand) -> GlanceClient:
-    return glance_at(stand.url, answer_in=0.3)
-
-
-def ids(pages: Iterator[list[Any]]) -> list[list[int]]:
+def numbers(pages: Iterable[list[Any]]) -> list[list[int]]:
     return [[int(image["id"][-12:]) for image in page] for page in pages]
 
 
 # --- pages ---
 
 
-def test_all_images_are_given_a_page_at_a_time_the_newest_first(stand: Stand, glance: GlanceClient) -> None:
-    stand.page = 2
-    stand.put(*(glance_image(number, created_at=f"202{number}-01-01T00:00:00Z") for number in (3, 1, 5, 2, 4)))
-    assert ids(glance.pages()) == [[5, 4], [3, 2], [1]]
-    assert stand.asked == [FIRST_PAGE, *(f"{FIRST_PAGE}&marker={image_id(number)}" for number in (4, 2))]
+def test_all_images_are_listed_by_page_newest_first(glance: FakeGlance, client: GlanceClient) -> None:
+    glance.page_size = 2
+    glance.put(*(glance_image(number, created_at=f"202{number}-01-01T00:00:00Z") for number in (3, 1, 5, 2, 4)))
+    assert numbers(client.list_pages()) == [[5, 4], [3, 2], [1]]
+    assert glance.take_requests() == [FIRST_PAGE, *(f"{FIRST_PAGE}&marker={image_id(number)}" for number in (4, 2))]
 
 
-def test_those_are_given_that_changed_at_a_time_or_later(stand: Stand, glance: GlanceClient) -> None:
-    times = ("2020-01-01T00:00:00Z", "2020-01-01T00:00:01Z", "2020-01-01T00:00:02Z")
-    stand.put(*(glance_image(number, updated_at=time) for number, time in enumerate(times, 1)))
-    assert ids(glance.pages("2020-01-01T00:00:01Z")) == [[3, 2]]
-    assert stand.asked == [f"{FIRST_PAGE}&updated_at=gte%3A2020-01-01T00%3A00%3A01Z"]
+def test_images_changed_since_a_time_are_listed(glance: FakeGlance, client: GlanceClient) -> None:
+    glance.put(*(glance_image(number, updated_at=f"2020-01-01T00:00:0{number}Z") for number in (1, 2, 3)))
+    assert numbers(client.list_pages("2020-01-01T00:00:02Z")) == [[3, 2]]
+    assert glance.take_requests() == [f"{FIRST_PAGE}&updated_at=gte%3A2020-01-01T00%3A00%3A02Z"]
 
 
-@pytest.mark.parametrize("next_", ["/v2/images?{}", "http://127.0.0.1:1/v9/others?{}", "?{}", "x://:0?{}#a"])
-def test_of_the_link_to_the_next_page_the_query_alone_is_followed(
-    stand: Stand, glance: GlanceClient, next_: str
-) -> None:
+@pytest.mark.parametrize("link", ["/v2/images?{}", "http://127.0.0.1:1/v9/others?{}", "?{}", "x://:0?{}#a"])
+def test_only_the_query_of_a_next_link_is_used(glance: FakeGlance, client: GlanceClient, link: str) -> None:
     query = f"marker={image_id(1)}&limit=7&visibility=all"
-    stand.says = {
-        FIRST_PAGE: Said(200, {"images": [glance_image(1)], "next": next_.format(query)}),
-        f"GET /v2/images?{query}": Said(200, {"images": [glance_image(2)]}),
+    glance.responses = {
+        FIRST_PAGE: FakeResponse(200, {"images": [glance_image(1)], "next": link.format(query)}),
+        f"GET /v2/images?{query}": FakeResponse(200, {"images": [glance_image(2)]}),
     }
-    assert ids(glance.pages()) == [[1], [2]]
-    assert stand.asked == [FIRST_PAGE, f"GET /v2/images?{query}"]
+    assert numbers(client.list_pages()) == [[1], [2]]
+    assert glance.take_requests() == [FIRST_PAGE, f"GET /v2/images?{query}"]
 
 
-def test_a_link_that_is_empty_leads_nowhere(stand: Stand, glance: GlanceClient) -> None:
-    stand.says = {FIRST_PAGE: Said(200, {"images": [glance_image(1)], "next": ""})}
-    assert ids(glance.pages()) == [[1]]
-
-
-@pytest.mark.parametrize(
-    "next_", ["/v2/images", "/v2/images?", "/v2/images?limit=1000", "?visibility=all", "#marker=a"]
-)
-def test_a_link_that_leads_to_the_first_page_is_a_failure(stand: Stand, glance: GlanceClient, next_: str) -> None:
-    stand.says = {FIRST_PAGE: Said(200, {"images": [glance_image(1)], "next": next_})}
-    with pytest.raises(UpstreamError, match=r"^A malformed page occurred$"):
-        list(glance.pages())
-    assert stand.asked == [FIRST_PAGE]
+def test_empty_next_link_ends_the_list(glance: FakeGlance, client: GlanceClient) -> None:
+    glance.responses = {FIRST_PAGE: FakeResponse(200, {"images": [glance_image(1)], "next": ""})}
+    assert numbers(client.list_pages()) == [[1]]
 
 
 @pytest.mark.parametrize("length", [1, 2, 3])
-def test_a_page_that_comes_again_is_a_failure(stand: Stand, glance: GlanceClient, length: int) -> None:
+def test_pagination_loop_raises(glance: FakeGlance, client: GlanceClient, length: int) -> None:
     queries = ["limit=1000&visibility=all", "marker=a", "marker=b", "marker=c"][: length + 1]
     for query, next_ in zip(queries, [*queries[1:], queries[1]], strict=True):
-        stand.says[f"GET /v2/images?{query}"] = Said(200, {"images": [], "next": f"/v2/images?{next_}"})
-    with pytest.raises(UpstreamError, match=r"^A page that came before occurred$"):
-        list(glance.pages())
-    assert stand.asked == [f"GET /v2/images?{query}" for query in queries]
+        glance.responses[f"GET /v2/images?{query}"] = FakeResponse(200, {"images": [], "next": f"/v2/images?{next_}"})
+    with pytest.raises(UpstreamError, match=r"^A pagination loop occurred$"):
+        list(client.list_pages())
+    assert glance.take_requests() == [f"GET /v2/images?{query}" for query in queries]
 
 
 @pytest.mark.parametrize("status", [400, 404])
-def test_a_marker_that_is_gone_is_told_from_other_failures(stand: Stand, glance: GlanceClient, status: int) -> None:
-    stand.page = 1
-    stand.put(glance_image(1), glance_image(2))
-    stand.says[f"{FIRST_PAGE}&marker={image_id(2)}"] = Said(status)
+def test_deleted_marker_is_distinguished_from_other_failures(
+    glance: FakeGlance, client: GlanceClient, status: int
+) -> None:
+    glance.page_size = 1
+    glance.put(glance_image(1), glance_image(2))
+    glance.responses[f"{FIRST_PAGE}&marker={image_id(2)}"] = FakeResponse(status)
     with pytest.raises(MarkerNotFound):
-        list(glance.pages())
-    stand.says = {FIRST_PAGE: Said(status)}
-    with pytest.raises(UpstreamError) as failed:
-        list(glance.pages())
-    assert (type(failed.value), failed.value.status) == (UpstreamError, status)
+        list(client.list_pages())
+    glance.responses = {FIRST_PAGE: FakeResponse(status)}
+    with pytest.raises(UpstreamError) as raised:
+        list(client.list_pages())
+    assert (type(raised.value), raised.value.status) == (UpstreamError, status)
 
 
-PAGES: dict[str, Any] = {
+MALFORMED_PAGES: dict[str, Any] = {
     "empty": b"",
     "null": None,
     "a list": [],
     "no images": {},
-    "images that are none": {"images": None},
-    "an object of images": {"images": {}},
-    "a next that is null": {"images": [], "next": None},
-    "a next that is a number": {"images": [], "next": 5},
-    "a next that is no URL": {"images": [], "next": "http://[?marker=a"},
+    "images that are null": {"images": None},
+    "images in an object": {"images": {}},
+    "a next link that is null": {"images": [], "next": None},
+    "a next link that is a number": {"images": [], "next": 5},
+    "a next link that is no URL": {"images": [], "next": "http://[?marker=a"},
+    **{
+        f"a next link without a marker: {link}": {"images": [glance_image(1)], "next": link}
+        for link in ("/v2/images", "/v2/images?", "/v2/images?limit=1000", "?visibility=all", "#marker=a")
+    },
 }
 
 
-@pytest.mark.parametrize("page", PAGES.values(), ids=PAGES)
-def test_what_is_no_page_is_a_failure(stand: Stand, glance: GlanceClient, page: Any) -> None:
-    stand.says["GET /v2/images"] = Said(200, page)
+@pytest.mark.parametrize("page", MALFORMED_PAGES.values(), ids=MALFORMED_PAGES)
+def test_malformed_page_raises(glance: FakeGlance, client: GlanceClient, page: Any) -> None:
+    glance.responses["GET /v2/images"] = FakeResponse(200, page)
     with pytest.raises(UpstreamError, match=r"^A malformed page occurred$"):
-        list(glance.pages())
+        list(client.list_pages())
+    assert glance.take_requests() == [FIRST_PAGE]
 
 
-def test_a_glance_is_checked_by_one_image(stand: Stand, glance: GlanceClient) -> None:
-    glance.check()
-    assert stand.asked == ["GET /v2/images?limit=1"]
+def test_ping_lists_one_image(glance: FakeGlance, client: GlanceClient) -> None:
+    client.ping()
+    assert glance.take_requests() == ["GET /v2/images?limit=1"]
 
 
 # --- single images ---
 
 
-def test_an_image_is_given_as_it_is(stand: Stand, glance: GlanceClient) -> None:
-    stand.put(glance_image(1, a="b"))
-    assert glance.image(image_id(1)) == glance_image(1, a="b")
-    assert glance.image(image_id(2)) is None
+def test_image_is_returned_as_it_is_or_none(glance: FakeGlance, client: GlanceClient) -> None:
+    glance.put(glance_image(1, a="b"))
+    assert client.get_image(image_id(1)) == glance_image(1, a="b")
+    assert client.get_image("../a?b#c/é") is None  # the id is escaped as one path segment
+    assert glance.take_requests() == [f"GET {IMAGE_PATH}", "GET /v2/images/..%2Fa%3Fb%23c%2F%C3%A9"]
 
 
-def test_the_members_are_those_that_accepted(stand: Stand, glance: GlanceClient) -> None:
-    stand.put(glance_image(1), glance_image(2))
-    stand.share(1, **{ME: "accepted", YOU: "pending", THEM: "rejected", "4" * 32: "accepted"})
-    assert glance.members(image_id(1)) == [ME, "4" * 32]
-    assert glance.members(image_id(2)) == []
-    assert glance.members(image_id(3)) is None
+def test_only_accepted_members_are_returned(glance: FakeGlance, client: GlanceClient) -> None:
+    glance.put(glance_image(1), glance_image(2))
+    statuses = ["accepted", "pending", "rejected", "accepted"]
+    glance.share(1, **dict(zip(PROJECTS, statuses, strict=True)))
+    assert client.list_accepted_members(image_id(1)) == [PROJECTS[0], PROJECTS[3]]
+    assert client.list_accepted_members(image_id(2)) == []
+    assert client.list_accepted_members(image_id(3)) is None
 
 
-NO_MEMBERS: list[Any] = [None, 5, {"a": 1}, [None], ["x"], [[]], [{}], [{"member_id": ME}], [{"status": "accepted"}]]
-NO_DOCUMENTS: list[Any] = [[], {}, "", 0, False, None, "x", *({"members": members} for members in NO_MEMBERS)]
-
-
-@pytest.mark.parametrize("document", NO_DOCUMENTS, ids=str)
-def test_what_are_no_members_is_a_failure(stand: Stand, glance: GlanceClient, document: Any) -> None:
-    stand.says[f"GET {ONE}/members"] = Said(200, orjson.dumps(document))
-    with pytest.raises(UpstreamError, match=r"^A malformed answer occurred$"):
-        glance.members(image_id(1))
-
-
-def test_a_change_is_sent_as_a_json_patch_and_answered_with_the_image(stand: Stand, glance: GlanceClient) -> None:
-    stand.put(glance_image(1, a="b"))
-    changes = [{"op": "remove", "path": "/a"}, {"op": "add", "path": "/c", "value": "d"}]
-    assert glance.patch(image_id(1), changes) == glance_image(1, c="d")
-    assert [(each.what, orjson.loads(each.body)) for each in stand.requests] == [(f"PATCH {ONE}", changes)]
-
-
-def test_an_image_is_deleted(stand: Stand, glance: GlanceClient) -> None:
-    stand.put(glance_image(1))
-    glance.delete(image_id(1))
-    assert (stand.asked, stand.images) == ([f"DELETE {ONE}"], {})
-
-
-def test_an_id_is_one_part_of_a_path_whatever_it_is(stand: Stand, glance: GlanceClient) -> None:
-    glance.image("../a?b#c/é")
-    assert stand.asked == ["GET /v2/images/..%2Fa%3Fb%23c%2F%C3%A9"]
-
-
-# --- who asks ---
-
-
-def test_a_token_that_is_given_is_sent_and_no_other(stand: Stand) -> None:
-    stand.put(glance_image(1))
-    for way in WAYS.values():
-        way.ask(GlanceClient(Session(auth=NoAuth()), stand.url, token=CALLERS))
-    assert {request.token for request in stand.requests} == {CALLERS}
-
-
-def test_the_own_credentials_are_used_where_none_is_given(stand: Stand) -> None:
-    stand.put(glance_image(1))
-    for way in WAYS.values():
-        way.ask(GlanceClient(Session(auth=NoAuth()), stand.url))
-    assert {request.token for request in stand.requests} == {"notused"}  # which is the word for no token
-
-
-@each_way
-def test_a_refused_token_is_not_replaced_by_the_own_credentials(stand: Stand, way: Way) -> None:
-    stand.says[way.request] = Said(401)
-    with pytest.raises(UpstreamError) as failed:
-        way.ask(GlanceClient(Session(auth=NoAuth()), stand.url, token=CALLERS))
-    assert failed.value.status == 401
-    assert [request.token for request in stand.requests] == [CALLERS]
-
-
-def test_no_cookies_are_kept(stand: Stand) -> None:
-    session = Session()
-    cookie = ("Set-Cookie", "session=theirs; Path=/"), ("Content-Length", "0")
-    stand.says[f"DELETE {ONE}"] = Said(204, b"", cookie)
-    for caller in (ME, YOU):
-        GlanceClient(session, stand.url, token=caller).delete(image_id(1))
-    assert [(request.token, request.cookie) for request in stand.requests] == [(ME, None), (YOU, None)]
-
-
-# --- what is no answer ---
-
-
-@each_way
-@pytest.mark.parametrize("status", [300, 304, 400, 401, 403, 409, 410, 413, 429, 500, 502, 503])
-def test_another_status_than_one_that_all_went_well_is_a_failure(
-    stand: Stand, glance: GlanceClient, way: Way, status: int
-) -> None:
-    stand.says[way.request] = Said(status)
-    with pytest.raises(UpstreamError, match=f"^An answer with status {status} occurred$") as failed:
-        way.ask(glance)
-    assert failed.value.status == status
-
-
-@each_way
-@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-@pytest.mark.parametrize("somewhere", [True, False])
-def test_nothing_is_sent_elsewhere(stand: Stand, glance: GlanceClient, way: Way, status: int, somewhere: bool) -> None:
-    with standing() as other:
-        headers = (("Location", f"{other.url}{ONE}"), ("Content-Length", "0")) if somewhere else ()
-        stand.says[way.request] = Said(status, b"", headers)
-        with pytest.raises(UpstreamError, match=f"^An answer with status {status} occurred$"):
-            way.ask(glance)
-        assert other.asked == []
-
-
-BODY = orjson.dumps(glance_image())
-FAILURES: dict[str, tuple[Said, str]] = {
-    "silence": (SILENCE, "A timeout"),
-    "the end of the connection": (NOTHING, "A failure of the connection"),
-    "a body that ends early": (Said(200, BODY, (("Content-Length", "9999"),)), "A failure of the connection"),
-    "JSON that ends early": (Said(200, BODY[:-1]), "A malformed answer"),
-    "HTML": (Said(200, b"<html>"), "A malformed answer"),
-    "text that is none": (Said(200, b'"\xff"'), "A malformed answer"),
-}
-
-
-@each_way
-@pytest.mark.parametrize(("said", "what"), FAILURES.values(), ids=FAILURES)
-def test_what_is_no_answer_is_a_failure(stand: Stand, glance: GlanceClient, way: Way, said: Said, what: str) -> None:
-    stand.says[way.request] = said
-    with pytest.raises(UpstreamError, match=f"^{what} occurred$") as failed:
-        way.ask(glance)
-    assert (failed.value.what, failed.value.status) == (what, None)
-
-
-@pytest.mark.parametrize("way", [WAYS["image"], WAYS["members"]], ids=["image", "members"])
-@pytest.mark.parametrize("status", [200, 204])
-def test_an_answer_without_a_document_is_not_that_nothing_is_there(
-    stand: Stand, glance: GlanceClient, way: Way, status: int
-) -> None:
-    stand.says[way.request] = Said(status)
-    with pytest.raises(UpstreamError, match=r"^A malformed answer occurred$"):
-        way.ask(glance)
-
-
-@each_way
-def test_who_is_not_there_is_a_failure_of_the_connection(way: Way) -> None:
-    with pytest.raises(UpstreamError, match=r"^A failure of the connection occurred$"):
-        way.ask(glance_at("http://127.0.0.1:1"))
-
-
-CREDENTIALS: list[tuple[Exception, str]] = [
-    (exceptions.Unauthorized(), "A refusal of the credentials"),
-    (exceptions.ServiceUnavailable(), "A refusal of the credentials"),
-    (exceptions.ConnectTimeout(), "A timeout"),
-    (exceptions.ConnectFailure(), "A failure of the connection"),
-    (exceptions.SSLError(), "A failure of the connection"),
-    (exceptions.UnknownConnectionError("x", ValueError()), "A failure of the connection"),
-    (exceptions.DiscoveryFailure(), "A failure of the connection"),
-    (exceptions.InvalidResponse(Response()), "A failure of the connection"),
-    (exceptions.AuthorizationFailure(), "A failure of the connection"),
-    (exceptions.EndpointNotFound(), "A failure of the connection"),
-    (exceptions.ClientException(), "A failure of the connection"),
+MALFORMED_MEMBERS: list[Any] = [
+    *(None, 5, {"a": 1}, [None], ["x"], [[]], [{}], [{"member_id": PROJECTS[0]}], [{"status": "accepted"}])
+]
+MALFORMED_DOCUMENTS: list[Any] = [
+    *([], {}, "", 0, False, None, "x"),
+    *({"members": members} for members in MALFORMED_MEMBERS),
 ]
 
 
-class Refused(NoAuth):
-    """Stands where credentials are used in vain."""
+@pytest.mark.parametrize("document", MALFORMED_DOCUMENTS, ids=str)
+def test_malformed_members_raise(glance: FakeGlance, client: GlanceClient, document: Any) -> None:
+    glance.responses[f"GET {IMAGE_PATH}/members"] = FakeResponse(200, orjson.dumps(document))
+    with pytest.raises(UpstreamError, match=r"^A malformed response occurred$"):
+        client.list_accepted_members(image_id(1))
+
+
+def test_patch_is_sent_as_json_patch_and_returns_the_image(glance: FakeGlance, client: GlanceClient) -> None:
+    glance.put(glance_image(1, a="b"))
+    patch = [{"op": "remove", "path": "/a"}, {"op": "add", "path": "/c", "value": "d"}]
+    assert client.patch_image(image_id(1), patch) == glance_image(1, c="d")
+    assert [(request.line, orjson.loads(request.body)) for request in glance.requests] == [
+        (f"PATCH {IMAGE_PATH}", patch)
+    ]
+
+
+def test_image_is_deleted(glance: FakeGlance, client: GlanceClient) -> None:
+    glance.put(glance_image(1))
+    client.delete_image(image_id(1))
+    assert (glance.take_requests(), glance.images) == ([f"DELETE {IMAGE_PATH}"], {})
+
+
+# --- credentials ---
+
+
+@pytest.mark.parametrize(("token", "sent"), [(CALLER, CALLER), (None, "notused")])  # keystoneauth's word for no token
+def test_token_is_sent_instead_of_the_sessions_credentials(glance: FakeGlance, token: str | None, sent: str) -> None:
+    glance.put(glance_image(1))
+    for call in CALLS.values():
+        call.run(glance_client(glance.url, token=token))
+    assert {request.token for request in glance.requests} == {sent}
+
+
+@each_call
+def test_rejected_token_is_not_replaced_by_the_sessions_credentials(glance: FakeGlance, call: Call) -> None:
+    glance.responses[call.request] = FakeResponse(401)
+    with pytest.raises(UpstreamError) as raised:
+        call.run(glance_client(glance.url, token=CALLER))
+    assert raised.value.status == 401
+    assert [request.token for request in glance.requests] == [CALLER]
+
+
+def test_cookies_are_not_stored(glance: FakeGlance) -> None:
+    session = Session()
+    headers = ("Set-Cookie", "session=1; Path=/"), ("Content-Length", "0")
+    glance.responses[f"DELETE {IMAGE_PATH}"] = FakeResponse(204, b"", headers)
+    for token in ("a", "b"):
+        GlanceClient(session, glance.url, token=token).delete_image(image_id(1))
+    assert [(request.token, request.cookie) for request in glance.requests] == [("a", None), ("b", None)]
+
+
+# --- failures ---
+
+
+@each_call
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_redirect_is_not_followed(glance: FakeGlance, client: GlanceClient, call: Call, status: int) -> None:
+    with running_glance() as other:
+        headers = ("Location", f"{other.url}{IMAGE_PATH}"), ("Content-Length", "0")
+        glance.responses[call.request] = FakeResponse(status, b"", headers)
+        with pytest.raises(UpstreamError, match=f"^A response with status {status} occurred$"):
+            call.run(client)
+        assert other.take_requests() == []
+
+
+BODY = orjson.dumps(glance_image())
+STATUSES = [300, 301, 302, 303, 304, 307, 308, 400, 401, 403, 409, 410, 413, 429, 500, 502, 503]
+FAILURES: dict[str, tuple[FakeResponse, str]] = {
+    **{str(status): (FakeResponse(status), f"A response with status {status}") for status in STATUSES},
+    "no response": (NO_RESPONSE, "A timeout"),
+    "closed connection": (CONNECTION_CLOSED, "A connection failure"),
+    "incomplete body": (FakeResponse(200, BODY, (("Content-Length", "9999"),)), "A connection failure"),
+    "incomplete JSON": (FakeResponse(200, BODY[:-1]), "A malformed response"),
+    "HTML": (FakeResponse(200, b"<html>"), "A malformed response"),
+    "invalid UTF-8": (FakeResponse(200, b'"\xff"'), "A malformed response"),
+}
+
+
+@each_call
+@pytest.mark.parametrize(("response", "reason"), FAILURES.values(), ids=FAILURES)
+def test_failure_raises_with_its_reason(
+    glance: FakeGlance, client: GlanceClient, call: Call, response: FakeResponse, reason: str
+) -> None:
+    glance.responses[call.request] = response
+    with pytest.raises(UpstreamError, match=f"^{reason} occurred$") as raised:
+        call.run(client)
+    expected_status = response.status if response.status in STATUSES else None
+    assert (raised.value.reason, raised.value.status) == (reason, expected_status)
+
+
+@pytest.mark.parametrize("name", ["get_image", "list_accepted_members"])
+@pytest.mark.parametrize("status", [200, 204])
+def test_empty_response_is_malformed_not_a_missing_image(
+    glance: FakeGlance, client: GlanceClient, name: str, status: int
+) -> None:
+    glance.responses[CALLS[name].request] = FakeResponse(status)
+    with pytest.raises(UpstreamError, match=r"^A malformed response occurred$"):
+        CALLS[name].run(client)
+
+
+@each_call
+def test_unreachable_server_is_a_connection_failure(call: Call) -> None:
+    with pytest.raises(UpstreamError, match=r"^A connection failure occurred$"):
+        call.run(glance_client(UNREACHABLE))
+
+
+class FailingCredentials(NoAuth):
+    """Credentials for which no token can be obtained."""
 
     def __init__(self, error: Exception) -> None:
         super().__init__()
         self._error = error
 
     def get_token(self, _session: Session) -> str:
-        """Fail."""
+        """Raise the error."""
         raise self._error
 
 
-@pytest.mark.parametrize(("error", "what"), CREDENTIALS, ids=lambda value: type(value).__name__)
-def test_a_keystone_that_gives_no_token_is_a_failure(stand: Stand, error: Exception, what: str) -> None:
-    with pytest.raises(UpstreamError, match=f"^{what} occurred$"):
-        GlanceClient(Session(auth=Refused(error)), stand.url).check()
-    assert stand.asked == []
+CONNECTION_ERRORS: list[Exception] = [
+    *(exceptions.ConnectFailure(), exceptions.SSLError(), exceptions.UnknownConnectionError("x", ValueError())),
+    *(exceptions.DiscoveryFailure(), exceptions.InvalidResponse(Response()), exceptions.AuthorizationFailure()),
+    *(exceptions.EndpointNotFound(), exceptions.ClientException()),
+]
+KEYSTONE_ERRORS: list[tuple[Exception, str]] = [
+    (exceptions.Unauthorized(), "An authentication failure"),
+    (exceptions.ServiceUnavailable(), "An authentication failure"),
+    (exceptions.ConnectTimeout(), "A timeout"),
+    *((error, "A connection failure") for error in CONNECTION_ERRORS),
+]
 
 
-UNUSABLE: list[Exception] = [
+@pytest.mark.parametrize(("error", "reason"), KEYSTONE_ERRORS, ids=lambda value: type(value).__name__)
+def test_keystone_error_is_an_upstream_error(glance: FakeGlance, error: Exception, reason: str) -> None:
+    with pytest.raises(UpstreamError, match=f"^{reason} occurred$"):
+        GlanceClient(Session(auth=FailingCredentials(error)), glance.url).ping()
+    assert glance.take_requests() == []
+
+
+PLUGIN_ERRORS: list[Exception] = [
     exceptions.MissingRequiredOptions([Opt("password")]),
     exceptions.MissingAuthPlugin("none"),
     exceptions.NoMatchingPlugin("x"),
@@ -336,43 +334,60 @@ UNUSABLE: list[Exception] = [
 ]
 
 
-@pytest.mark.parametrize("error", UNUSABLE, ids=lambda error: type(error).__name__)
-def test_credentials_that_can_never_give_a_token_are_a_cloud_that_cannot_be_used(
-    stand: Stand, error: Exception
-) -> None:
-    with pytest.raises(CloudConfigError, match=f"^The cloud cannot be used: {error}"):
-        GlanceClient(Session(auth=Refused(error)), stand.url).check()
-    assert stand.asked == []
+@pytest.mark.parametrize("error", PLUGIN_ERRORS, ids=lambda error: type(error).__name__)
+def test_unusable_credentials_are_a_configuration_error(glance: FakeGlance, error: Exception) -> None:
+    with pytest.raises(CloudConfigError, match=f"^Invalid cloud configuration: {error}"):
+        GlanceClient(Session(auth=FailingCredentials(error)), glance.url).ping()
+    assert glance.take_requests() == []
 
 
-def test_callers_ask_at_the_same_time(stand: Stand) -> None:
+def test_clients_of_one_session_send_requests_concurrently(glance: FakeGlance) -> None:
     session = Session()
     both = threading.Barrier(2, timeout=5)
-    for number in (1, 2):
-        stand.put(glance_image(number))
-        stand.meanwhile[f"GET /v2/images/{image_id(number)}"] = both.wait
-    asking = [
-        threading.Thread(target=GlanceClient(session, stand.url, token=str(number)).image, args=[image_id(number)])
-        for number in (1, 2)
-    ]
-    for thread in asking:
-        thread.start()
-    for thread in asking:
-        thread.join()
+    with ThreadPoolExecutor(2) as threads:
+        for number in (1, 2):
+            glance.put(glance_image(number))
+            glance.before[f"GET /v2/images/{image_id(number)}"] = both.wait
+            threads.submit(GlanceClient(session, glance.url, token=str(number)).get_image, image_id(number))
     assert not both.broken
-    assert sorted((each.what[-1], each.token) for each in stand.requests) == [("1", "1"), ("2", "2")]
+    assert sorted((request.line[-1], request.token) for request in glance.requests) == [("1", "1"), ("2", "2")]
 
 
-# --- which cloud ---
+def test_members_have_a_timeout_of_ten_seconds_at_most(glance: FakeGlance, monkeypatch: pytest.MonkeyPatch) -> None:
+    timeouts: list[float] = []
+    session = Session(auth=NoAuth())
+    request = session.request
+
+    def record(*args: Any, timeout: float, **options: Any) -> Response:
+        timeouts.append(timeout)
+        return request(*args, timeout=timeout, **options)
+
+    monkeypatch.setattr(session, "request", record)
+    for timeout in (25, 5):
+        GlanceClient(session, glance.url, timeout=timeout).list_accepted_members(image_id(1))
+        GlanceClient(session, glance.url, timeout=timeout).get_image(image_id(1))
+    assert timeouts == [10, 25, 5, 5]
+
+
+# --- the cloud's configuration ---
 
 
 @pytest.fixture
 def environ(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> pytest.MonkeyPatch:
-    """Have a cloud in the environment that asks for no credentials, and no other."""
+    """Configure a cloud without credentials, and no other."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("OS_AUTH_TYPE", "none")
     return monkeypatch
+
+
+def set_password_auth(environ: pytest.MonkeyPatch, *, override: bool, **variables: str) -> None:
+    """Configure a Keystone that is unreachable, and the image service's URL if it overrides the service catalog."""
+    defaults = {"AUTH_TYPE": "password", "AUTH_URL": f"{UNREACHABLE}/v3", "USERNAME": "u"}
+    for name, value in (defaults | variables).items():
+        environ.setenv(f"OS_{name}", value)
+    if override:
+        environ.setenv("OS_IMAGE_ENDPOINT_OVERRIDE", UNREACHABLE)
 
 
 @pytest.mark.parametrize(
@@ -389,49 +404,41 @@ def environ(monkeypatch: pytest.MonkeyPatch, tmp_path: Any) -> pytest.MonkeyPatc
     ],
 )
 @pytest.mark.parametrize("variable", ["OS_IMAGE_ENDPOINT_OVERRIDE", "OS_ENDPOINT"])
-def test_the_url_of_a_glance_is_without_a_version(
-    environ: pytest.MonkeyPatch, url: str, base: str, variable: str
-) -> None:
+def test_version_is_stripped_from_the_url(environ: pytest.MonkeyPatch, url: str, base: str, variable: str) -> None:
     environ.setenv(variable, url)
     assert connect(load_cloud_config()).url == base
 
 
-def test_a_cloud_without_an_image_service_cannot_be_used(environ: pytest.MonkeyPatch) -> None:
-    with pytest.raises(CloudConfigError, match=r"^The cloud cannot be used: its catalog has no image service$"):
+def test_service_catalog_without_image_service_is_a_configuration_error(environ: pytest.MonkeyPatch) -> None:
+    with pytest.raises(
+        CloudConfigError, match=r"^Invalid cloud configuration: the service catalog has no image service$"
+    ):
         connect(load_cloud_config())
 
 
-def test_a_cloud_that_is_not_named_cannot_be_used(environ: pytest.MonkeyPatch) -> None:
+def test_unknown_cloud_name_is_a_configuration_error(environ: pytest.MonkeyPatch) -> None:
     environ.setenv("OS_CLOUD", "none")
-    with pytest.raises(CloudConfigError, match=r"^The cloud cannot be used: Cloud none was not found"):
+    with pytest.raises(CloudConfigError, match=r"^Invalid cloud configuration: Cloud none was not found"):
         load_cloud_config()
 
 
 @pytest.mark.parametrize("override", [True, False])
-def test_a_password_that_is_missing_is_missed_at_once(environ: pytest.MonkeyPatch, override: bool) -> None:
-    environ.setenv("OS_AUTH_TYPE", "password")
-    environ.setenv("OS_AUTH_URL", "http://127.0.0.1:1/v3")
-    environ.setenv("OS_USERNAME", "u")
-    if override:
-        environ.setenv("OS_IMAGE_ENDPOINT_OVERRIDE", "http://127.0.0.1:1")
-    with pytest.raises(CloudConfigError, match=r"^The cloud cannot be used: .*password"):
+def test_missing_password_is_detected_on_connect(environ: pytest.MonkeyPatch, override: bool) -> None:
+    set_password_auth(environ, override=override)
+    with pytest.raises(CloudConfigError, match=r"^Invalid cloud configuration: .*password"):
         connect(load_cloud_config())
 
 
 @pytest.mark.parametrize("override", [True, False])
-def test_a_keystone_that_is_not_there_may_come(environ: pytest.MonkeyPatch, override: bool) -> None:
-    credentials = {"USERNAME": "u", "PASSWORD": "p", "PROJECT_NAME": "p", "AUTH_TYPE": "password"}
+def test_unreachable_keystone_is_not_a_configuration_error(environ: pytest.MonkeyPatch, override: bool) -> None:
     domains = {"USER_DOMAIN_ID": "default", "PROJECT_DOMAIN_ID": "default"}
-    for name, value in {"AUTH_URL": "http://127.0.0.1:1/v3", **credentials, **domains}.items():
-        environ.setenv(f"OS_{name}", value)
-    if override:
-        environ.setenv("OS_IMAGE_ENDPOINT_OVERRIDE", "http://127.0.0.1:1")
-    with pytest.raises(UpstreamError, match=r"^A failure of the connection occurred$"):
+    set_password_auth(environ, override=override, **{"PASSWORD": "p", "PROJECT_NAME": "p", **domains})
+    with pytest.raises(UpstreamError, match=r"^A connection failure occurred$"):
         connect(load_cloud_config())
 
 
-class Credentials(BaseIdentityPlugin):
-    """Stands where a password is expected: Keystone gives a token for it, which has roles."""
+class FakeCredentials(BaseIdentityPlugin):
+    """Credentials whose token has some roles."""
 
     def __init__(self, *roles: str) -> None:
         super().__init__()
@@ -439,65 +446,51 @@ class Credentials(BaseIdentityPlugin):
         self._token = {"expires_at": "2100-01-01T00:00:00.000000Z"} | named
 
     def get_auth_ref(self, _session: Session) -> AccessInfoV3:
-        """Give the token."""
-        return AccessInfoV3({"token": self._token}, CALLERS)
+        """Return the token."""
+        return AccessInfoV3({"token": self._token}, CALLER)
 
     def get_cache_id_elements(self) -> dict[str, str | None]:
-        """Tell what the token depends on."""
+        """Return nothing: no token is cached."""
         return {}
 
 
-class Region:
-    """Stands where a cloud is expected that asks for some credentials."""
-
-    def __init__(self, credentials: BaseAuthPlugin) -> None:
-        self._credentials = credentials
-
-    def get_session(self) -> Session:
-        """Give what asks with the credentials."""
-        return Session(auth=self._credentials)
-
-    def get_endpoint(self, _service: str) -> str:
-        """Tell where the image service is."""
-        return "http://glance.test"
+def region(credentials: BaseAuthPlugin) -> Any:
+    """Return a cloud's configuration with some credentials."""
+    session = Session(auth=credentials)
+    return SimpleNamespace(get_session=lambda: session, get_endpoint=lambda _service: "http://glance.test")
 
 
 @pytest.mark.parametrize(
     ("credentials", "is_admin"),
     [
-        (Credentials("admin"), True),
-        (Credentials("reader", "admin", "member"), True),
-        (Credentials("reader", "member"), False),
-        (Credentials("Administrator", "admins", "project_admin"), False),
-        (Credentials(), False),
+        (FakeCredentials("admin"), True),
+        (FakeCredentials("reader", "admin", "member"), True),
+        (FakeCredentials("reader", "member"), False),
+        (FakeCredentials("Administrator", "admins", "project_admin"), False),
+        (FakeCredentials(), False),
         (NoAuth(), False),
     ],
-    ids=["admin", "among others", "others", "similar ones", "none", "no credentials"],
+    ids=["admin", "admin among others", "other roles", "similar names", "no roles", "no credentials"],
 )
-def test_the_roles_of_the_credentials_tell_whether_they_are_an_administrators(
-    credentials: BaseAuthPlugin, is_admin: bool
-) -> None:
-    assert connect(Region(credentials)).is_admin is is_admin  # type: ignore[arg-type]
+def test_admin_role_of_the_token_makes_the_client_admin(credentials: BaseAuthPlugin, is_admin: bool) -> None:
+    assert connect(region(credentials)).is_admin is is_admin
 
 
-@pytest.mark.parametrize("error", [*UNUSABLE, ValueError("odd")], ids=lambda error: type(error).__name__)
-def test_whatever_else_is_wrong_with_credentials_is_said_of_the_cloud(error: Exception) -> None:
-    with pytest.raises(CloudConfigError) as failed:
-        connect(Region(Refused(error)))  # type: ignore[arg-type]
-    assert str(failed.value) == f"The cloud cannot be used: {error}"
+@pytest.mark.parametrize("error", [*PLUGIN_ERRORS, ValueError("odd")], ids=lambda error: type(error).__name__)
+def test_unexpected_error_on_connect_is_a_configuration_error(error: Exception) -> None:
+    with pytest.raises(CloudConfigError) as raised:
+        connect(region(FailingCredentials(error)))
+    assert str(raised.value) == f"Invalid cloud configuration: {error}"
 
 
-def test_members_are_waited_for_no_longer_than_ten_seconds(stand: Stand, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[float] = []
-    session = Session(auth=NoAuth())
-    request = session.request
+def test_client_factory_reads_the_configuration_once_when_a_client_is_built() -> None:
+    regions: list[Any] = []
 
-    def watch(*args: Any, timeout: float, **options: Any) -> Response:
-        asked.append(timeout)
-        return request(*args, timeout=timeout, **options)
+    def load() -> Any:
+        regions.append(region(NoAuth()))
+        return regions[-1]
 
-    monkeypatch.setattr(session, "request", watch)
-    for answer_in in (25, 5):
-        GlanceClient(session, stand.url, answer_in=answer_in).members(image_id(1))
-        GlanceClient(session, stand.url, answer_in=answer_in).image(image_id(1))
-    assert asked == [10, 25, 5, 5]
+    factory = client_factory(load)
+    assert regions == []
+    clients = factory("http://a.test", "a", 5), factory("http://b.test", "b", 6)
+    assert (len(regions), [client.url for client in clients]) == (1, ["http://a.test", "http://b.test"])

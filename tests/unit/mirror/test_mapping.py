@@ -1,146 +1,108 @@
-"""What an image of Glance's is in the catalog: field by field."""
+"""Conversion of Glance's images, field by field."""
 
+from dataclasses import replace
 from typing import Any
 
 import orjson
 import pytest
 
 from app.catalog.documents import InvalidImageFile
-from app.catalog.models import StoredImage
 from app.errors import ImageNotFound
-from app.mirror.mapping import access_of, is_field, is_visible, properties, require_not_deleted, to_catalog_image
-from tests.support.fake_glance import OWNER, glance_image
-from tests.support.images import image_id
-
-ME = "11111111111111111111111111111111"
-PLAIN = StoredImage(
-    id=image_id(1),
-    name=None,
-    status="ACTIVE",
-    progress=100,
-    created="2020-01-01T00:00:00Z",
-    updated="2020-01-01T00:00:00Z",
-    min_disk=0,
-    min_ram=0,
-    size=1,
-    metadata="{}",
-    owner=OWNER,
-    visibility="public",
-    members="[]",
+from app.mirror.mapping import (
+    access_of,
+    custom_properties,
+    is_base_property,
+    is_visible,
+    to_catalog_image,
+    to_existing_image,
 )
-# Beside those that each image of Glance's has.
-OTHER_FIELDS = {
+from tests.support.fake_glance import glance_image
+from tests.support.images import image, stored_images
+from tests.support.projects import PROJECT, THIRD_PROJECT
+
+HEX_ID, DASHED_ID = "abcdef0123456789abcdef0123456789", "abcdef01-2345-6789-abcd-ef0123456789"
+(PLAIN,) = stored_images(image(1, owner=THIRD_PROJECT, **{"OS-EXT-IMG-SIZE:size": 1}))
+# Base properties that not every image of Glance has.
+OPTIONAL_BASE_PROPERTIES = {
     "direct_url": "rbd://pool/image",
     "locations": [{"url": "rbd://pool/image", "metadata": {}}],
     "stores": "fast",
 }
+VISIBILITIES = ["public", "private", "shared", "community"]
+
+Fields = dict[str, Any]
 
 
-def test_an_image_has_what_glance_says_of_it() -> None:
-    image = glance_image(
-        7,
-        name="ubuntu",
-        owner=ME,
-        visibility="private",
-        created_at="2020-01-01T00:00:00Z",
-        updated_at="2021-01-01T00:00:00Z",
-        min_disk=20,
-        min_ram=512,
-        size=194008676,
-        os_distro="ubuntu",
-        architecture="x86_64",
-    )
-    assert to_catalog_image(image) == StoredImage(
-        id=image_id(7),
-        name="ubuntu",
-        status="ACTIVE",
-        progress=100,
-        created="2020-01-01T00:00:00Z",
-        updated="2021-01-01T00:00:00Z",
-        min_disk=20,
-        min_ram=512,
-        size=194008676,
-        metadata='{"architecture":"x86_64","os_distro":"ubuntu"}',
-        owner=ME,
-        visibility="private",
-        members="[]",
-    )
+def status(glance_status: str, catalog_status: str, progress: int) -> tuple[Fields, Fields]:
+    return {"status": glance_status}, {"status": catalog_status, "progress": progress}
+
+
+def amount(value: Any, number: int) -> tuple[Fields, Fields]:
+    return {"min_disk": value, "min_ram": value}, {"min_disk": number, "min_ram": number}
+
+
+def time(text: str) -> tuple[Fields, Fields]:
+    utc = "2020-02-03T04:05:06Z"
+    return {"created_at": text, "updated_at": text}, {"created": utc, "updated": utc}
+
+
+CONVERSIONS: list[tuple[Fields, Fields]] = [
+    status("active", "ACTIVE", 100),
+    status("queued", "SAVING", 25),
+    status("saving", "SAVING", 50),
+    status("killed", "ERROR", 0),
+    status("deleted", "DELETED", 0),
+    status("pending_delete", "DELETED", 0),
+    *(status(other, "UNKNOWN", 0) for other in ("deactivated", "importing", "uploading", "ACTIVE", "")),
+    amount(0, 0),
+    amount(5, 5),
+    amount("5", 5),
+    amount("007", 7),
+    amount(None, 0),
+    amount(2**31 - 1, 2**31 - 1),
+    ({"size": 0}, {"size": 0}),
+    ({"size": 2**53 - 1}, {"size": 2**53 - 1}),
+    ({"name": "ubuntu"}, {"name": "ubuntu"}),
+    ({"name": None, "owner": None, "size": None}, {"name": None, "owner": None, "size": None}),
+    ({"owner": HEX_ID.upper()}, {"owner": HEX_ID}),
+    ({"owner": DASHED_ID}, {"owner": HEX_ID}),
+    *(({"visibility": word}, {"visibility": word}) for word in VISIBILITIES),
+    time("2020-02-03T04:05:06Z"),
+    time("2020-02-03T04:05:06.999999Z"),
+    time("2020-02-03T05:05:06+01:00"),
+    ({"created_at": "2021-01-01T00:00:00Z"}, {"created": "2021-01-01T00:00:00Z"}),
+    ({"updated_at": "2021-01-01T00:00:00Z"}, {"updated": "2021-01-01T00:00:00Z"}),
+    ({"min_disk": 20, "min_ram": 512}, {"min_disk": 20, "min_ram": 512}),
+    ({"os_distro": "ubuntu", "arch": "x"}, {"metadata": '{"arch":"x","os_distro":"ubuntu"}'}),
+]
+
+
+@pytest.mark.parametrize(("fields", "expected"), CONVERSIONS, ids=str)
+def test_fields_are_converted(fields: Fields, expected: Fields) -> None:
+    assert to_catalog_image(glance_image(**fields)) == replace(PLAIN, **expected)
 
 
 @pytest.mark.parametrize(
-    ("theirs", "status", "progress"),
+    ("field", "expected"),
     [
-        ("active", "ACTIVE", 100),
-        ("queued", "SAVING", 25),
-        ("saving", "SAVING", 50),
-        ("killed", "ERROR", 0),
-        ("deleted", "DELETED", 0),
-        ("pending_delete", "DELETED", 0),
-        ("deactivated", "UNKNOWN", 0),
-        ("importing", "UNKNOWN", 0),
-        ("uploading", "UNKNOWN", 0),
-        ("ACTIVE", "UNKNOWN", 0),
-        ("", "UNKNOWN", 0),
+        ("min_disk", {"min_disk": 0}),
+        ("min_ram", {"min_ram": 0}),
+        ("name", {"name": None}),
+        ("owner", {"owner": None}),
+        ("size", {"size": None}),
+        ("os_hidden", {}),
     ],
 )
-def test_the_status_is_computes_word_for_it(theirs: str, status: str, progress: int) -> None:
-    assert to_catalog_image(glance_image(status=theirs)) == PLAIN._replace(status=status, progress=progress)
-
-
-@pytest.mark.parametrize(
-    ("amount", "number"), [(0, 0), (5, 5), ("5", 5), ("007", 7), (None, 0), (2**31 - 1, 2**31 - 1)]
-)
-def test_an_amount_may_be_text_or_nothing(amount: Any, number: int) -> None:
-    expected = PLAIN._replace(min_disk=number, min_ram=number)
-    assert to_catalog_image(glance_image(min_disk=amount, min_ram=amount)) == expected
-
-
-@pytest.mark.parametrize("field", ["min_disk", "min_ram"])
-def test_an_amount_may_be_missing(field: str) -> None:
+def test_missing_fields_get_defaults(field: str, expected: Fields) -> None:
     image = glance_image()
     del image[field]
-    assert to_catalog_image(image) == PLAIN
+    assert to_catalog_image(image) == replace(PLAIN, **expected)
+    assert is_visible(image, to_catalog_image(image))
 
 
-@pytest.mark.parametrize("field", ["name", "owner", "size"])
-def test_name_owner_and_size_may_be_null_or_missing(field: str) -> None:
-    nothing: Any = {field: None}
-    image = glance_image(name="a") | nothing
-    expected = PLAIN._replace(name="a")._replace(**nothing)
-    assert to_catalog_image(image) == expected
-    del image[field]
-    assert to_catalog_image(image) == expected
-
-
-@pytest.mark.parametrize("size", [0, 2**53 - 1])
-def test_the_size_is_in_bytes(size: int) -> None:
-    assert to_catalog_image(glance_image(size=size)) == PLAIN._replace(size=size)
-
-
-@pytest.mark.parametrize("owner", ["ABCDEF0123456789ABCDEF0123456789", "abcdef01-2345-6789-abcd-ef0123456789"])
-def test_projects_are_those_of_the_catalog_however_they_are_written(owner: str) -> None:
-    plain = "abcdef0123456789abcdef0123456789"
-    image = glance_image(owner=owner, visibility="shared")
-    expected = PLAIN._replace(owner=plain, visibility="shared", members=f'["{ME}","{plain}"]')
-    assert to_catalog_image(image, [owner, ME, plain]) == expected
-
-
-@pytest.mark.parametrize("visibility", ["public", "private", "shared", "community"])
-def test_who_sees_it_is_glances_word(visibility: str) -> None:
-    assert to_catalog_image(glance_image(visibility=visibility)) == PLAIN._replace(visibility=visibility)
-
-
-@pytest.mark.parametrize(
-    ("time", "utc"),
-    [
-        ("2020-02-03T04:05:06Z", "2020-02-03T04:05:06Z"),
-        ("2020-02-03T04:05:06.999999Z", "2020-02-03T04:05:06Z"),
-        ("2020-02-03T05:05:06+01:00", "2020-02-03T04:05:06Z"),
-    ],
-)
-def test_times_are_utc_to_the_second(time: str, utc: str) -> None:
-    image = glance_image(created_at=time, updated_at=time)
-    assert to_catalog_image(image) == PLAIN._replace(created=utc, updated=utc)
+def test_members_are_normalized_and_sorted_without_duplicates() -> None:
+    expected = replace(PLAIN, visibility="shared", members=f'["{PROJECT}","{HEX_ID}"]')
+    assert to_catalog_image(glance_image(visibility="shared"), [DASHED_ID, PROJECT, HEX_ID]) == expected
 
 
 @pytest.mark.parametrize(
@@ -157,34 +119,34 @@ def test_times_are_utc_to_the_second(time: str, utc: str) -> None:
         (1.5, "1.5"),
     ],
 )
-def test_a_property_is_an_item_of_the_metadata_which_is_text(value: Any, item: str | None) -> None:
+def test_custom_property_becomes_text_metadata_item(value: Any, item: str | None) -> None:
     image = glance_image(a=value)
-    assert properties(image) == {"a": item}
-    assert to_catalog_image(image) == PLAIN._replace(metadata=orjson.dumps({"a": item}).decode())
+    assert custom_properties(image) == {"a": item}
+    assert to_catalog_image(image) == replace(PLAIN, metadata=orjson.dumps({"a": item}).decode())
 
 
 @pytest.mark.parametrize("value", [[], {}, ["a"], {"a": "b"}])
-def test_a_property_that_is_nested_is_left_out(value: Any) -> None:
-    assert properties(glance_image(a=value, b="c")) == {"b": "c"}
+def test_nested_custom_property_is_left_out(value: Any) -> None:
+    assert custom_properties(glance_image(a=value, b="c")) == {"b": "c"}
 
 
-def test_what_glance_itself_says_of_an_image_is_no_property() -> None:
-    fields = glance_image() | OTHER_FIELDS
-    assert properties(fields) == {}
-    assert to_catalog_image(fields) == PLAIN
-    assert [key for key in fields if not is_field(key)] == []
+def test_base_properties_are_no_metadata_items() -> None:
+    image = glance_image() | OPTIONAL_BASE_PROPERTIES
+    assert custom_properties(image) == {}
+    assert to_catalog_image(image) == PLAIN
+    assert [key for key in image if not is_base_property(key)] == []
 
 
 @pytest.mark.parametrize(
     "key", ["a", "os_distro", "Name", "locationss", "owner_specified.openstack.md5", "deleted", ""]
 )
-def test_all_else_is_a_property(key: str) -> None:
-    assert not is_field(key)
-    assert properties(glance_image() | {key: "x"}) == {key: "x"}
+def test_other_keys_are_custom_properties(key: str) -> None:
+    assert not is_base_property(key)
+    assert custom_properties(glance_image() | {key: "x"}) == {key: "x"}
 
 
 @pytest.mark.parametrize(
-    ("fields", "complaint"),
+    ("fields", "error"),
     [
         ({"id": "x"}, 'id: "x" does not match '),
         ({"id": None}, "id: null is not of type "),
@@ -211,27 +173,27 @@ def test_all_else_is_a_property(key: str) -> None:
     ],
     ids=lambda value: str(value)[:40],
 )
-def test_an_image_that_the_contract_does_not_have_is_refused(fields: dict[str, Any], complaint: str) -> None:
-    with pytest.raises(InvalidImageFile) as refused:
+def test_invalid_field_is_rejected(fields: Fields, error: str) -> None:
+    with pytest.raises(InvalidImageFile) as raised:
         to_catalog_image(glance_image(**fields))
-    assert str(refused.value).startswith(complaint)
-    assert "\n" not in str(refused.value)
+    assert str(raised.value).startswith(error)
+    assert "\n" not in str(raised.value)
 
 
 @pytest.mark.parametrize("image", [None, [], "x", 5, True])
-def test_what_is_no_object_is_no_image(image: Any) -> None:
-    with pytest.raises(InvalidImageFile, match=r"^it is no object$"):
+def test_value_that_is_no_object_is_rejected(image: Any) -> None:
+    with pytest.raises(InvalidImageFile, match=r"^it is not an object$"):
         to_catalog_image(image)
 
 
 @pytest.mark.parametrize("members", [["me"], [None], [5]])
-def test_who_is_no_project_is_no_member(members: Any) -> None:
+def test_invalid_member_is_rejected(members: Any) -> None:
     with pytest.raises(InvalidImageFile, match=r"^members\[0\]: "):
         to_catalog_image(glance_image(), members)
 
 
 @pytest.mark.parametrize(
-    ("fields", "listed"),
+    ("fields", "expected"),
     [
         ({}, True),
         ({"status": "queued"}, True),
@@ -243,45 +205,34 @@ def test_who_is_no_project_is_no_member(members: Any) -> None:
     ],
     ids=str,
 )
-def test_lists_have_neither_what_is_hidden_nor_what_waits_for_its_end(fields: dict[str, Any], listed: bool) -> None:
+def test_visible_images_are_neither_hidden_nor_deleted(fields: Fields, expected: bool) -> None:
     image = glance_image(**fields)
-    assert is_visible(image, to_catalog_image(image)) is listed
+    assert is_visible(image, to_catalog_image(image)) is expected
 
 
-def test_an_image_that_knows_nothing_of_being_hidden_is_listed() -> None:
-    image = glance_image()
-    del image["os_hidden"]
-    assert is_visible(image, to_catalog_image(image))
-
-
-def test_an_image_that_exists_is_one_that_can_be_copied() -> None:
-    assert require_not_deleted(glance_image(a="b")) == to_catalog_image(glance_image(a="b"))
-    for status in ("deleted", "pending_delete"):
+def test_existing_image_is_valid_and_not_deleted() -> None:
+    assert to_existing_image(glance_image(a="b")) == to_catalog_image(glance_image(a="b"))
+    for deleted in ("deleted", "pending_delete"):
         with pytest.raises(ImageNotFound):
-            require_not_deleted(glance_image(status=status))
-    others: list[Any] = [None, [], "x", glance_image(name=5)]
-    for image in others:
+            to_existing_image(glance_image(status=deleted))
+    invalid: list[Any] = [None, [], "x", glance_image(name=5)]
+    for value in invalid:
         with pytest.raises(InvalidImageFile):
-            require_not_deleted(image)
+            to_existing_image(value)
 
 
-@pytest.mark.parametrize("visibility", ["public", "private", "shared", "community"])
-@pytest.mark.parametrize("owner", [ME, None])
+@pytest.mark.parametrize("visibility", VISIBILITIES)
+@pytest.mark.parametrize(("owner", "expected"), [(PROJECT, PROJECT), (None, None), (DASHED_ID.upper(), HEX_ID)])
 @pytest.mark.parametrize(
-    "wrong", [{}, {"name": 5}, {"status": None}, {"created_at": "x", "updated_at": None}, {"min_disk": "x"}], ids=str
+    "invalid", [{}, {"name": 5}, {"status": None}, {"created_at": "x", "updated_at": None}, {"min_disk": "x"}], ids=str
 )
-def test_whom_an_image_is_for_is_told_whatever_else_is_wrong(
-    visibility: str, owner: str | None, wrong: dict[str, Any]
+def test_access_is_known_although_other_fields_are_invalid(
+    visibility: str, owner: str | None, expected: str | None, invalid: Fields
 ) -> None:
-    assert access_of(glance_image(visibility=visibility, owner=owner) | wrong) == (owner, visibility)
+    assert access_of(glance_image(visibility=visibility, owner=owner) | invalid) == (expected, visibility)
 
 
-def test_whom_an_image_is_for_is_told_in_the_catalogs_words() -> None:
-    owner = "ABCDEF01-2345-6789-ABCD-EF0123456789"
-    assert access_of(glance_image(owner=owner)) == ("abcdef0123456789abcdef0123456789", "public")
-
-
-NOBODY_KNOWS: list[Any] = [
+INVALID_ACCESS: list[Any] = [
     None,
     [],
     "x",
@@ -289,6 +240,6 @@ NOBODY_KNOWS: list[Any] = [
 ]
 
 
-@pytest.mark.parametrize("image", NOBODY_KNOWS, ids=lambda image: str(image)[:40])
-def test_whom_an_image_is_for_is_not_guessed(image: Any) -> None:
+@pytest.mark.parametrize("image", INVALID_ACCESS, ids=lambda image: str(image)[:40])
+def test_invalid_access_is_unknown(image: Any) -> None:
     assert access_of(image) is None

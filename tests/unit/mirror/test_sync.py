@@ -1,812 +1,768 @@
-"""Passes over an image service: what they ask for, what they make of it, and what they remember."""
+"""Full and incremental syncs: what they request, what they write to the catalog, and what they record."""
 
+import asyncio
 import re
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from dataclasses import replace
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 
-from app.catalog import replica as upstream
-from app.catalog.models import StoredImage, SyncCounts, SyncStatus, Upstream
+from app.catalog.engine import Engine
+from app.catalog.models import SyncCounts, SyncStatus, Upstream, Version
+from app.catalog.reader import CatalogReader
 from app.catalog.replica import CatalogNotEmpty, UpstreamMismatch, apply_delete, format_sync_status_reason
-from app.catalog.sqlite.database import open_reader, transaction
-from app.catalog.sqlite.reader import CatalogReader
-from app.catalog.transfer import export_images
+from app.catalog.sqlite.engine import SQLiteEngine
+from app.errors import CatalogBusy
 from app.mirror.client import UpstreamError
 from app.mirror.mapping import to_catalog_image
-from app.mirror.status import read_sync_status, write_sync_status
 from app.mirror.sync import Mirror, SyncFailed, SyncReport
-from tests.support.clock import Clock, told_to_copies
-from tests.support.fake_glance import NOTHING, SILENCE, Said, Stand, glance_at, glance_image, standing
-from tests.support.images import catalog_of, image, image_id, records_of
+from tests.support.clock import FakeClock
+from tests.support.engines import ImpatientEngine
+from tests.support.fake_glance import (
+    CONNECTION_CLOSED,
+    NO_RESPONSE,
+    FakeGlance,
+    FakeResponse,
+    glance_client,
+    glance_image,
+    running_glance,
+)
+from tests.support.images import catalog_of, image, image_id, stored_images
+from tests.support.projects import OTHER_PROJECT, PROJECT
+from tests.support.replicas import stored
 
-ME, YOU = "1" * 32, "2" * 32
-ALL = "GET /v2/images?limit=1000&visibility=all"
-CHECK = "GET /v2/images?limit=1"
+LIST_ALL = "GET /v2/images?limit=1000&visibility=all"
+PING = "GET /v2/images?limit=1"
 T0, T1, T2 = "2020-01-01T00:00:00Z", "2020-01-01T00:10:00Z", "2020-01-01T00:20:00Z"
-BEFORE_T1 = "2019-12-31T23:59:00Z", "2020-01-01T00:09:00Z"  # a minute before
+BEFORE_T0, BEFORE_T1, BEFORE_T2 = "2019-12-31T23:59:00Z", "2020-01-01T00:09:00Z", "2020-01-01T00:19:00Z"  # a minute
 
 
-def since(time: str) -> str:
-    return f"{ALL}&updated_at=gte%3A{time.replace(':', '%3A')}"
+def list_since(time: str) -> str:
+    return f"{LIST_ALL}&updated_at=gte%3A{time.replace(':', '%3A')}"
 
 
-def one(number: int) -> str:
+def get(number: int) -> str:
     return f"GET /v2/images/{image_id(number)}"
 
 
-def members(number: int) -> str:
-    return f"{one(number)}/members"
+def get_members(number: int) -> str:
+    return f"{get(number)}/members"
 
 
 shared = partial(glance_image, visibility="shared")
 
 
-@pytest.fixture(autouse=True)
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    return told_to_copies(monkeypatch)
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
 
 
 @pytest.fixture
-def stand() -> Iterator[Stand]:
-    with standing() as stand:
-        yield stand
-
-
-@pytest.fixture
-def catalog(tmp_path: Path) -> Path:
+def path(tmp_path: Path) -> Path:
     return tmp_path / "catalog.db"
 
 
 @pytest.fixture
-def mirror(stand: Stand, catalog: Path) -> Mirror:
-    return mirror_of(stand, catalog)
+def catalog(path: Path) -> Engine:
+    return SQLiteEngine(path)
 
 
-def mirror_of(stand: Stand, catalog: Path, *, is_admin: bool = False) -> Mirror:
-    return Mirror(
-        lambda: glance_at(stand.url, answer_in=0.5, is_admin=is_admin),
-        catalog,
-        tombstone_days=30,
-        replaceable=[],
-        watch=lambda pages, _: pages,
-    )
-
-
-Pass = Callable[..., SyncReport]
+MirrorOf = Callable[..., Mirror]
 
 
 @pytest.fixture
-def make_pass(mirror: Mirror, clock: Clock) -> Pass:
-    """Give a function that makes a pass, a second after what was done before."""
+def mirror_of(catalog: Engine, clock: FakeClock) -> MirrorOf:
+    def build(glance: FakeGlance, *, is_admin: bool = False, **options: Any) -> Mirror:
+        connect = partial(glance_client, glance.url, timeout=0.5, is_admin=is_admin)
+        defaults: dict[str, Any] = {"engine": catalog, "sample_ids": [], "progress": lambda pages, _: pages}
+        return Mirror(connect, tombstone_days=30, clock=clock, **defaults | options)
 
-    def make(*, whole: bool = False) -> SyncReport:
-        clock.tick()
-        return mirror.make_pass(whole=whole)
-
-    return make
-
-
-def stored(catalog: Path) -> list[StoredImage]:
-    return list(export_images(catalog, deleted=True))
+    return build
 
 
-def states(catalog: Path) -> dict[int, str]:
-    return {int(record.id[-12:]): record.status for record in stored(catalog)}
+@pytest.fixture
+def mirror(glance: FakeGlance, mirror_of: MirrorOf) -> Mirror:
+    return mirror_of(glance)
 
 
-def member_lists(catalog: Path) -> dict[int, Any]:
-    return {int(record.id[-12:]): orjson.loads(record.members) for record in stored(catalog)}
+Sync = Callable[..., SyncReport]
 
 
-def reasons(catalog: Path) -> dict[int, str | None]:
-    """Give why images could not be copied, of those that are there."""
+@pytest.fixture
+def sync(mirror: Mirror, clock: FakeClock) -> Sync:
+    """Return a function that runs an incremental sync by default, a second after the last event."""
+
+    def run(*, full: bool = False) -> SyncReport:
+        clock.advance()
+        return mirror.sync(full=full)
+
+    return run
+
+
+full_and_incremental = pytest.mark.parametrize("full", [True, False], ids=["full", "incremental"])
+
+
+def statuses(catalog: Engine) -> dict[int, str]:
+    return {number: image.status for number, image in stored(catalog).items()}
+
+
+def names(catalog: Engine) -> dict[int, str | None]:
+    return {number: image.name for number, image in stored(catalog).items()}
+
+
+def members(catalog: Engine) -> dict[int, Any]:
+    return {number: orjson.loads(image.members) for number, image in stored(catalog).items()}
+
+
+def failure_reasons(catalog: Engine) -> dict[int, str | None]:
+    """Return the `sync_status_reason` of each image that is not deleted."""
     return {
-        int(record.id[-12:]): orjson.loads(record.metadata).get("sync_status_reason")
-        for record in export_images(catalog)
+        number: orjson.loads(image.metadata).get("sync_status_reason")
+        for number, image in stored(catalog).items()
+        if image.status != "DELETED"
     }
 
 
-# --- whole passes ---
+# --- full syncs ---
 
 
-def test_a_whole_pass_copies_all_images(stand: Stand, catalog: Path, clock: Clock, make_pass: Pass) -> None:
-    images = glance_image(1, a="b"), glance_image(2, visibility="private", owner=ME), shared(3, owner=ME)
-    stand.put(*images)
-    stand.share(3, **{YOU: "accepted", ME: "pending"})
-    assert make_pass(whole=True) == SyncReport(True, 3, SyncCounts(3, 0, 0), failed={}, seconds=0)
-    expected = [to_catalog_image(images[0]), to_catalog_image(images[1]), to_catalog_image(images[2], [YOU])]
-    assert sorted(stored(catalog)) == sorted(expected)
-    assert CatalogReader(catalog).upstream() == Upstream(stand.url, is_admin=False, good=clock.time(), turn=1)
+def test_full_sync_copies_all_images(glance: FakeGlance, catalog: Engine, clock: FakeClock, sync: Sync) -> None:
+    images = glance_image(1, a="b"), glance_image(2, visibility="private", owner=PROJECT), shared(3, owner=PROJECT)
+    glance.put(*images)
+    glance.share(3, **{OTHER_PROJECT: "accepted", PROJECT: "pending"})
+    assert sync(full=True) == SyncReport(True, 3, SyncCounts(3, 0, 0), failed={}, seconds=0)
+    assert stored(catalog) == {
+        1: to_catalog_image(images[0]),
+        2: to_catalog_image(images[1]),
+        3: to_catalog_image(images[2], [OTHER_PROJECT]),
+    }
+    assert CatalogReader(catalog).upstream() == Upstream(glance.url, is_admin=False, synced_at=clock.time(), revision=1)
 
 
-def test_a_whole_pass_asks_for_pages_and_for_the_members_of_shared_images(stand: Stand, make_pass: Pass) -> None:
-    kinds = enumerate(["public", "shared", "private", "community", "shared"], 1)
-    stand.put(*(glance_image(number, visibility=kind) for number, kind in kinds))
-    stand.page = 3
+def test_full_sync_requests_pages_and_members_of_shared_images(glance: FakeGlance, sync: Sync) -> None:
+    visibilities = ["public", "shared", "private", "community", "shared"]
+    glance.put(*(glance_image(number, visibility=word) for number, word in enumerate(visibilities, 1)))
+    glance.page_size = 3
     for _ in range(2):
-        make_pass(whole=True)
-        asked = stand.asked
-        assert asked[:2] == [ALL, f"{ALL}&marker={image_id(3)}"]
-        assert sorted(asked[2:]) == [members(2), members(5)]
+        sync(full=True)
+        requests = glance.take_requests()
+        assert requests[:2] == [LIST_ALL, f"{LIST_ALL}&marker={image_id(3)}"]
+        assert sorted(requests[2:]) == [get_members(2), get_members(5)]
 
 
-def test_a_copy_is_an_administrators_where_the_mirror_is_one(stand: Stand, catalog: Path) -> None:
-    stand.put(glance_image(1))
-    mirror_of(stand, catalog, is_admin=True).make_pass(whole=True)
-    stand.drop(1)
-    for whole in (True, False):
-        with pytest.raises(UpstreamMismatch):
-            mirror_of(stand, catalog).make_pass(whole=whole)
-    assert states(catalog) == {1: "ACTIVE"}
-
-
-def test_images_come_into_the_catalog_in_glances_order(stand: Stand, catalog: Path, make_pass: Pass) -> None:
-    stand.page = 2
-    stand.put(*(glance_image(number, created_at=f"202{number}-01-01T00:00:00Z") for number in (3, 1, 5, 2, 4)))
-    make_pass(whole=True)
-    assert list(states(catalog)) == [5, 4, 3, 2, 1]
-
-
-def test_images_whose_members_come_late_keep_their_place(stand: Stand, catalog: Path, make_pass: Pass) -> None:
-    stand.put(shared(1), glance_image(2), shared(3), glance_image(4))
-    last = threading.Event()
-    stand.meanwhile = {members(1): last.set, members(3): partial(last.wait, 5)}
-    make_pass(whole=True)
-    assert list(states(catalog)) == [4, 3, 2, 1]
-
-
-def test_an_image_that_comes_twice_is_one(stand: Stand, catalog: Path, make_pass: Pass) -> None:
-    stand.says[ALL] = Said(200, {"images": [glance_image(1), glance_image(2), glance_image(1, name="again")]})
-    assert make_pass(whole=True).images == 2
-    assert [(record.id[-1], record.name) for record in stored(catalog)] == [("1", "again"), ("2", None)]
-
-
-def test_a_whole_pass_finds_out_what_is_gone_and_whom_images_are_shared_with(
-    stand: Stand, catalog: Path, make_pass: Pass
+def test_images_are_added_in_glances_order_although_members_are_slow(
+    glance: FakeGlance, catalog: Engine, sync: Sync
 ) -> None:
-    stand.put(glance_image(1), glance_image(2), shared(3))
-    make_pass(whole=True)
-    stand.drop(1)
-    stand.put(glance_image(2, os_hidden=True))
-    stand.share(3, **{ME: "accepted"})
-    assert make_pass(whole=True).copied == SyncCounts(new=0, changed=1, deleted=2)
-    assert states(catalog) == {3: "ACTIVE", 2: "DELETED", 1: "DELETED"}
-    assert member_lists(catalog)[3] == [ME]
+    glance.page_size = 2
+    glance.put(*(shared(number, created_at=f"202{number}-01-01T00:00:00Z") for number in (3, 1, 5, 2, 4)))
+    second = threading.Event()
+    glance.before = {get_members(4): second.set, get_members(5): partial(second.wait, 5)}
+    sync(full=True)
+    assert list(stored(catalog)) == [5, 4, 3, 2, 1]
 
 
-def test_a_pass_that_finds_nothing_new_leaves_the_file_alone(stand: Stand, catalog: Path, make_pass: Pass) -> None:
-    stand.put(glance_image(1, a="b"), shared(2), shared(3), glance_image(4, min_disk="x"))
-    stand.share(2, **{ME: "accepted"})
-    make_pass(whole=True)
-    stand.says[members(3)] = Said(500)
-    make_pass(whole=True)
-    with closing(open_reader(catalog)) as db:
-        (version,) = db.execute("PRAGMA data_version").fetchone()
-        assert [make_pass(whole=whole).copied for whole in (True, False, True)] == [SyncCounts(0, 0, 0)] * 3
-        assert db.execute("PRAGMA data_version").fetchone() == (version,)
+def test_image_listed_twice_is_copied_once(glance: FakeGlance, catalog: Engine, sync: Sync) -> None:
+    images = [glance_image(1), glance_image(2), glance_image(1, name="again")]
+    glance.responses[LIST_ALL] = FakeResponse(200, {"images": images})
+    assert sync(full=True).images == 2
+    assert list(names(catalog).items()) == [(1, "again"), (2, None)]
 
 
-def test_who_watches_is_told_how_many_images_there_were(stand: Stand, catalog: Path) -> None:
-    watched = []
+def test_only_full_syncs_detect_deleted_and_hidden_images_and_new_members(
+    glance: FakeGlance, catalog: Engine, sync: Sync
+) -> None:
+    glance.put(glance_image(1), glance_image(2), shared(3))
+    sync(full=True)
+    glance.remove(1)
+    assert (sync().counts, statuses(catalog)[1]) == (SyncCounts(0, 0, 0), "ACTIVE")
+    glance.put(glance_image(2, os_hidden=True))
+    glance.share(3, **{PROJECT: "accepted"})
+    assert sync(full=True).counts == SyncCounts(new=0, changed=1, deleted=2)
+    assert statuses(catalog) == {3: "ACTIVE", 2: "DELETED", 1: "DELETED"}
+    assert members(catalog)[3] == [PROJECT]
 
-    def watch(pages: Any, expected: int) -> Iterator[list[Any]]:
+
+def test_sync_without_changes_does_not_write(glance: FakeGlance, catalog: Engine, sync: Sync) -> None:
+    glance.put(glance_image(1, a="b"), shared(2), shared(3), glance_image(4, min_disk="x"))
+    glance.share(2, **{PROJECT: "accepted"})
+    sync(full=True)
+    glance.responses[get_members(3)] = FakeResponse(500)
+    sync(full=True)
+
+    async def version() -> Version:
+        return await catalog.version()
+
+    before = asyncio.run(version())
+    assert [sync(full=full).counts for full in (True, False, True)] == [SyncCounts(0, 0, 0)] * 3
+    assert asyncio.run(version()) == before
+
+
+def test_progress_of_full_syncs_is_reported_with_the_expected_total(glance: FakeGlance, mirror_of: MirrorOf) -> None:
+    reported = []
+
+    def report(pages: Any, expected: int) -> Iterator[list[Any]]:
         for page in pages:
-            watched.append((len(page), expected))
+            reported.append((len(page), expected))
             yield page
 
-    mirror = Mirror(lambda: glance_at(stand.url), catalog, tombstone_days=30, replaceable=[], watch=watch)
-    stand.page = 2
-    stand.put(*(glance_image(number) for number in (1, 2, 3)))
-    for whole in (True, False, True):
-        mirror.make_pass(whole=whole)
-    assert watched == [(2, 0), (1, 0), (2, 3), (1, 3)]
+    mirror = mirror_of(glance, progress=report)
+    glance.page_size = 2
+    glance.put(*(glance_image(number) for number in (1, 2, 3)))
+    for full in (True, False, True):
+        mirror.sync(full=full)
+    assert reported == [(2, 0), (1, 0), (2, 3), (1, 3)]
 
 
-# --- passes over what changed ---
+# --- incremental syncs ---
 
 
-def test_what_changed_is_asked_for_with_a_minute_to_spare(stand: Stand, catalog: Path, make_pass: Pass) -> None:
-    stand.put(glance_image(1, updated_at=T1), glance_image(2, updated_at=T0))
-    make_pass(whole=True)
-    stand.put(glance_image(2, updated_at=T2, name="new"), glance_image(3, updated_at=T2))
-    assert (stand.asked, make_pass()) == ([ALL], SyncReport(False, 3, SyncCounts(1, 1, 0), failed={}, seconds=0))
-    make_pass()
-    assert stand.asked == [since("2020-01-01T00:09:00Z"), since("2020-01-01T00:19:00Z")]
-    assert {record.id: record.name for record in stored(catalog)}[image_id(2)] == "new"
-
-
-def test_what_changed_while_a_pass_went_on_is_asked_for_by_the_next(
-    stand: Stand, clock: Clock, make_pass: Pass
+def test_incremental_sync_lists_changes_with_an_overlap_of_a_minute(
+    glance: FakeGlance, catalog: Engine, sync: Sync
 ) -> None:
-    stand.put(glance_image(1, updated_at=T1))
-    stand.meanwhile[ALL] = lambda: clock.tick(100.5)
-    assert make_pass(whole=True).seconds == 100.5
-    make_pass()
-    assert stand.asked == [ALL, since("2020-01-01T00:07:19Z")]
+    glance.put(glance_image(1, updated_at=T1), glance_image(2, updated_at=T0))
+    sync(full=True)
+    glance.put(glance_image(2, updated_at=T2, name="new"), glance_image(3, updated_at=T2))
+    assert sync() == SyncReport(False, 3, SyncCounts(1, 1, 0), failed={}, seconds=0)
+    assert names(catalog)[2] == "new"
+    glance.remove(2, 3)
+    for _ in range(2):  # a list without images does not move the start time
+        assert sync().images == 0
+    assert glance.take_requests() == [LIST_ALL, list_since(BEFORE_T1), *[list_since(BEFORE_T2)] * 2]
 
 
-@pytest.mark.parametrize("later", [0, 1, 86_400])
-def test_a_time_that_is_still_to_come_is_not_waited_for(
-    stand: Stand, clock: Clock, make_pass: Pass, later: float
+def test_overlap_includes_the_duration_of_the_last_sync(glance: FakeGlance, clock: FakeClock, sync: Sync) -> None:
+    glance.put(glance_image(1, updated_at=T1))
+    glance.before[LIST_ALL] = lambda: clock.advance(100.5)
+    assert sync(full=True).seconds == 100.5
+    sync()
+    assert glance.take_requests() == [LIST_ALL, list_since("2020-01-01T00:07:19Z")]
+
+
+@pytest.mark.parametrize("seconds_ahead", [0, 1, 86_400])
+def test_update_time_in_the_future_counts_as_the_start_of_the_sync(
+    glance: FakeGlance, clock: FakeClock, sync: Sync, seconds_ahead: float
 ) -> None:
-    stand.put(glance_image(1, updated_at=clock.now(later=1 + later)))
-    make_pass(whole=True)
-    began = clock.now(later=-60)
-    make_pass()
-    assert stand.asked == [ALL, since(began)]
+    glance.put(glance_image(1, updated_at=clock.now(offset=1 + seconds_ahead)))
+    sync(full=True)
+    expected = clock.now(offset=-60)
+    sync()
+    assert glance.take_requests() == [LIST_ALL, list_since(expected)]
 
 
-def test_a_pass_that_meets_nothing_asks_the_same_again(stand: Stand, make_pass: Pass) -> None:
-    stand.put(glance_image(1, updated_at=T1), glance_image(2, updated_at=T0))
-    make_pass(whole=True)
-    stand.drop(1)
-    for _ in range(2):
-        assert make_pass().images == 0
-    assert stand.asked == [ALL, *[since("2020-01-01T00:09:00Z")] * 2]
+def test_incremental_sync_follows_pages(glance: FakeGlance, sync: Sync) -> None:
+    glance.put(glance_image(1, updated_at=T0))
+    sync(full=True)
+    glance.page_size = 1
+    glance.put(glance_image(2, updated_at=T0), glance_image(3, updated_at=T0))
+    assert sync().counts == SyncCounts(new=2, changed=0, deleted=0)
+    query = list_since(BEFORE_T0)
+    expected = [LIST_ALL, query, f"{query}&marker={image_id(3)}", f"{query}&marker={image_id(2)}"]
+    assert glance.take_requests() == expected
 
 
-def test_what_changed_is_asked_for_page_by_page(stand: Stand, catalog: Path, make_pass: Pass) -> None:
-    stand.put(glance_image(1, updated_at=T0))
-    make_pass(whole=True)
-    stand.page = 1
-    stand.put(glance_image(2, updated_at=T0), glance_image(3, updated_at=T0))
-    assert make_pass().copied == SyncCounts(new=2, changed=0, deleted=0)
-    query = since("2019-12-31T23:59:00Z")
-    assert stand.asked == [ALL, query, f"{query}&marker={image_id(3)}", f"{query}&marker={image_id(2)}"]
+@full_and_incremental
+def test_image_pending_deletion_is_deleted(glance: FakeGlance, catalog: Engine, sync: Sync, full: bool) -> None:
+    glance.put(glance_image(1), glance_image(2))
+    sync(full=True)
+    glance.put(glance_image(1, status="pending_delete"), glance_image(3, status="deleted"))
+    assert sync(full=full).counts == SyncCounts(new=0, changed=0, deleted=1)
+    assert statuses(catalog) == {2: "ACTIVE", 1: "DELETED"}
 
 
-def test_what_was_deleted_is_not_found_out_but_by_a_whole_pass(stand: Stand, catalog: Path, make_pass: Pass) -> None:
-    stand.put(glance_image(1), glance_image(2))
-    make_pass(whole=True)
-    stand.drop(1)
-    assert [make_pass().copied.deleted, states(catalog)[1]] == [0, "ACTIVE"]
-    assert [make_pass(whole=True).copied.deleted, states(catalog)[1]] == [1, "DELETED"]
-
-
-@pytest.mark.parametrize("whole", [True, False])
-def test_an_image_that_waits_for_its_end_is_gone(stand: Stand, catalog: Path, make_pass: Pass, whole: bool) -> None:
-    stand.put(glance_image(1), glance_image(2))
-    make_pass(whole=True)
-    stand.put(glance_image(1, status="pending_delete"), glance_image(3, status="deleted"))
-    assert make_pass(whole=whole).copied == SyncCounts(new=0, changed=0, deleted=1)
-    assert states(catalog) == {2: "ACTIVE", 1: "DELETED"}
-
-
-@pytest.mark.parametrize("whole", [True, False])
-def test_what_was_learned_while_a_pass_went_on_stays(stand: Stand, catalog: Path, make_pass: Pass, whole: bool) -> None:
-    stand.put(glance_image(1), shared(2))
-    make_pass(whole=True)
-    stand.put(glance_image(1, name="new"), shared(2, name="new"))
-    stand.meanwhile[members(2)] = lambda: apply_delete(catalog, stand.url, image_id(1), tombstone_days=30)
-    assert make_pass(whole=whole).copied == SyncCounts(new=0, changed=1, deleted=0)
-    assert states(catalog) == {2: "ACTIVE", 1: "DELETED"}
+@full_and_incremental
+def test_sync_does_not_overwrite_a_change_that_came_meanwhile(
+    glance: FakeGlance, catalog: Engine, clock: FakeClock, sync: Sync, full: bool
+) -> None:
+    glance.put(glance_image(1), shared(2))
+    sync(full=True)
+    glance.put(glance_image(1, name="new"), shared(2, name="new"))
+    glance.before[get_members(2)] = lambda: apply_delete(
+        catalog, glance.url, image_id(1), tombstone_days=30, clock=clock
+    )
+    assert sync(full=full).counts == SyncCounts(new=0, changed=1, deleted=0)
+    assert statuses(catalog) == {2: "ACTIVE", 1: "DELETED"}
 
 
 # --- members ---
 
 
-def test_members_are_asked_for_where_a_shared_image_is_new_or_changed(
-    stand: Stand, catalog: Path, make_pass: Pass
-) -> None:
-    stand.put(shared(1), shared(2), glance_image(3, visibility="private"), shared(4), glance_image(5))
+def test_members_are_fetched_for_new_and_changed_shared_images(glance: FakeGlance, catalog: Engine, sync: Sync) -> None:
+    glance.put(shared(1), shared(2), glance_image(3, visibility="private"), shared(4), glance_image(5), shared(7))
     for number in (1, 2, 4):
-        stand.share(number, **{ME: "accepted"})
-    make_pass(whole=True)
-    stand.put(shared(2, name="new"), shared(3), glance_image(4, visibility="private"), shared(6))
-    for number in (1, 2, 3, 6):
-        stand.share(number, **{YOU: "accepted"})
-    stand.requests.clear()
-    make_pass()
-    asked = stand.asked
-    assert (asked[0], sorted(asked[1:])) == (since(BEFORE_T1[0]), [members(2), members(3), members(6)])
-    assert member_lists(catalog) == {1: [ME], 2: [YOU], 3: [YOU], 4: [], 5: [], 6: [YOU]}
+        glance.share(number, **{PROJECT: "accepted"})
+    sync(full=True)
+    glance.put(shared(2, name="new"), shared(3), glance_image(4, visibility="private"), shared(6))
+    glance.put(shared(7, updated_at=T1))
+    for number in (1, 2, 3, 6, 7):
+        glance.share(number, **{OTHER_PROJECT: "accepted"})
+    glance.take_requests()
+    sync()
+    first, *others = glance.take_requests()
+    assert (first, sorted(others)) == (list_since(BEFORE_T0), [get_members(number) for number in (2, 3, 6, 7)])
+    assert members(catalog) == {1: [PROJECT], 4: [], 5: []} | {number: [OTHER_PROJECT] for number in (2, 3, 6, 7)}
 
 
-def test_members_are_not_asked_for_again_once_an_image_was_copied_again(
-    stand: Stand, catalog: Path, make_pass: Pass
-) -> None:
-    stand.put(shared(1))
-    stand.share(1, **{ME: "accepted"})
-    make_pass(whole=True)
-    stand.says[members(1)] = Said(500)
-    make_pass(whole=True)
-    stand.says.clear()
-    make_pass()
+def test_members_are_not_fetched_again_after_a_recovery(glance: FakeGlance, catalog: Engine, sync: Sync) -> None:
+    glance.put(shared(1))
+    glance.share(1, **{PROJECT: "accepted"})
+    sync(full=True)
+    glance.responses[get_members(1)] = FakeResponse(500)
+    sync(full=True)
+    glance.responses.clear()
+    sync()
     before = stored(catalog)
-    assert before[0].updated > T0
-    stand.requests.clear()
-    make_pass()
-    assert (stand.asked, stored(catalog)) == ([since(BEFORE_T1[0])], before)
+    assert before[1].updated > T0
+    glance.take_requests()
+    sync()
+    assert (glance.take_requests(), stored(catalog)) == ([list_since(BEFORE_T0)], before)
 
 
-def test_members_are_asked_for_of_an_image_that_changed_in_nothing_else(
-    stand: Stand, catalog: Path, make_pass: Pass
-) -> None:
-    stand.put(shared(1))
-    make_pass(whole=True)
-    stand.put(shared(1, updated_at=T1))
-    stand.share(1, **{ME: "accepted"})
-    make_pass()
-    assert member_lists(catalog) == {1: [ME]}
-
-
-def test_members_are_asked_for_eight_at_a_time(stand: Stand, make_pass: Pass) -> None:
-    stand.put(*(shared(number) for number in range(16)))
+def test_members_of_eight_images_are_fetched_concurrently(glance: FakeGlance, sync: Sync) -> None:
+    glance.put(*(shared(number) for number in range(16)))
     eight = threading.Barrier(8, timeout=5)
-    stand.meanwhile = {members(number): eight.wait for number in range(16)}
-    assert make_pass(whole=True).failed == {}
+    glance.before = {get_members(number): eight.wait for number in range(16)}
+    assert sync(full=True).failed == {}
 
 
-def test_an_image_that_is_gone_when_its_members_are_asked_for_is_gone(
-    stand: Stand, catalog: Path, make_pass: Pass
+def test_image_deleted_before_its_members_are_fetched_is_deleted(
+    glance: FakeGlance, catalog: Engine, sync: Sync
 ) -> None:
-    stand.put(shared(1), shared(2))
-    make_pass(whole=True)
-    stand.put(shared(1, name="new"), shared(3))
+    glance.put(shared(1), shared(2))
+    sync(full=True)
+    glance.put(shared(1, name="new"), shared(3))
     for number in (1, 3):
-        stand.meanwhile[members(number)] = partial(stand.drop, number)
-    report = make_pass()
-    assert (report.copied, report.failed) == (SyncCounts(new=0, changed=0, deleted=1), {})
-    assert states(catalog) == {2: "ACTIVE", 1: "DELETED"}
+        glance.before[get_members(number)] = partial(glance.remove, number)
+    report = sync()
+    assert (report.counts, report.failed) == (SyncCounts(new=0, changed=0, deleted=1), {})
+    assert statuses(catalog) == {2: "ACTIVE", 1: "DELETED"}
 
 
-# --- images that cannot be copied ---
+# --- images that fail ---
 
-BROKEN_MEMBERS: dict[str, tuple[Said, str, str]] = {
-    "an error": (Said(500), "An answer with status 500", ""),
-    "a refusal": (Said(403), "An answer with status 403", ""),
-    "silence": (SILENCE, "A timeout", r" \(Request to http://.* timed out\)"),
-    "the end of the connection": (NOTHING, "A failure of the connection", r" \(Unable to establish connection to .*\)"),
-    "HTML": (Said(200, b"<html>"), "A malformed answer", r" \(unexpected character.*\)"),
-    "another document": (Said(200, {"members": [{}]}), "A malformed answer", r" \('(status|member_id)'\)"),
-    "a member that is no project": (
-        Said(200, {"members": [{"member_id": "me", "status": "accepted"}]}),
+MEMBER_FAILURES: dict[str, tuple[FakeResponse, str, str]] = {
+    "500": (FakeResponse(500), "A response with status 500", ""),
+    "403": (FakeResponse(403), "A response with status 403", ""),
+    "no response": (NO_RESPONSE, "A timeout", r" \(Request to http://.* timed out\)"),
+    "closed connection": (CONNECTION_CLOSED, "A connection failure", r" \(Unable to establish connection to .*\)"),
+    "HTML": (FakeResponse(200, b"<html>"), "A malformed response", r" \(unexpected character.*\)"),
+    "incomplete member": (FakeResponse(200, {"members": [{}]}), "A malformed response", r" \('(status|member_id)'\)"),
+    "invalid project": (
+        FakeResponse(200, {"members": [{"member_id": "me", "status": "accepted"}]}),
         "A malformed image",
         r' \(members\[0\]: "me" does not match .*\)',
     ),
 }
 
 
-@pytest.mark.parametrize("whole", [True, False])
-@pytest.mark.parametrize(("said", "what", "detail"), BROKEN_MEMBERS.values(), ids=BROKEN_MEMBERS)
-def test_an_image_whose_members_cannot_be_had_stops_no_other(  # noqa: PLR0913, PLR0917 each of them matters
-    stand: Stand, catalog: Path, make_pass: Pass, said: Said, what: str, detail: str, whole: bool
+@full_and_incremental
+@pytest.mark.parametrize(("response", "reason", "detail"), MEMBER_FAILURES.values(), ids=MEMBER_FAILURES)
+def test_failure_to_fetch_members_fails_only_that_image(  # noqa: PLR0913, PLR0917 a table and three fixtures
+    glance: FakeGlance, catalog: Engine, sync: Sync, response: FakeResponse, reason: str, detail: str, full: bool
 ) -> None:
-    stand.put(shared(1), shared(2), glance_image(3))
-    stand.share(1, **{ME: "accepted"})
-    make_pass(whole=True)
-    stand.put(*(glance | {"name": "new"} for glance in (shared(1), shared(2), glance_image(3))))
-    stand.says[members(1)] = said
-    report = make_pass(whole=whole)
-    assert (report.images, report.copied) == (3, SyncCounts(new=0, changed=3, deleted=0))
+    glance.put(shared(1), shared(2), glance_image(3))
+    glance.share(1, **{PROJECT: "accepted"})
+    sync(full=True)
+    glance.put(*(image | {"name": "new"} for image in (shared(1), shared(2), glance_image(3))))
+    glance.responses[get_members(1)] = response
+    report = sync(full=full)
+    assert (report.images, report.counts) == (3, SyncCounts(new=0, changed=3, deleted=0))
     assert list(report.failed) == [image_id(1)]
-    assert re.fullmatch(f"{what}{detail}", report.failed[image_id(1)])
-    assert reasons(catalog) == {1: format_sync_status_reason(what, stand.url, image_id(1)), 2: None, 3: None}
-    assert {int(record.id[-1]): record.name for record in stored(catalog)} == {1: None, 2: "new", 3: "new"}
-    assert member_lists(catalog)[1] == [ME]
+    assert re.fullmatch(f"{reason}{detail}", report.failed[image_id(1)])
+    expected = format_sync_status_reason(reason, glance.url, image_id(1))
+    assert failure_reasons(catalog) == {1: expected, 2: None, 3: None}
+    assert names(catalog) == {1: None, 2: "new", 3: "new"}
+    assert members(catalog)[1] == [PROJECT]
 
 
-@pytest.mark.parametrize("whole", [True, False])
+@full_and_incremental
 @pytest.mark.parametrize("visibility", ["private", "shared", "public"])
-def test_an_image_that_cannot_be_copied_is_shown_to_whom_it_is_for_now(
-    stand: Stand, catalog: Path, make_pass: Pass, visibility: str, whole: bool
+def test_failed_image_takes_its_current_owner_and_visibility(
+    glance: FakeGlance, catalog: Engine, sync: Sync, visibility: str, full: bool
 ) -> None:
-    stand.put(shared(1), shared(2))
+    glance.put(shared(1), shared(2))
     for number in (1, 2):
-        stand.share(number, **{ME: "accepted"})
-    make_pass(whole=True)
-    stand.put(*(glance_image(number, visibility=visibility, owner=YOU, name=5) for number in (1, 2)))
-    stand.put(glance_image(2, visibility=visibility, owner=YOU, name="new"))
-    stand.says[members(2)] = Said(500)
-    make_pass(whole=whole)
-    seen = [(record.owner, record.visibility) for record in stored(catalog)]
-    assert seen == [(YOU, visibility)] * 2
-    assert member_lists(catalog)[1] == ([ME] if visibility == "shared" else [])
-    assert reasons(catalog)[1] == format_sync_status_reason("A malformed image", stand.url, image_id(1))
+        glance.share(number, **{PROJECT: "accepted"})
+    sync(full=True)
+    for number, name in ((1, 5), (2, "new")):
+        glance.put(glance_image(number, visibility=visibility, owner=OTHER_PROJECT, name=name))
+    glance.responses[get_members(2)] = FakeResponse(500)
+    sync(full=full)
+    assert [(image.owner, image.visibility) for image in stored(catalog).values()] == [(OTHER_PROJECT, visibility)] * 2
+    assert members(catalog)[1] == ([PROJECT] if visibility == "shared" else [])
+    assert failure_reasons(catalog)[1] == format_sync_status_reason("A malformed image", glance.url, image_id(1))
 
 
-@pytest.mark.parametrize("whole", [True, False])
-def test_an_image_that_the_contract_does_not_have_stops_no_other(
-    stand: Stand, catalog: Path, make_pass: Pass, whole: bool
-) -> None:
-    stand.put(glance_image(1, name="old"), glance_image(2))
-    make_pass(whole=True)
-    stand.put(glance_image(1, name=5), glance_image(2, name="new"), glance_image(3, name=5))
-    report = make_pass(whole=whole)
-    assert (report.images, report.copied) == (3, SyncCounts(new=0, changed=2, deleted=0))
-    why = 'A malformed image (name: 5 is not of types "null", "string")'
-    assert list(report.failed.items()) == [(image_id(3), why), (image_id(1), why)]
-    assert reasons(catalog) == {1: format_sync_status_reason("A malformed image", stand.url, image_id(1)), 2: None}
-    assert {record.name for record in stored(catalog)} == {"old", "new"}
+@full_and_incremental
+def test_invalid_image_fails_only_itself(glance: FakeGlance, catalog: Engine, sync: Sync, full: bool) -> None:
+    glance.put(glance_image(1, name="old"), glance_image(2))
+    sync(full=True)
+    glance.put(glance_image(1, name=5), glance_image(2, name="new"), glance_image(3, name=5))
+    glance.images["x"] = glance_image(4) | {"id": "x"}
+    report = sync(full=full)
+    assert (report.images, report.counts) == (4, SyncCounts(new=0, changed=2, deleted=0))
+    assert report.failed.pop("x").startswith("A malformed image (id: ")
+    message = 'A malformed image (name: 5 is not of types "null", "string")'
+    assert list(report.failed.items()) == [(image_id(3), message), (image_id(1), message)]
+    expected = format_sync_status_reason("A malformed image", glance.url, image_id(1))
+    assert failure_reasons(catalog) == {1: expected, 2: None}
+    assert names(catalog) == {1: "old", 2: "new"}
 
 
-def test_an_image_whose_id_is_none_stops_no_other(stand: Stand, catalog: Path, make_pass: Pass) -> None:
-    stand.put(glance_image(1))
-    stand.images["x"] = glance_image(2) | {"id": "x"}
-    report = make_pass(whole=True)
-    assert (report.copied, list(report.failed)) == (SyncCounts(1, 0, 0), ["x"])
-
-
-def test_a_failed_image_is_asked_for_again_until_it_is_copied(stand: Stand, catalog: Path, make_pass: Pass) -> None:
-    stand.put(shared(1, updated_at=T0), glance_image(2, updated_at=T1))
-    stand.says[members(1)] = Said(500)
-    make_pass(whole=True)
+def test_failed_image_is_retried_until_it_is_copied(glance: FakeGlance, sync: Sync) -> None:
+    glance.put(shared(1, updated_at=T0), glance_image(2, updated_at=T1))
+    glance.responses[get_members(1)] = FakeResponse(500)
+    sync(full=True)
     for _ in range(2):
-        assert list(make_pass().failed) == [image_id(1)]
-    del stand.says[members(1)]
-    assert make_pass().copied == SyncCounts(new=1, changed=0, deleted=0)
-    make_pass()
-    query = since("2020-01-01T00:09:00Z")
-    assert stand.asked == [ALL, members(1), *[query, one(1), members(1)] * 3, query]
+        assert list(sync().failed) == [image_id(1)]
+    del glance.responses[get_members(1)]
+    assert sync().counts == SyncCounts(new=1, changed=0, deleted=0)
+    sync()
+    query = list_since(BEFORE_T1)
+    assert glance.take_requests() == [LIST_ALL, get_members(1), *[query, get(1), get_members(1)] * 3, query]
 
 
-def test_a_failed_image_that_changed_is_asked_for_once(stand: Stand, make_pass: Pass) -> None:
-    stand.put(shared(1), glance_image(2))
-    stand.says[members(1)] = Said(500)
-    make_pass(whole=True)
-    make_pass()
-    assert stand.asked == [ALL, members(1), since(BEFORE_T1[0]), members(1)]
+def test_failed_image_that_is_listed_is_not_fetched_as_well(glance: FakeGlance, sync: Sync) -> None:
+    glance.put(shared(1), glance_image(2))
+    glance.responses[get_members(1)] = FakeResponse(500)
+    sync(full=True)
+    sync()
+    assert glance.take_requests() == [LIST_ALL, get_members(1), list_since(BEFORE_T0), get_members(1)]
 
 
-def test_a_failed_image_is_a_change_when_it_fails_and_when_it_is_copied_again(
-    stand: Stand, catalog: Path, clock: Clock, make_pass: Pass
+def test_failure_and_recovery_update_the_image_once_each(
+    glance: FakeGlance, catalog: Engine, clock: FakeClock, sync: Sync
 ) -> None:
-    stand.put(shared(1, updated_at=T0), glance_image(2, updated_at=T1))
-    make_pass(whole=True)
-    stand.says[members(1)] = Said(500)
-    updated = []
-    for whole in (True, False, False, True):
-        make_pass(whole=whole)
-        updated.append({record.id[-1]: record.updated for record in stored(catalog)}["1"] == clock.now())
-    del stand.says[members(1)]
-    for _ in range(2):
-        make_pass()
-        updated.append({record.id[-1]: record.updated for record in stored(catalog)}["1"] == clock.now())
-    assert updated == [True, False, False, False, True, False]
-    assert reasons(catalog) == {1: None, 2: None}
+    glance.put(shared(1, updated_at=T0), glance_image(2, updated_at=T1))
+    sync(full=True)
+    is_updated = []
+    for status, fulls in ((500, (True, False, False, True)), (200, (False, False))):
+        glance.responses[get_members(1)] = FakeResponse(status, {"members": []})
+        for full in fulls:
+            sync(full=full)
+            is_updated.append(stored(catalog)[1].updated == clock.now())
+    assert is_updated == [True, False, False, False, True, False]
+    assert failure_reasons(catalog) == {1: None, 2: None}
 
 
-@pytest.mark.parametrize("said", [Said(500), Said(403), SILENCE, NOTHING, Said(200, b"<html>"), Said(200, [])], ids=str)
-def test_a_failed_image_that_cannot_even_be_shown_stops_no_other(
-    stand: Stand, catalog: Path, make_pass: Pass, said: Said
+@pytest.mark.parametrize(
+    "response",
+    [
+        *(FakeResponse(500), FakeResponse(403), NO_RESPONSE, CONNECTION_CLOSED),
+        *(FakeResponse(200, b"<html>"), FakeResponse(200, [])),
+    ],
+    ids=str,
+)
+def test_failed_image_that_cannot_be_fetched_fails_only_itself(
+    glance: FakeGlance, catalog: Engine, sync: Sync, response: FakeResponse
 ) -> None:
-    stand.put(glance_image(1, updated_at=T0), glance_image(2, updated_at=T1))
-    make_pass(whole=True)
-    stand.put(glance_image(1, updated_at=T0, name=5))
-    make_pass(whole=True)
-    stand.says[one(1)] = said
-    stand.put(glance_image(2, updated_at=T2, name="new"))
-    report = make_pass()
+    glance.put(glance_image(1, updated_at=T0), glance_image(2, updated_at=T1))
+    sync(full=True)
+    glance.put(glance_image(1, updated_at=T0, name=5))
+    sync(full=True)
+    glance.responses[get(1)] = response
+    glance.put(glance_image(2, updated_at=T2, name="new"))
+    report = sync()
     assert (report.images, list(report.failed)) == (2, [image_id(1)])
-    assert {record.name for record in stored(catalog)} == {None, "new"}
-    what = report.failed[image_id(1)].partition(" (")[0]
-    assert reasons(catalog) == {1: format_sync_status_reason(what, stand.url, image_id(1)), 2: None}
+    assert names(catalog) == {1: None, 2: "new"}
+    reason = report.failed[image_id(1)].partition(" (")[0]
+    assert failure_reasons(catalog) == {1: format_sync_status_reason(reason, glance.url, image_id(1)), 2: None}
 
 
-@pytest.mark.parametrize("end", ["dropped", "hidden", "pending_delete"])
-def test_a_failed_image_that_is_gone_when_it_is_asked_for_again_is_gone(
-    stand: Stand, catalog: Path, make_pass: Pass, end: str
+@pytest.mark.parametrize("fields", [None, {"os_hidden": True}, {"status": "pending_delete"}], ids=str)
+def test_failed_image_that_no_longer_exists_is_deleted(
+    glance: FakeGlance, catalog: Engine, sync: Sync, fields: dict[str, Any] | None
 ) -> None:
-    stand.put(glance_image(1, updated_at=T0), glance_image(2, updated_at=T1))
-    make_pass(whole=True)
-    stand.put(glance_image(1, updated_at=T0, name=5))
-    make_pass(whole=True)
-    match end:
-        case "dropped":
-            stand.drop(1)
-        case "hidden":
-            stand.put(glance_image(1, updated_at=T0, os_hidden=True))
-        case _:
-            stand.put(glance_image(1, updated_at=T0, status=end))
-    report = make_pass()
-    assert (report.copied, report.failed) == (SyncCounts(new=0, changed=0, deleted=1), {})
-    assert (states(catalog), read_sync_status(catalog).failed) == ({2: "ACTIVE", 1: "DELETED"}, ())
+    glance.put(glance_image(1, updated_at=T0), glance_image(2, updated_at=T1))
+    sync(full=True)
+    glance.put(glance_image(1, updated_at=T0, name=5))
+    sync(full=True)
+    glance.remove(1)
+    if fields is not None:
+        glance.put(glance_image(1, updated_at=T0, **fields))
+    report = sync()
+    assert (report.counts, report.failed) == (SyncCounts(new=0, changed=0, deleted=1), {})
+    assert (statuses(catalog), catalog.read_sync_status().failed) == ({2: "ACTIVE", 1: "DELETED"}, ())
 
 
-# --- when it is doubted that anything can be had ---
+# --- the probe after consecutive failures ---
 
 
-def test_a_glance_is_doubted_after_five_failures_in_a_row(stand: Stand, make_pass: Pass) -> None:
-    stand.put(*(shared(number) for number in range(12)))
-    stand.says = {members(number): Said(503) for number in range(12)}
-    assert len(make_pass(whole=True).failed) == 12
-    asked = stand.asked
-    assert asked.index(CHECK) > 5
-    assert sorted(asked) == sorted([ALL, CHECK, CHECK, *(members(number) for number in range(12))])
+def test_glance_is_probed_after_five_consecutive_failures(glance: FakeGlance, sync: Sync) -> None:
+    glance.put(*(shared(number) for number in range(12)))
+    glance.responses = {get_members(number): FakeResponse(503) for number in range(12)}
+    assert len(sync(full=True).failed) == 12
+    requests = glance.take_requests()
+    assert requests.index(PING) > 5
+    assert sorted(requests) == sorted([LIST_ALL, PING, PING, *(get_members(number) for number in range(12))])
 
 
-def test_a_glance_that_is_doubted_rightly_fails_the_pass(stand: Stand, catalog: Path, make_pass: Pass) -> None:
-    stand.put(*(shared(number) for number in range(12)))
-    make_pass(whole=True)
+def test_failed_probe_fails_the_sync_and_cancels_the_remaining_requests(
+    glance: FakeGlance, catalog: Engine, sync: Sync
+) -> None:
+    glance.put(*(shared(number) for number in range(100)))
+    sync(full=True)
     before = stored(catalog)
-    stand.says = {members(number): Said(503) for number in range(12)} | {CHECK: Said(503)}
-    with pytest.raises(SyncFailed, match=r"^An answer with status 503 occurred at the image service$"):
-        make_pass(whole=True)
+    glance.responses = {get_members(number): FakeResponse(503) for number in range(95, 100)}
+    glance.responses |= {get_members(number): NO_RESPONSE for number in range(95)} | {PING: FakeResponse(503)}
+    glance.take_requests()
+    with pytest.raises(SyncFailed, match=r"^A response with status 503 occurred at the image service$"):
+        sync(full=True)
     assert stored(catalog) == before
+    assert len(glance.take_requests()) <= 1 + 5 + 8 + 1
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("collector")]
 
 
-def test_a_glance_that_is_doubted_rightly_is_asked_no_more(stand: Stand, make_pass: Pass) -> None:
-    stand.put(*(shared(number) for number in range(100)))
-    stand.says = {members(number): Said(503) for number in range(95, 100)}
-    stand.says |= {members(number): SILENCE for number in range(95)} | {CHECK: Said(503)}
-    with pytest.raises(SyncFailed):
-        make_pass(whole=True)
-    assert len(stand.asked) <= 1 + 5 + 8 + 1
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("survey")]
+def test_failed_retries_lead_to_a_probe_too(glance: FakeGlance, sync: Sync) -> None:
+    glance.put(glance_image(9), *(glance_image(number, name=5, updated_at="x") for number in range(5)))
+    sync(full=True)
+    glance.remove(*range(5))
+    glance.responses = {get(number): FakeResponse(503) for number in range(5)}
+    sync()
+    assert glance.take_requests().count(PING) == 1
 
 
-def test_failed_images_that_are_asked_for_again_in_vain_are_a_doubt_too(stand: Stand, make_pass: Pass) -> None:
-    stand.put(glance_image(9), *(glance_image(number, name=5, updated_at="x") for number in range(5)))
-    make_pass(whole=True)
-    stand.put(*(glance_image(number) for number in range(5)))
-    stand.says = {one(number): Said(503) for number in range(5)}
-    for number in range(5):
-        del stand.images[image_id(number)]
-    make_pass()
-    assert stand.asked.count(CHECK) == 1
+def test_success_resets_the_count_of_consecutive_failures(glance: FakeGlance, sync: Sync) -> None:
+    glance.put(*(shared(number) for number in range(10)))
+    glance.responses = {get_members(number): FakeResponse(503) for number in range(10) if number != 5}
+    sync(full=True)
+    assert glance.take_requests().count(PING) == 1  # images come newest first: four failures, a success, five failures
+    del glance.responses[get_members(2)]
+    sync(full=True)
+    assert PING not in glance.take_requests()
 
 
-def test_failures_that_are_not_in_a_row_are_no_doubt(stand: Stand, make_pass: Pass) -> None:
-    stand.put(*(shared(number) for number in range(10)))
-    stand.says = {members(number): Said(503) for number in range(10) if number != 5}
-    make_pass(whole=True)
-    assert stand.asked.count(CHECK) == 1  # for the five after it, and not for the four before
-    del stand.says[members(2)]
-    make_pass(whole=True)
-    assert CHECK not in stand.asked
-
-
-def test_images_that_are_not_asked_for_are_no_trust(stand: Stand, make_pass: Pass) -> None:
-    stand.put(*(glance_image(number, visibility="shared" if number % 2 else "public") for number in range(10)))
-    stand.says = {members(number): Said(503) for number in range(10)}
-    assert len(make_pass(whole=True).failed) == 5
-    assert CHECK in stand.asked
-
-
-def test_images_that_are_not_asked_for_are_no_doubt(stand: Stand, make_pass: Pass) -> None:
-    stand.put(*(glance_image(number, name=5) for number in range(12)))
-    assert len(make_pass(whole=True).failed) == 12
-    assert stand.asked == [ALL]
-
-
-# --- lists that change meanwhile ---
-
-
-@pytest.mark.parametrize("whole", [True, False])
-def test_a_list_is_begun_anew_when_the_last_image_of_a_page_is_gone(
-    stand: Stand, catalog: Path, make_pass: Pass, whole: bool
+@pytest.mark.parametrize(
+    ("images", "failures", "is_probed"),
+    [
+        ([glance_image(n, visibility="shared" if n % 2 else "public") for n in range(10)], 5, True),
+        ([glance_image(n, name=5) for n in range(12)], 12, False),
+    ],
+    ids=["success", "failure"],
+)
+def test_image_that_needs_no_request_does_not_count(
+    glance: FakeGlance, sync: Sync, images: list[Any], failures: int, is_probed: bool
 ) -> None:
-    stand.put(*(glance_image(number) for number in range(5)))
-    make_pass(whole=True)
-    stand.page = 2
-    stand.put(*(glance_image(number, name="new") for number in range(5)))
-    first = ALL if whole else since(BEFORE_T1[0])
-    stand.meanwhile[f"{first}&marker={image_id(3)}"] = partial(stand.drop, 3)
-    stand.requests.clear()
-    assert make_pass(whole=whole).images == 4
-    rest = [f"{first}&marker={image_id(2)}"]
-    assert stand.asked == [first, f"{first}&marker={image_id(3)}", first, *rest]
-    assert states(catalog)[3] == ("DELETED" if whole else "ACTIVE")
+    glance.put(*images)
+    glance.responses = {get_members(number): FakeResponse(503) for number in range(10)}
+    assert len(sync(full=True).failed) == failures
+    assert (PING in glance.take_requests()) is is_probed
 
 
-def test_a_list_is_begun_five_times_at_most(stand: Stand, make_pass: Pass) -> None:
-    stand.page = 1
-    stand.put(glance_image(1), glance_image(2))
-    stand.says[f"{ALL}&marker={image_id(2)}"] = Said(400)
-    with pytest.raises(SyncFailed, match=r"^An answer with status 400 occurred at the image service"):
-        make_pass(whole=True)
-    assert stand.asked == [ALL, f"{ALL}&marker={image_id(2)}"] * 5
+# --- lists that change while they are read ---
 
 
-# --- passes that fail ---
+@full_and_incremental
+def test_list_starts_over_when_its_marker_is_deleted(
+    glance: FakeGlance, catalog: Engine, sync: Sync, full: bool
+) -> None:
+    glance.put(*(glance_image(number) for number in range(5)))
+    sync(full=True)
+    glance.page_size = 2
+    glance.put(*(glance_image(number, name="new") for number in range(5)))
+    first = LIST_ALL if full else list_since(BEFORE_T0)
+    glance.before[f"{first}&marker={image_id(3)}"] = partial(glance.remove, 3)
+    glance.take_requests()
+    assert sync(full=full).images == 4
+    expected = [first, f"{first}&marker={image_id(3)}", first, f"{first}&marker={image_id(2)}"]
+    assert glance.take_requests() == expected
+    assert statuses(catalog)[3] == ("DELETED" if full else "ACTIVE")
 
-PAGES: dict[str, tuple[Said, str]] = {
-    "an error": (Said(500), "An answer with status 500"),
-    "a refusal": (Said(401), "An answer with status 401"),
-    "nothing there": (Said(404), "An answer with status 404"),
-    "another place": (Said(302, b"", (("Location", "/v2/images/"),)), "An answer with status 302"),
-    "silence": (SILENCE, "A timeout"),
-    "the end of the connection": (NOTHING, "A failure of the connection"),
-    "HTML": (Said(200, b"<html>"), "A malformed answer"),
-    "no images": (Said(200, {}), "A malformed page"),
-    "images that are none": (Said(200, {"images": [5]}), "A malformed page"),
-    "an image without an id": (Said(200, {"images": [glance_image(1), {"name": "a"}]}), "A malformed page"),
-    "an image whose id is a number": (Said(200, {"images": [{"id": 5}]}), "A malformed page"),
-    "a page after it that is the first": (
-        Said(200, {"images": [], "next": "/v2/images?limit=1000"}),
-        "A malformed page",
-    ),
+
+@pytest.mark.parametrize(("status", "lists"), [(400, 5), (500, 1)], ids=["unknown marker", "failure"])
+def test_failure_of_a_later_page_fails_the_sync_and_an_unknown_marker_after_five_lists(
+    glance: FakeGlance, path: Path, sync: Sync, status: int, lists: int
+) -> None:
+    glance.page_size = 1
+    glance.put(glance_image(1), glance_image(2))
+    glance.responses[f"{LIST_ALL}&marker={image_id(2)}"] = FakeResponse(status)
+    with pytest.raises(SyncFailed, match=f"^A response with status {status} occurred at the image service"):
+        sync(full=True)
+    assert glance.take_requests() == [LIST_ALL, f"{LIST_ALL}&marker={image_id(2)}"] * lists
+    assert not path.exists()
+
+
+# --- syncs that fail ---
+
+LIST_FAILURES: dict[str, tuple[FakeResponse, str]] = {
+    **{str(status): (FakeResponse(status), f"A response with status {status}") for status in (401, 404, 500)},
+    "302": (FakeResponse(302, b"", (("Location", "/v2/images/"),)), "A response with status 302"),
+    "no response": (NO_RESPONSE, "A timeout"),
+    "closed connection": (CONNECTION_CLOSED, "A connection failure"),
+    "HTML": (FakeResponse(200, b"<html>"), "A malformed response"),
+    **{
+        str(document): (FakeResponse(200, document), "A malformed page")
+        for document in (
+            {},
+            {"images": [5]},
+            {"images": [{"id": 5}]},
+            {"images": [{"id": image_id(1)}, {"name": "a"}]},
+            {"images": [], "next": "/v2/images?limit=1000"},
+        )
+    },
 }
 
 
-@pytest.mark.parametrize(("said", "what"), PAGES.values(), ids=PAGES)
-def test_a_pass_that_fails_leaves_the_catalog_as_it_was(
-    stand: Stand, catalog: Path, make_pass: Pass, said: Said, what: str
+@pytest.mark.parametrize(("response", "reason"), LIST_FAILURES.values(), ids=LIST_FAILURES)
+def test_failed_sync_leaves_the_catalog_unchanged_and_records_the_error(
+    glance: FakeGlance, catalog: Engine, sync: Sync, response: FakeResponse, reason: str
 ) -> None:
-    stand.put(glance_image(1, updated_at=T1), shared(2))
-    make_pass(whole=True)
-    before, passes = stored(catalog), read_sync_status(catalog)
-    stand.says[ALL] = said
-    with pytest.raises(SyncFailed, match=f"^{what} occurred at the image service"):
-        make_pass(whole=True)
+    glance.put(glance_image(1, updated_at=T1), shared(2))
+    sync(full=True)
+    before, status = stored(catalog), catalog.read_sync_status()
+    glance.responses[LIST_ALL] = response
+    with pytest.raises(SyncFailed, match=f"^{reason} occurred at the image service"):
+        sync(full=True)
     assert stored(catalog) == before
-    assert read_sync_status(catalog) == SyncStatus(
-        good=passes.good,
-        whole=passes.whole,
-        since="2020-01-01T00:09:00Z",
+    assert catalog.read_sync_status() == SyncStatus(
+        synced_at=status.synced_at,
+        full_synced_at=status.full_synced_at,
+        changes_since=BEFORE_T1,
         images=2,
-        error=f"{what} occurred at the image service",
+        error=f"{reason} occurred at the image service",
     )
-    del stand.says[ALL]
-    make_pass(whole=True)
-    assert read_sync_status(catalog).error is None
+    del glance.responses[LIST_ALL]
+    sync(full=True)
+    assert catalog.read_sync_status().error is None
 
 
-def test_a_later_page_that_fails_fails_the_pass(stand: Stand, catalog: Path, make_pass: Pass) -> None:
-    stand.page = 1
-    stand.put(glance_image(1), glance_image(2))
-    stand.says[f"{ALL}&marker={image_id(2)}"] = Said(500)
-    with pytest.raises(SyncFailed):
-        make_pass(whole=True)
-    assert not catalog.exists()
-
-
-def test_a_cloud_that_cannot_be_asked_where_its_glance_is_fails_the_pass(catalog: Path) -> None:
+def test_failure_to_connect_fails_the_sync(catalog: Engine) -> None:
     def connect() -> Any:
-        raise UpstreamError("A failure of the connection") from OSError("refused")
+        raise UpstreamError("A connection failure") from OSError("refused")
 
-    mirror = Mirror(connect, catalog, tombstone_days=30, replaceable=[], watch=lambda pages, _: pages)
-    with pytest.raises(SyncFailed, match=r"^A failure of the connection occurred at the image service: refused$"):
-        mirror.make_pass(whole=True)
-    assert read_sync_status(catalog) == SyncStatus(error="A failure of the connection occurred at the image service")
+    mirror = Mirror(connect, catalog, tombstone_days=30, sample_ids=[], progress=lambda pages, _: pages)
+    with pytest.raises(SyncFailed, match=r"^A connection failure occurred at the image service: refused$"):
+        mirror.sync(full=True)
+    assert catalog.read_sync_status() == SyncStatus(error="A connection failure occurred at the image service")
 
 
-def test_a_catalog_that_others_write_to_fails_the_pass(
-    stand: Stand, catalog: Path, make_pass: Pass, monkeypatch: pytest.MonkeyPatch
+def test_busy_catalog_fails_the_sync(glance: FakeGlance, path: Path, mirror_of: MirrorOf) -> None:
+    catalog = ImpatientEngine(path)
+    mirror = mirror_of(glance, engine=catalog)
+    mirror.sync(full=True)
+    glance.put(glance_image(1))
+    with catalog.transaction(timeout=1), pytest.raises(SyncFailed, match=str(CatalogBusy())):
+        mirror.sync(full=True)
+    assert catalog.read_sync_status().error == "The catalog could not be written"
+    assert mirror.sync(full=True).counts == SyncCounts(1, 0, 0)
+
+
+@full_and_incremental
+def test_unreadable_catalog_fails_the_sync(
+    glance: FakeGlance, path: Path, catalog: Engine, sync: Sync, full: bool
 ) -> None:
-    make_pass(whole=True)
-    monkeypatch.setattr(upstream, "transaction", partial(transaction, patience=0.1))
-    stand.put(glance_image(1))
-    with (
-        transaction(catalog),
-        pytest.raises(SyncFailed, match=r"^The catalog is being changed by others; try again later\.$"),
-    ):
-        make_pass(whole=True)
-    assert read_sync_status(catalog).error == "The catalog could not be written"
-    assert make_pass(whole=True).copied == SyncCounts(1, 0, 0)
+    glance.put(glance_image(1))
+    sync(full=True)
+    path.write_bytes(b"no database" * 1000)
+    with pytest.raises(SyncFailed, match=f"^{path}: file is not a database$"):
+        sync(full=full)
+    assert catalog.read_sync_status().error == "The catalog could not be written"
 
 
-@pytest.mark.parametrize("whole", [True, False])
-def test_a_catalog_that_cannot_be_read_fails_the_pass(
-    stand: Stand, catalog: Path, make_pass: Pass, whole: bool
+def test_status_that_cannot_be_written_fails_the_sync(
+    glance: FakeGlance, path: Path, catalog: Engine, sync: Sync
 ) -> None:
-    stand.put(glance_image(1))
-    make_pass(whole=True)
-    catalog.write_bytes(b"no database" * 1000)
-    with pytest.raises(SyncFailed, match=f"^{catalog}: file is not a database$"):
-        make_pass(whole=whole)
-    assert read_sync_status(catalog).error == "The catalog could not be written"
+    glance.put(glance_image(1))
+    sync(full=True)
+    before = catalog.read_sync_status()
+    path.with_name("catalog.db.mirror.new").mkdir()
+    glance.put(glance_image(2))
+    with pytest.raises(SyncFailed, match=f"^{path}.mirror: .*Is a directory"):
+        sync(full=True)
+    assert (statuses(catalog), catalog.read_sync_status()) == ({1: "ACTIVE", 2: "ACTIVE"}, before)
 
 
-def test_passes_that_cannot_be_told_of_fail(stand: Stand, catalog: Path, make_pass: Pass) -> None:
-    stand.put(glance_image(1))
-    make_pass(whole=True)
-    before = read_sync_status(catalog)
-    catalog.with_name("catalog.db.mirror.new").mkdir()
-    stand.put(glance_image(2))
-    with pytest.raises(SyncFailed, match=f"^{catalog}.mirror: .*Is a directory"):
-        make_pass(whole=True)
-    assert (states(catalog), read_sync_status(catalog)) == ({1: "ACTIVE", 2: "ACTIVE"}, before)
-
-
-@pytest.mark.parametrize("whole", [True, False])
-def test_a_catalog_of_imported_images_becomes_no_copy(
-    stand: Stand, catalog: Path, make_pass: Pass, whole: bool
-) -> None:
-    catalog_of(catalog.parent, image(1))
+@full_and_incremental
+def test_catalog_with_imported_images_is_rejected(path: Path, catalog: Engine, sync: Sync, full: bool) -> None:
+    catalog_of(path.parent, image(1))
     with pytest.raises(CatalogNotEmpty):
-        make_pass(whole=whole)
-    assert stored(catalog) == records_of(image(1))
+        sync(full=full)
+    assert list(stored(catalog).values()) == stored_images(image(1))
 
 
-def test_a_copy_of_another_glance_stays_one(stand: Stand, catalog: Path, make_pass: Pass) -> None:
-    stand.put(glance_image(1))
-    make_pass(whole=True)
-    with standing() as other, pytest.raises(UpstreamMismatch):
-        mirror_of(other, catalog).make_pass(whole=False)
-    assert states(catalog) == {1: "ACTIVE"}
-
-
-def test_images_that_are_replaceable_make_way(stand: Stand, catalog: Path) -> None:
-    catalog_of(catalog.parent, image(1), image(2))
-    mirror = Mirror(
-        lambda: glance_at(stand.url),
-        catalog,
-        tombstone_days=30,
-        replaceable=[image_id(1), image_id(2)],
-        watch=lambda pages, _: pages,
-    )
-    stand.put(glance_image(2))
-    assert mirror.make_pass(whole=True).copied == SyncCounts(1, 0, 0)
-    assert stored(catalog) == [to_catalog_image(glance_image(2))]
-
-
-# --- what is remembered ---
-
-
-def test_a_pass_tells_when_it_began_and_what_the_next_has_to_know(
-    stand: Stand, catalog: Path, clock: Clock, make_pass: Pass
+def test_replica_of_another_glance_or_with_more_access_is_rejected(
+    glance: FakeGlance, catalog: Engine, mirror_of: MirrorOf
 ) -> None:
-    stand.put(glance_image(1, updated_at=T1), glance_image(2, updated_at=T0), glance_image(3, name=5))
-    stand.meanwhile[ALL] = lambda: clock.tick(0.25)
-    make_pass(whole=True)
-    began = clock.time() - 0.25
-    known = SyncStatus(began, began, "2020-01-01T00:08:59Z", images=3, failed=(image_id(3),))
-    assert read_sync_status(catalog) == known
-    stand.put(glance_image(3), glance_image(4, updated_at=T2))
-    make_pass()
-    assert read_sync_status(catalog) == SyncStatus(clock.time(), began, "2020-01-01T00:19:00Z", images=3)
-    clock.tick(60)
-    make_pass(whole=True)
-    assert read_sync_status(catalog) == SyncStatus(clock.time(), clock.time(), "2020-01-01T00:19:00Z", images=4)
+    glance.put(glance_image(1))
+    mirror_of(glance, is_admin=True).sync(full=True)
+    glance.remove(1)
+    with running_glance() as other:
+        for rejected, full in product((mirror_of(glance), mirror_of(other, is_admin=True)), (True, False)):
+            with pytest.raises(UpstreamMismatch):
+                rejected.sync(full=full)
+    assert statuses(catalog) == {1: "ACTIVE"}
 
 
-def test_when_the_last_whole_pass_began_is_known(stand: Stand, mirror: Mirror, clock: Clock, make_pass: Pass) -> None:
-    stand.put(glance_image(1))
-    assert mirror.last_whole is None
-    make_pass(whole=True)
-    began = clock.time()
-    make_pass()
-    assert mirror.last_whole == began
+def test_sample_images_are_replaced(glance: FakeGlance, path: Path, catalog: Engine, mirror_of: MirrorOf) -> None:
+    catalog_of(path.parent, image(1), image(2))
+    mirror = mirror_of(glance, sample_ids=[image_id(1), image_id(2)])
+    glance.put(glance_image(2))
+    assert mirror.sync(full=True).counts == SyncCounts(1, 0, 0)
+    assert stored(catalog) == {2: to_catalog_image(glance_image(2))}
 
 
-def forget_all(catalog: Path) -> None:
-    catalog.with_name("catalog.db.mirror").unlink()
+# --- the recorded status ---
 
 
-def forget_since(catalog: Path) -> None:
-    write_sync_status(catalog, SyncStatus(good=read_sync_status(catalog).good, whole=read_sync_status(catalog).whole))
+def test_sync_records_its_start_and_what_the_next_one_needs(
+    glance: FakeGlance, catalog: Engine, clock: FakeClock, mirror: Mirror, sync: Sync
+) -> None:
+    glance.put(glance_image(1, updated_at=T1), glance_image(2, updated_at=T0), glance_image(3, name=5))
+    glance.before[LIST_ALL] = lambda: clock.advance(0.25)
+    assert mirror.last_full_sync is None
+    sync(full=True)
+    started = clock.time() - 0.25
+    expected = SyncStatus(started, started, "2020-01-01T00:08:59Z", images=3, failed=(image_id(3),))
+    assert catalog.read_sync_status() == expected
+    glance.put(glance_image(3), glance_image(4, updated_at=T2))
+    sync()
+    assert catalog.read_sync_status() == SyncStatus(clock.time(), started, BEFORE_T2, images=3)
+    assert mirror.last_full_sync == started
+    clock.advance(60)
+    sync(full=True)
+    assert catalog.read_sync_status() == SyncStatus(clock.time(), clock.time(), BEFORE_T2, images=4)
 
 
-def remove_catalog(catalog: Path) -> None:
-    for file in catalog.parent.glob("catalog.db*"):
+def lose_status(path: Path) -> None:
+    SQLiteEngine(path).write_sync_status(SyncStatus())
+
+
+def lose_changes_since(path: Path) -> None:
+    catalog = SQLiteEngine(path)
+    catalog.write_sync_status(replace(catalog.read_sync_status(), changes_since=None))
+
+
+def lose_catalog(path: Path) -> None:
+    for file in path.parent.glob("catalog.db*"):
         if not file.name.endswith("mirror"):
             file.unlink()
 
 
-def replace_catalog(catalog: Path) -> None:
-    remove_catalog(catalog)
-    catalog_of(catalog.parent)
+def replace_catalog(path: Path) -> None:
+    lose_catalog(path)
+    catalog_of(path.parent)
 
 
-@pytest.mark.parametrize("lose", [forget_all, forget_since, remove_catalog, replace_catalog])
-def test_all_images_are_gone_over_where_it_is_not_known_what_is_new(
-    stand: Stand, catalog: Path, make_pass: Pass, lose: Callable[[Path], None]
+@pytest.mark.parametrize("lose", [lose_status, lose_changes_since, lose_catalog, replace_catalog])
+def test_incremental_sync_becomes_full_without_its_start_time_or_its_replica(
+    glance: FakeGlance, path: Path, catalog: Engine, sync: Sync, lose: Callable[[Path], None]
 ) -> None:
-    stand.put(glance_image(1), glance_image(2))
-    make_pass(whole=True)
-    stand.drop(1)
-    lose(catalog)
-    assert make_pass().is_whole
-    assert (stand.asked, states(catalog)[2]) == ([ALL, ALL], "ACTIVE")
-    assert not make_pass().is_whole
+    glance.put(glance_image(1), glance_image(2))
+    sync(full=True)
+    glance.remove(1)
+    lose(path)
+    assert sync().is_full
+    assert (glance.take_requests(), statuses(catalog)[2]) == ([LIST_ALL, LIST_ALL], "ACTIVE")
+    assert not sync().is_full
 
 
-def test_another_mirror_goes_on_where_the_last_one_ended(stand: Stand, catalog: Path, clock: Clock) -> None:
-    stand.put(glance_image(1, updated_at=T1))
-    mirror_of(stand, catalog).make_pass(whole=True)
-    clock.tick()
-    assert not mirror_of(stand, catalog).make_pass(whole=False).is_whole
-    assert stand.asked == [ALL, since("2020-01-01T00:09:00Z")]
-
-
-def test_a_glance_without_images_is_gone_over_until_it_has_some(stand: Stand, catalog: Path, make_pass: Pass) -> None:
-    assert [make_pass().is_whole, make_pass().is_whole] == [True, True]
-    stand.put(glance_image(1))
-    assert [make_pass().is_whole, make_pass().is_whole] == [True, False]
+def test_syncs_are_full_until_glance_has_an_image_even_after_a_restart(glance: FakeGlance, mirror_of: MirrorOf) -> None:
+    assert [mirror_of(glance).sync(full=False).is_full for _ in range(2)] == [True, True]
+    glance.put(glance_image(1, updated_at=T1))
+    assert [mirror_of(glance).sync(full=False).is_full for _ in range(2)] == [True, False]
+    assert glance.take_requests() == [*[LIST_ALL] * 3, list_since(BEFORE_T1)]

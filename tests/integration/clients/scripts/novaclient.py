@@ -7,11 +7,10 @@ from keystoneauth1.token_endpoint import Token
 from novaclient.client import Client
 from novaclient.exceptions import ClientException
 
-from tests.integration.clients.scripts.asking import Operations, answer
+from tests.integration.clients.scripts.protocol import Operations, serve
 
 
 def connect(url: str) -> Operations:
-    """Give what it does with the images of an endpoint."""
     images = Client("2", session=Session(Token(url, "any"))).images
 
     def pages(limit: int, marker: str | None = None) -> list[Any]:
@@ -30,4 +29,4 @@ def connect(url: str) -> Operations:
     }
 
 
-answer(connect, ClientException, lambda error: (error.code, error.message))
+serve(connect, ClientException, lambda error: (error.code, error.message))

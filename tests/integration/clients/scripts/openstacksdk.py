@@ -1,4 +1,4 @@
-"""openstacksdk: its proxy of Compute, and what its images do by themselves."""
+"""openstacksdk: the Compute proxy and the methods of its images."""
 
 from typing import Any
 
@@ -6,11 +6,10 @@ import openstack
 from keystoneauth1.discover import Discover
 from openstack.exceptions import HttpException
 
-from tests.integration.clients.scripts.asking import Operations, answer
+from tests.integration.clients.scripts.protocol import Operations, serve
 
 
 def connect(url: str) -> Operations:
-    """Give what it does with the images of an endpoint."""
     connection = openstack.connect(
         load_yaml_config=False,
         load_envvars=False,
@@ -22,7 +21,7 @@ def connect(url: str) -> Operations:
     compute = connection.compute
 
     def update(image: str, items: dict[str, str]) -> Any:
-        compute.set_image_metadata(image, **items)  # it tells what it sent, whatever the answer says
+        compute.set_image_metadata(image, **items)  # returns what it sent, not the response
         return compute.fetch_image_metadata(image).metadata
 
     return {
@@ -30,10 +29,10 @@ def connect(url: str) -> Operations:
             {"version": each["version"], "url": each["url"], "status": each["raw_status"]}
             for each in Discover(connection.session, path).version_data()
         ],
-        "list": lambda **query: [told(image) for image in compute.images(details=False, **query)],
-        "details": lambda **query: [told(image) for image in compute.images(**query)],
-        "find": lambda name: [told(image) for image in [compute.find_image(name)] if image],
-        "show": lambda image: told(compute.get_image(image)),
+        "list": lambda **query: [fields_of(image) for image in compute.images(details=False, **query)],
+        "details": lambda **query: [fields_of(image) for image in compute.images(**query)],
+        "find": lambda name: [fields_of(image) for image in [compute.find_image(name)] if image],
+        "show": lambda image: fields_of(compute.get_image(image)),
         "delete": lambda image: compute.delete_image(image, ignore_missing=False),
         "metadata": lambda image: compute.fetch_image_metadata(image).metadata,
         "update": update,
@@ -48,8 +47,8 @@ def connect(url: str) -> Operations:
     }
 
 
-def told(image: Any) -> Any:
+def fields_of(image: Any) -> Any:
     return {"name": image.name} | image.to_dict(computed=False, ignore_none=True, original_names=True)
 
 
-answer(connect, HttpException, lambda error: (error.status_code, error.details))
+serve(connect, HttpException, lambda error: (error.status_code, error.details))

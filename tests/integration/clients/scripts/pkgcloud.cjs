@@ -1,13 +1,13 @@
-// Does with pkgcloud what its users do with images, and prints what they are given as JSON.
+// Calls the image operations of pkgcloud and prints their results as JSON.
 //
-// It is called with the URL of a project, and the ids of an image to change and of one that belongs to somebody else.
+// Arguments: the URL of a project, the id of one of its images, and the id of an image of another project.
 
 const { promisify } = require("node:util");
 const pkgcloud = require("pkgcloud");
 
 const [url, id, foreign] = process.argv.slice(2);
 
-// pkgcloud asks Keystone for a token and for the service's URL, unless it has both.
+// pkgcloud requests a token and the service catalog from Keystone, unless it has both.
 function clientOf(serviceUrl) {
   const client = pkgcloud.compute.createClient({ provider: "openstack", authUrl: url, username: "u", password: "p" });
   client._identity.token = { id: "token", expires: new Date("2100-01-01") };
@@ -15,29 +15,29 @@ function clientOf(serviceUrl) {
   return (name, ...args) => promisify(client[name]).apply(client, args);
 }
 
-async function failure(call) {
+async function failure(promise) {
   try {
-    await call;
+    await promise;
   } catch ({ provider, failCode, statusCode, message, method, href, result }) {
     return { provider, failCode, statusCode, message, request: `${method} ${new URL(href).pathname}`, result };
   }
 }
 
 async function main() {
-  const ask = clientOf(url);
+  const call = clientOf(url);
   return {
     version: pkgcloud.version,
-    listed: await ask("getImages"),
-    shown: await ask("getImage", id),
-    metadata: await ask("updateImageMeta", id, { os: "plan9" }),
-    "not acceptable": await failure(ask("updateImageMeta", id, { "no/key": "" })),
-    "no project": await failure(clientOf(url.replace(/[^/]+$/, "nonsense"))("getImages")),
-    "not its own": await failure(ask("destroyImage", foreign)),
-    destroyed: await ask("destroyImage", await ask("getImage", id)),
-    gone: await failure(ask("getImage", id)),
-    "gone already": await failure(ask("destroyImage", id)),
-    left: await ask("getImages"),
+    listed: await call("getImages"),
+    shown: await call("getImage", id),
+    metadata: await call("updateImageMeta", id, { os: "plan9" }),
+    "invalid key": await failure(call("updateImageMeta", id, { "no/key": "" })),
+    "invalid project": await failure(clientOf(url.replace(/[^/]+$/, "nonsense"))("getImages")),
+    "foreign image": await failure(call("destroyImage", foreign)),
+    destroyed: await call("destroyImage", await call("getImage", id)),
+    "shown after deletion": await failure(call("getImage", id)),
+    "destroyed twice": await failure(call("destroyImage", id)),
+    remaining: await call("getImages"),
   };
 }
 
-main().then((answers) => console.log(JSON.stringify(answers)));
+main().then((results) => console.log(JSON.stringify(results)));

@@ -1,4 +1,4 @@
-"""Tempest: its images client, which checks every answer by its own schemas."""
+"""Tempest: the images client, which validates responses with its own schemas."""
 
 from itertools import chain
 from typing import Any
@@ -7,26 +7,25 @@ from urllib.parse import parse_qsl, urlsplit
 from tempest.lib.exceptions import ClientRestClientException
 from tempest.lib.services.compute.images_client import ImagesClient
 
-from tests.integration.clients.scripts.asking import Operations, answer
+from tests.integration.clients.scripts.protocol import Operations, serve
 
 
 class Endpoint:
-    """What Tempest takes for authentication: it only tells where the service is."""
+    """An authentication provider that only adds the URL of the service."""
 
     def __init__(self, url: str) -> None:
         self._url = url
 
     def auth_request(self, _method: str, path: str, headers: Any, body: Any, _filters: Any) -> tuple[str, Any, Any]:
-        """Complete a request: its URL, headers and body."""
+        """Return URL, headers and body of a request."""
         return f"{self._url}/{path}", headers, body
 
     def get_token(self) -> str:
-        """Give any token."""
+        """Return any token."""
         return "any"
 
 
 def connect(url: str) -> Operations:
-    """Give what it does with the images of an endpoint."""
     images = ImagesClient(Endpoint(url), "compute", "region")
 
     def pages(*, detail: bool = True, **query: str) -> list[Any]:
@@ -50,4 +49,4 @@ def connect(url: str) -> Operations:
     }
 
 
-answer(connect, ClientRestClientException, lambda error: (error.status_code, error.resp_body["message"]))
+serve(connect, ClientRestClientException, lambda error: (error.status_code, error.resp_body["message"]))

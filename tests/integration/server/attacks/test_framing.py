@@ -1,7 +1,7 @@
-"""Where a request ends, and the next begins: what others on the way could find elsewhere is refused.
+"""Request smuggling: a request whose end a proxy could find elsewhere is rejected.
 
-Behind each of these goes a request that others may not see as one. Where the service answers it, HTTP (RFC 9112)
-leaves no doubt that it is one; else the connection ends before it.
+Each of these requests is followed by a second one. The service processes it only if RFC 9112 leaves no doubt where the
+first one ends; otherwise it closes the connection.
 """
 
 import pytest
@@ -14,12 +14,12 @@ BODY = b'{"metadata": {}}'
 SIZE = len(BODY)
 CHUNKS = b"%x\r\n%b\r\n0\r\n\r\n" % (SIZE, BODY)
 
-# It would be seen in the catalog, if not in an answer.
+# If this was processed, the catalog would change, even without a response.
 DELETE = request(f"/v2/openstack/images/{image_id(1)}", method="DELETE")
 
 
 def put(*headers: str, body: bytes = BODY) -> bytes:
-    """Write a request that is read to the end of its body, and changes nothing: there is no such image."""
+    """Build a request whose body is read to its end, and which changes nothing: the image does not exist."""
     return request("/v2/openstack/images/none/metadata", *headers, method="PUT") + body
 
 
@@ -29,32 +29,32 @@ def chunked(body: bytes) -> bytes:
 
 PLAIN = put(f"Content-Length: {SIZE}")
 
-REFUSED = {
+AMBIGUOUS = {
     "a length, then chunks": put(f"Content-Length: {SIZE}", "Transfer-Encoding: chunked", body=CHUNKS),
     "chunks, then a length": put("Transfer-Encoding: chunked", f"Content-Length: {SIZE}", body=CHUNKS),
-    "chunks, and no length": put("Transfer-Encoding: chunked", "Content-Length: 0", body=CHUNKS),
+    "chunks and a zero length": put("Transfer-Encoding: chunked", "Content-Length: 0", body=CHUNKS),
     "two lengths": put(f"Content-Length: {SIZE}", "Content-Length: 0"),
     "the same length twice": put(f"Content-Length: {SIZE}", f"Content-Length: {SIZE}"),
-    "lengths in other letters": put(f"CONTENT-LENGTH: {SIZE}", "content-length: 0"),
+    "lengths in different case": put(f"CONTENT-LENGTH: {SIZE}", "content-length: 0"),
     "a list of lengths": put(f"Content-Length: {SIZE}, {SIZE}"),
     "a length with a plus": put(f"Content-Length: +{SIZE}"),
     "a length with a minus": put(f"Content-Length: -{SIZE}"),
     "a length with a space in it": put(f"Content-Length: {SIZE} 0"),
     "a length in hexadecimal": put(f"Content-Length: 0x{SIZE:x}"),
-    "a length in other digits": put(f"Content-Length: {SIZE}").replace(b": 16", ": ١٦".encode()),
+    "a length in Arabic digits": put(f"Content-Length: {SIZE}").replace(b": 16", ": ١٦".encode()),
     "a length after a vertical tab": put(f"Content-Length: \v{SIZE}"),
     "an empty length": put("Content-Length: "),
     "a length beyond 64 bits": put(f"Content-Length: {2**64 + SIZE}"),
     "a space before the colon of a length": put(f"Content-Length : {SIZE}"),
     "a space before the colon of a coding": put("Transfer-Encoding : chunked", body=CHUNKS),
-    "a coding that is last, and is not chunks": put("Transfer-Encoding: chunked, identity", body=CHUNKS),
+    "a last coding other than chunked": put("Transfer-Encoding: chunked, identity", body=CHUNKS),
     "a coding before the chunks": put("Transfer-Encoding: gzip, chunked", body=CHUNKS),
-    "a coding that is none before the chunks": put("Transfer-Encoding: identity, chunked", body=CHUNKS),
+    "identity before the chunks": put("Transfer-Encoding: identity, chunked", body=CHUNKS),
     "another coding": put("Transfer-Encoding: gzip", body=CHUNKS),
-    "a coding that is none": put("Transfer-Encoding: identity", body=CHUNKS),
-    "a coding that is none, and a length": put("Transfer-Encoding: identity", f"Content-Length: {SIZE}"),
+    "identity": put("Transfer-Encoding: identity", body=CHUNKS),
+    "identity and a length": put("Transfer-Encoding: identity", f"Content-Length: {SIZE}"),
     "an empty coding, and a length": put("Transfer-Encoding: ", f"Content-Length: {SIZE}"),
-    "almost a coding": put("Transfer-Encoding: xchunked", body=CHUNKS),
+    "an unknown coding": put("Transfer-Encoding: xchunked", body=CHUNKS),
     "a coding in quotes": put('Transfer-Encoding: "chunked"', body=CHUNKS),
     "a coding with a parameter": put("Transfer-Encoding: chunked;a=b", body=CHUNKS),
     "a coding after a vertical tab": put("Transfer-Encoding: \vchunked", body=CHUNKS),
@@ -75,53 +75,52 @@ REFUSED = {
     "a space before the method": b" " + PLAIN,
     "tabs in the request line": PLAIN.replace(b" ", b"\t", 2),
     "a space in the target": PLAIN.replace(b"/none/", b"/no ne/"),
-    "more after the version": PLAIN.replace(b"HTTP/1.1", b"HTTP/1.1 HTTP/1.1"),
-    "a version in small letters": PLAIN.replace(b"HTTP/1.1", b"http/1.1"),
+    "text after the version": PLAIN.replace(b"HTTP/1.1", b"HTTP/1.1 HTTP/1.1"),
+    "a version in lower case": PLAIN.replace(b"HTTP/1.1", b"http/1.1"),
     "no version": b"PUT /v2\r\n\r\n",
-    "the beginning of HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
-    "a chunk's size in C's way": chunked(b"0x%b" % CHUNKS),
+    "the HTTP/2 preface": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    "a chunk's size in C syntax": chunked(b"0x%b" % CHUNKS),
     "a chunk's size with a plus": chunked(b"+%b" % CHUNKS),
     "a chunk's size with a minus": chunked(b"-%b" % CHUNKS),
-    "a chunk's size in Python's way": chunked(b"0_%b" % CHUNKS),
+    "a chunk's size in Python syntax": chunked(b"0_%b" % CHUNKS),
     "a chunk's size beyond 64 bits": chunked(b"1%016x\r\n%b\r\n0\r\n\r\n" % (SIZE, BODY)),
     "no size of a chunk": chunked(b"\r\n%b\r\n0\r\n\r\n" % BODY),
     "a space after a chunk's size": chunked(b"%x \r\n%b\r\n0\r\n\r\n" % (SIZE, BODY)),
     "a line feed alone after a chunk's size": chunked(b"%x\n%b\r\n0\r\n\r\n" % (SIZE, BODY)),
-    "a line feed alone after what a chunk says of itself": chunked(b"%x;a\n%b\r\n0\r\n\r\n" % (SIZE, BODY)),
-    "a carriage return alone in what a chunk says of itself": chunked(b"%x;a\rb\r\n%b\r\n0\r\n\r\n" % (SIZE, BODY)),
+    "a line feed alone after a chunk extension": chunked(b"%x;a\n%b\r\n0\r\n\r\n" % (SIZE, BODY)),
+    "a carriage return alone in a chunk extension": chunked(b"%x;a\rb\r\n%b\r\n0\r\n\r\n" % (SIZE, BODY)),
     "a line feed alone after a chunk": chunked(b"%x\r\n%b\n0\r\n\r\n" % (SIZE, BODY)),
-    "nothing after a chunk": chunked(b"%x\r\n%b0\r\n\r\n" % (SIZE, BODY)),
+    "no line break after a chunk": chunked(b"%x\r\n%b0\r\n\r\n" % (SIZE, BODY)),
     "a line feed alone after the last chunk": chunked(b"%x\r\n%b\r\n0\r\n\n" % (SIZE, BODY)),
-    "a length after the body": chunked(CHUNKS[:-2] + b"Content-Length: %d\r\n\r\n" % len(DELETE)),
-    "a coding after the body": chunked(CHUNKS[:-2] + b"Transfer-Encoding: chunked\r\n\r\n"),
+    "a length as trailer": chunked(CHUNKS[:-2] + b"Content-Length: %d\r\n\r\n" % len(DELETE)),
+    "a coding as trailer": chunked(CHUNKS[:-2] + b"Transfer-Encoding: chunked\r\n\r\n"),
 }
 
-# Right by RFC 9112, in the sections that the numbers are of.
-READ = {
+# Valid; the numbers are the sections of RFC 9112.
+UNAMBIGUOUS = {
     "a length": PLAIN,
     "white space around a length (5)": put(f"Content-Length:\t {SIZE} \t"),
     "zeros before a length (6.2)": put(f"Content-Length: 000{SIZE}"),
     "chunks": chunked(CHUNKS),
-    "chunks in capitals (7)": put("transfer-encoding: CHUNKED", body=CHUNKS),
+    "chunks in upper case (7)": put("transfer-encoding: CHUNKED", body=CHUNKS),
     "many zeros before a chunk's size (7.1)": chunked(b"0" * 100 + CHUNKS),
     "the last chunk's many zeros (7.1)": chunked(CHUNKS.replace(b"\r\n0\r\n", b"\r\n0000\r\n")),
-    "what chunks say of themselves (7.1.1)": chunked(b'%x;a="b;c"\r\n%b\r\n0;d\r\n\r\n' % (SIZE, BODY)),
-    "headers after the body (7.1.2)": chunked(CHUNKS[:-2] + b"Host: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"),
+    "chunk extensions (7.1.1)": chunked(b'%x;a="b;c"\r\n%b\r\n0;d\r\n\r\n' % (SIZE, BODY)),
+    "trailers (7.1.2)": chunked(CHUNKS[:-2] + b"Host: a\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n"),
     "empty lines before the request (2.2)": b"\r\n\r\n" + PLAIN,
     "an empty line after the body (2.2)": PLAIN + b"\r\n",
     "spaces in the request line (3)": PLAIN.replace(b" ", b"  ", 2),
-    "a name that is almost a coding's (5.1)": put("Transfer_Encoding: chunked", f"Content-Length: {SIZE}"),
-    "a length that is for the next to drop (RFC 9110, 7.6.1)": put(
-        "Connection: Content-Length", f"Content-Length: {SIZE}"
-    ),
+    "a name with an underscore (5.1)": put("Transfer_Encoding: chunked", f"Content-Length: {SIZE}"),
+    "a length that a proxy would drop (RFC 9110, 7.6.1)": put("Connection: Content-Length", f"Content-Length: {SIZE}"),
 }
 
-PASSED_OVER = {
+SKIPPED_BODIES = {
     "as the body of a GET": request("/nowhere", f"Content-Length: {len(DELETE)}") + DELETE,
     "in a chunk of a GET": request("/nowhere", "Transfer-Encoding: chunked")
     + b"%x\r\n%b\r\n0\r\n\r\n" % (len(DELETE), DELETE),
     "as the body of a DELETE": request("/nowhere", f"Content-Length: {len(DELETE)}", method="DELETE") + DELETE,
-    "as the body of what takes none": request("/nowhere", f"Content-Length: {len(DELETE)}", method="POST") + DELETE,
+    "as the body of an unsupported method": request("/nowhere", f"Content-Length: {len(DELETE)}", method="POST")
+    + DELETE,
 }
 
 ANNOUNCED = {
@@ -131,31 +130,27 @@ ANNOUNCED = {
     "a body of a GET": (request(LIST, f"Content-Length: {2**63}"), [200]),
 }
 
-# It is the answer to this that comes, if any.
+# The second request; its response has the status 405.
 NEXT = request("/v2", "Connection: close", method="DELETE")
 
 
-@pytest.mark.parametrize("raw", REFUSED.values(), ids=REFUSED.keys())
-def test_a_request_that_can_be_read_in_two_ways_is_refused_and_nothing_after_it_is_one(
-    connection: Connection, raw: bytes
-) -> None:
+@pytest.mark.parametrize("raw", AMBIGUOUS.values(), ids=AMBIGUOUS.keys())
+def test_ambiguous_request_is_rejected_and_closes_connection(connection: Connection, raw: bytes) -> None:
     connection.send(raw + DELETE)
-    assert [answer.fault for answer in connection.receive_all()] == [(400, "badRequest")]
+    assert [response.fault for response in connection.receive_all()] == [(400, "badRequest")]
 
 
-@pytest.mark.parametrize("raw", [*READ.values(), *PASSED_OVER.values()], ids=[*READ.keys(), *PASSED_OVER.keys()])
-def test_a_request_that_can_be_read_in_one_way_alone_is_answered_and_so_is_the_next(
-    connection: Connection, raw: bytes
-) -> None:
+@pytest.mark.parametrize(
+    "raw", [*UNAMBIGUOUS.values(), *SKIPPED_BODIES.values()], ids=[*UNAMBIGUOUS.keys(), *SKIPPED_BODIES.keys()]
+)
+def test_unambiguous_request_and_the_next_are_processed(connection: Connection, raw: bytes) -> None:
     connection.send(raw + NEXT)
-    assert [answer.fault for answer in connection.receive_all()] == [(404, "itemNotFound"), (405, "badMethod")]
+    assert [response.fault for response in connection.receive_all()] == [(404, "itemNotFound"), (405, "badMethod")]
 
 
-@pytest.mark.parametrize(("raw", "answered"), ANNOUNCED.values(), ids=ANNOUNCED.keys())
-def test_what_follows_is_part_of_a_body_that_was_announced(
-    connection: Connection, raw: bytes, answered: list[int]
-) -> None:
+@pytest.mark.parametrize(("raw", "statuses"), ANNOUNCED.values(), ids=ANNOUNCED.keys())
+def test_data_after_head_is_part_of_announced_body(connection: Connection, raw: bytes, statuses: list[int]) -> None:
     connection.send(raw + DELETE)
-    assert [connection.receive().status for _ in answered] == answered
+    assert [connection.receive().status for _ in statuses] == statuses
     connection.finish()
     assert connection.receive_all() == []

@@ -1,4 +1,4 @@
-"""SQL in every parameter that the contract has: the answer is what the text deserves as data."""
+"""SQL injection: SQL in any parameter of the contract is treated as data."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -19,7 +19,7 @@ EXAMPLES = {each["name"]: each.get("example") for each in COMPONENTS["parameters
 
 
 class Place(NamedTuple):
-    """A parameter of an operation, where a text comes in."""
+    """A parameter of an operation."""
 
     method: str
     path: str
@@ -31,7 +31,7 @@ class Place(NamedTuple):
         return f"{self.method} {self.path} {self.parameter.name}"
 
     def request(self, text: str) -> bytes:
-        """Write a request that has the text here, and examples in the rest of its path."""
+        """Build a request with the text in this place, and examples in the other parts of the path."""
         name, value = self.parameter.name, percent_encoded(text)
         target = (
             self.path.format(**EXAMPLES) + f"?{name}={value}"
@@ -40,10 +40,10 @@ class Place(NamedTuple):
         )
         return request(target, f"Content-Length: {len(self.body)}", method=self.method) + self.body
 
-    def deserved(self, text: str) -> int:
-        """Give the status that the text deserves: it finds nothing, where it is one that the contract takes."""
+    def expected_status(self, text: str) -> int:
+        """Return the status for the text: invalid, or valid without a match."""
         try:
-            self.parameter.check(text)
+            self.parameter.validate(text)
         except InvalidParameter:
             return 400
         if self.is_query:
@@ -61,7 +61,6 @@ def places() -> Iterator[Place]:
 
 
 def body_of(definition: dict[str, Any]) -> bytes:
-    """Give the example of an operation's body, where it has one."""
     if "requestBody" not in definition:
         return b""
     name = definition["requestBody"]["$ref"].rpartition("/")[2]
@@ -69,9 +68,9 @@ def body_of(definition: dict[str, Any]) -> bytes:
 
 
 @pytest.mark.parametrize("place", list(places()), ids=str)
-def test_sql_is_answered_as_any_text_is(connection: Connection, place: Place) -> None:
+def test_sql_is_treated_as_any_text(connection: Connection, place: Place) -> None:
     for text in SQL:
-        answer = connection.ask(place.request(text))
-        assert answer.status == place.deserved(text), text
-        assert answer.document == {"images": []} if answer.status == 200 else answer.fault, text
-    assert len(connection.ask(request(LIST)).images) == 3
+        response = connection.fetch(place.request(text))
+        assert response.status == place.expected_status(text), text
+        assert response.document == {"images": []} if response.status == 200 else response.fault, text
+    assert len(connection.fetch(request(LIST)).images) == 3

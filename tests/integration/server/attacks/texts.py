@@ -1,4 +1,4 @@
-"""Texts that would be more than text, where they are taken for more: a line or a header of its own, or SQL."""
+"""Texts that do harm where they are interpreted: as lines, headers, terminal codes or SQL."""
 
 LINES = [
     "\r\nX-evil: 1",
@@ -15,31 +15,9 @@ LINES = [
 ]
 
 SQL = [
-    "'",
-    '"',
-    "' OR '1'='1",
-    "1 OR 1=1",
-    "1=1",
-    "x'; DROP TABLE images; --",
-    "DROP TABLE images--",
-    "') UNION SELECT hash FROM tokens --",
-    "' || (SELECT group_concat(hash) FROM tokens) || '",
-    "'; ATTACH DATABASE 'evil.db' AS evil; --",
-    "'; PRAGMA writable_schema = 1; --",
-    "x' AND randomblob(1000000000) AND '1",
-    "\\'; --",
-    "%' ESCAPE '%",
-    "`images`",
-    "[images]",
-    "NULL",
-    "*",
-    "?",
-    "?1",
-    ":tenant",
-    "@tenant",
-    "$tenant",
-    "%s",
-    "{walks}",
-    "{0.__class__}",
-    "x\0' OR 1=1 --",
+    *("'", '"', "' OR '1'='1", "1 OR 1=1", "1=1", "x'; DROP TABLE images; --", "DROP TABLE images--"),
+    *("') UNION SELECT hash FROM tokens --", "' || (SELECT group_concat(hash) FROM tokens) || '"),
+    *("'; ATTACH DATABASE 'evil.db' AS evil; --", "'; PRAGMA writable_schema = 1; --"),
+    *("x' AND randomblob(1000000000) AND '1", "\\'; --", "%' ESCAPE '%", "`images`", "[images]", "NULL", "*", "?"),
+    *("?1", ":tenant", "@tenant", "$tenant", "%s", "{scans}", "{0.__class__}", "x\0' OR 1=1 --"),
 ]

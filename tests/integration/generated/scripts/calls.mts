@@ -1,15 +1,15 @@
-// Does with the generated types whatever the contract has, and prints what it was given as JSON.
+// Call all operations with the generated types and print the results as JSON.
 //
-// It is called with the URL of the service and a project. The same is said in Python beside it.
+// Arguments: the URL of the service, and a project. calls.py does the same in Python.
 
 import createClient from "openapi-fetch";
 import type { components, paths } from "./compute-images.js";
 
 type Schemas = components["schemas"];
-type Answer<Data, Fault = unknown> = { data?: Data; error?: Fault; response: Response };
+type Result<Data, Fault = unknown> = { data?: Data; error?: Fault; response: Response };
 
 const [url, tenant_id] = process.argv.slice(2) as [string, string];
-const [own, foreign, nobody] = [1, 2, 9].map((n) => `00000000-0000-4000-8000-${String(n).padStart(12, "0")}`) as [
+const [own, foreign, missing] = [1, 2, 9].map((n) => `00000000-0000-4000-8000-${String(n).padStart(12, "0")}`) as [
   string,
   string,
   string,
@@ -19,25 +19,25 @@ const client = createClient<paths>({ baseUrl: url });
 const path = { tenant_id, image_id: own };
 const item_path = { ...path, key: "os" };
 
-async function parsed<Data>(answer: Promise<Answer<Data>>): Promise<Data> {
-  const { data, error } = await answer;
+async function parsed<Data>(result: Promise<Result<Data>>): Promise<Data> {
+  const { data, error } = await result;
   if (data === undefined) throw new Error(JSON.stringify(error));
   return data;
 }
 
 type KeyOf<Fault> = Fault extends unknown ? keyof Fault : never;
 
-// Faults are told apart by their only key, as their types are.
+// A fault has one key, by which its type is found.
 async function fault<Fault extends object, Name extends KeyOf<Fault>>(
   name: Name,
-  answer: Promise<Answer<unknown, Fault>>,
+  result: Promise<Result<unknown, Fault>>,
 ): Promise<Schemas["Fault"]> {
-  const { error } = await answer;
+  const { error } = await result;
   if (error === undefined || !(name in error)) throw new Error(JSON.stringify(error));
   return (error as Record<Name, Schemas["Fault"]>)[name];
 }
 
-function seen(image: Schemas["Image"]) {
+function printed(image: Schemas["Image"]) {
   return {
     id: image.id,
     name: image.name,
@@ -63,23 +63,23 @@ async function page(query: Filters) {
   return { names: images.map((image) => image.name), links: (images_links ?? []).map((link) => link.rel) };
 }
 
-async function metadata(answer: Promise<Answer<Schemas["MetadataDocument"]>>) {
-  return (await parsed(answer)).metadata;
+async function metadata(result: Promise<Result<Schemas["MetadataDocument"]>>) {
+  return (await parsed(result)).metadata;
 }
 
-async function item(answer: Promise<Answer<Schemas["MetadataItemDocument"]>>) {
-  return (await parsed(answer)).meta;
+async function item(result: Promise<Result<Schemas["MetadataItemDocument"]>>) {
+  return (await parsed(result)).meta;
 }
 
-async function status(answer: Promise<Answer<unknown>>) {
-  return (await answer).response.status;
+async function status(result: Promise<Result<unknown>>) {
+  return (await result).response.status;
 }
 
 function version({ id, status, links }: Schemas["Version"]) {
   return [id, status, links[0]?.href];
 }
 
-const answers = {
+const results = {
   filtered: (
     await parsed(
       client.GET("/v2/{tenant_id}/images/detail", {
@@ -98,11 +98,11 @@ const answers = {
         },
       }),
     )
-  ).images.map(seen),
+  ).images.map(printed),
   "first page": await page({ limit: 1 }),
   "last page": await page({ limit: 2, marker: own }),
-  shown: seen((await parsed(client.GET("/v2/{tenant_id}/images/{image_id}", { params: { path } }))).image),
-  bookmarked: seen(
+  shown: printed((await parsed(client.GET("/v2/{tenant_id}/images/{image_id}", { params: { path } }))).image),
+  bookmarked: printed(
     (await parsed(client.GET("/{tenant_id}/images/{image_id}", { params: { path: { ...path, image_id: foreign } } })))
       .image,
   ),
@@ -131,19 +131,19 @@ const answers = {
   "item deleted": await status(
     client.DELETE("/v2/{tenant_id}/images/{image_id}/metadata/{key}", { params: { path: item_path } }),
   ),
-  "metadata left": await metadata(client.GET("/v2/{tenant_id}/images/{image_id}/metadata", { params: { path } })),
+  "remaining metadata": await metadata(client.GET("/v2/{tenant_id}/images/{image_id}/metadata", { params: { path } })),
   "image deleted": await status(client.DELETE("/v2/{tenant_id}/images/{image_id}", { params: { path } })),
-  "names left": await page({}),
+  "remaining names": await page({}),
   tombstones: await page({ status: "DELETED" }),
   versions: (await parsed(client.GET("/"))).versions.map(version),
   version: version((await parsed(client.GET("/v2"))).version),
   "version of the root": version((await parsed(client.GET("/v2/"))).version),
   health: (await parsed(client.GET("/healthcheck"))).status,
-  "bad request": await fault("badRequest", list({ marker: nobody })),
+  "bad request": await fault("badRequest", list({ marker: missing })),
   forbidden: await fault(
     "forbidden",
     client.DELETE("/v2/{tenant_id}/images/{image_id}", { params: { path: { ...path, image_id: foreign } } }),
   ),
   "not found": await fault("itemNotFound", client.GET("/v2/{tenant_id}/images/{image_id}", { params: { path } })),
 };
-console.log(JSON.stringify(answers));
+console.log(JSON.stringify(results));

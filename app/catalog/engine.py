@@ -1,0 +1,146 @@
+"""The interface of a database engine that stores a catalog. Callers do not depend on a specific engine."""
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from enum import Enum
+from typing import Protocol
+
+from app.catalog.listing import Condition, Cursor, IndexScan, Partition
+from app.catalog.models import (
+    Image,
+    ReplicatedImage,
+    StoredImage,
+    SyncMark,
+    SyncStatus,
+    Token,
+    Upstream,
+    Version,
+)
+
+# Seconds to wait for other writers. Commands wait longer than requests, whose clients may time out.
+WRITER_TIMEOUT, COMMAND_TIMEOUT = 10.0, 60.0
+
+
+class SchemaState(Enum):
+    """What a database contains, from the point of view of this version of the service."""
+
+    EMPTY = "no catalog yet"
+    OUTDATED = "a catalog of an earlier version; serve, import, mirror and token add upgrade it"
+    CURRENT = "a catalog of this version"
+
+
+class Snapshot(Protocol):
+    """Reads of one state of the catalog, unaffected by concurrent writes. Project ids are normalized."""
+
+    def audience_of(self, project_id: str) -> int | None:
+        """Return a project's audience in the image index; None if it never owned an image or accepted a shared one."""
+
+    def status_types(self, status: str | None, type_: str, *, deleted: bool) -> list[int]:
+        """Return the ids of the pairs of status and type that match. None matches every status, ALL every type."""
+
+    def cursor(self, project_id: str, marker: str) -> Cursor | None:
+        """Return the position of an image in the order of the list; None if the project cannot see the image."""
+
+    def count(self, partition: Partition, condition: Condition, *, at_most: int) -> int:
+        """Count the index entries that meet an indexed condition, up to a limit."""
+
+    def read_page(self, scans: Sequence[IndexScan], count: int) -> list[Image]:
+        """Return the first images that the scans find, merged in the order of the list."""
+
+    def find_image(self, project_id: str, image_id: str) -> StoredImage | None:
+        """Return an image that the project can see, which includes unlisted community images; None otherwise."""
+
+    def contains(self, image_id: str) -> bool:
+        """Return whether the catalog has an image or a tombstone with this id, visible to the caller or not."""
+
+    def ping(self) -> None:
+        """Raise CatalogUnavailable unless the schema is current and images can be read."""
+
+    def images_of(self, owner: str | None) -> list[StoredImage]:
+        """Return the images that a project owns, or that nobody owns, without tombstones."""
+
+    def all_images(self, *, owner: str | None, deleted: bool) -> Iterator[StoredImage]:
+        """Yield all images, or those of one owner, in the order in which they were added; tombstones optional."""
+
+    def replicated_images(self, ids: Collection[str] | None) -> dict[str, ReplicatedImage]:
+        """Return the images and tombstones with these ids (None: all of them), by id."""
+
+    def upstream(self) -> Upstream | None:
+        """Return the image service that the catalog replicates; None if it is not a replica."""
+
+    def find_token(self, token_id: str) -> tuple[Token, bytes] | None:
+        """Return a token and the SHA-256 of its secret."""
+
+    def tokens(self) -> list[Token]:
+        """Return all tokens, the oldest first."""
+
+
+class Transaction(Snapshot, Protocol):
+    """Reads and writes that are committed together, or not at all."""
+
+    def upsert_images(
+        self, images: Iterable[StoredImage], *, deleted_at: str | None = None, mark: SyncMark | None = None
+    ) -> tuple[int, int]:
+        """Write images and their index entries. Return how many are new, and how many changed.
+
+        An existing image keeps its position in the order. `deleted_at` is for tombstones that the service creates,
+        `mark` for images of a replica.
+        """
+
+    def purge_tombstones(self, before: str) -> None:
+        """Remove the tombstones that the service created at or before a time (UTC). Imported tombstones remain."""
+
+    def delete_images(self) -> None:
+        """Remove all images and tombstones."""
+
+    def set_upstream(self, upstream: Upstream) -> None:
+        """Make the catalog a replica, or update what it knows of its upstream."""
+
+    def add_token(self, token: Token, secret_hash: bytes) -> None:
+        """Store a token."""
+
+    def delete_token(self, token_id: str) -> bool:
+        """Remove a token. Return whether it existed."""
+
+
+class Engine(Protocol):
+    """A catalog in a database. Each method raises CatalogUnavailable when the database cannot be used."""
+
+    max_writers: int  # how many writes of one process can run at the same time
+
+    @property
+    def name(self) -> str:
+        """The name of the catalog in messages. It contains no password."""
+
+    def connect(self) -> None:
+        """Open the catalog for requests. Raises CatalogUnavailable if there is none."""
+
+    async def version(self) -> Version:
+        """Return the version of a state that includes every change committed before the current request arrived."""
+
+    def snapshot(self) -> AbstractContextManager[Snapshot]:
+        """Read one state of the catalog, for a request. Connections are reused."""
+
+    def open_snapshot(self) -> AbstractContextManager[Snapshot]:
+        """Read one state of the catalog, for a command. Raises CatalogUnavailable unless the schema is current."""
+
+    def transaction(self, *, timeout: float) -> AbstractContextManager[Transaction]:
+        """Write to the catalog; create or upgrade it if necessary. An exception rolls everything back.
+
+        Raises CatalogBusy if other writers take longer than the timeout in seconds, and CatalogReadOnly.
+        """
+
+    def schema_state(self) -> SchemaState:
+        """Return what the database contains, without changing it.
+
+        Raises CatalogUnavailable for a database of another application, and for a catalog of a later version.
+        """
+
+    def read_sync_status(self) -> SyncStatus:
+        """Return the status of the mirror's syncs. Reading or writing it does not change the version."""
+
+    def write_sync_status(self, status: SyncStatus) -> None:
+        """Store the status of the mirror's syncs."""
+
+    def mirror_lock(self) -> AbstractContextManager[None]:
+        """Hold the lock that only one mirror of a catalog can have. Raises MirrorAlreadyRunning."""

@@ -1,0 +1,151 @@
+"""Planning of a page: which partitions of the image index to scan, and along which index.
+
+An audience (everyone, or one project) has two partitions in the image index: its images and its tombstones. A page is
+merged from scans of partitions. Every filter of a request is a condition on index entries; one of them, the driving
+filter, chooses the index along which a partition is scanned.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+from urllib.parse import unquote
+
+from app.catalog.models import ImageFilters
+from app.errors import InvalidParameter
+from app.text import normalize_project_id, quote
+from app.timestamps import seconds, utc
+
+if TYPE_CHECKING:
+    from app.catalog.engine import Snapshot
+
+EVERYONE = 0  # the audience of public images
+
+# The matches of a filter (index entries) are counted up to this limit. Collecting and sorting more of them takes longer
+# than most scans in the order of the list, which end as soon as the page is full.
+_PROBE_LIMIT, _PROBE_LIMIT_PAGES = 1_000, 10
+
+# The path of a URI reference (RFC 3986, appendix B). Python's urlsplit rejects some references that the RFC allows.
+_URI_PATH = re.compile(r"(?:[^:/?#]+:)?(?://[^/?#]*)?([^?#]*)")
+
+
+class Partition(NamedTuple):
+    """The images of an audience, or its tombstones."""
+
+    audience: int
+    deleted: bool
+
+
+class Cursor(NamedTuple):
+    """The position of an image in the order of the list: created (Unix time), then the sort key, both descending."""
+
+    created: int
+    sort_key: int
+
+
+class Condition(NamedTuple):
+    """A condition on index entries: the column equals the value, is one of the values, or is at least the value."""
+
+    column: str
+    value: str | int | tuple[int, ...]
+    is_minimum: bool = False
+    is_indexed: bool = True
+    is_ordered: bool = True  # whether its index yields entries in the order of the list
+
+
+class IndexScan(NamedTuple):
+    """A scan of a partition: along the index of the driving condition or, without one, in the order of the list."""
+
+    partition: Partition
+    driving: Condition | None
+    others: Sequence[Condition]
+    after: Cursor | None
+
+
+def plan_scans(
+    snapshot: "Snapshot", project_id: str, filters: ImageFilters, count: int, *, probe_limit: int | None = None
+) -> list[IndexScan]:
+    """Return the scans that find a page of `count` images that a project can see.
+
+    `probe_limit` bounds how many index entries are counted to choose the driving filter. Raises InvalidParameter if
+    the marker is not the id of an image that the project can see.
+    """
+    limit = max(_PROBE_LIMIT, _PROBE_LIMIT_PAGES * count) if probe_limit is None else probe_limit
+    after = None if filters.marker is None else _find_cursor(snapshot, project_id, filters.marker)
+    own = snapshot.audience_of(normalize_project_id(project_id))
+    since = None if filters.changes_since is None else int(seconds(utc(filters.changes_since)))
+    scans: list[IndexScan] = []
+    for deleted in _deleted_values(filters):
+        conditions = list(_conditions(snapshot, filters, since, deleted=deleted))
+        if any(condition.value == () for condition in conditions):  # no image has the status and the type
+            continue
+        for audience in [EVERYONE] if own is None else [EVERYONE, own]:
+            partition = Partition(audience, deleted)
+            driving = _choose_driving(snapshot, partition, conditions, limit)
+            others = [condition for condition in conditions if condition is not driving]
+            scans += [IndexScan(partition, each, others, after) for each in _split(driving)]
+    return scans
+
+
+def _find_cursor(snapshot: "Snapshot", project_id: str, marker: str) -> Cursor:
+    """Return the position of a marker. Raises InvalidParameter if the project cannot see the image."""
+    cursor = snapshot.cursor(normalize_project_id(project_id), marker)
+    if cursor is None:
+        raise InvalidParameter("marker", f": {quote(marker)} is not the id of an image that {project_id} can see")
+    return cursor
+
+
+def _deleted_values(filters: ImageFilters) -> Iterator[bool]:
+    """Yield False if the page can contain images, and True if it can contain tombstones."""
+    if filters.status != "DELETED":
+        yield False
+    if filters.status == "DELETED" or (filters.status is None and filters.changes_since is not None):
+        yield True
+
+
+def _conditions(
+    snapshot: "Snapshot", filters: ImageFilters, since: int | None, *, deleted: bool
+) -> Iterator[Condition]:
+    if filters.server is not None:
+        yield Condition("server", _last_segment(filters.server))
+    if filters.name is not None:
+        yield Condition("name", filters.name)
+    if filters.status is not None or filters.type_ not in {None, "ALL"}:
+        numbers = snapshot.status_types(filters.status, filters.type_ or "ALL", deleted=deleted)
+        yield Condition("status_type", tuple(numbers))
+    for column, amount in (("min_ram", filters.min_ram), ("min_disk", filters.min_disk)):
+        if amount is not None:  # nearly all images require 0: a scan in the order of the list finds them soon
+            yield Condition(column, amount, is_indexed=amount != 0)
+    if since is not None:
+        yield Condition("changed", since, is_minimum=True, is_ordered=False)
+
+
+def _choose_driving(
+    snapshot: "Snapshot", partition: Partition, conditions: Sequence[Condition], limit: int
+) -> Condition | None:
+    """Return the condition with the fewest matches, whose index is then scanned.
+
+    If every condition has many matches, return one whose index has the order of the list, or None for the list itself:
+    a scan in this order is likely to find entries soon that meet all conditions.
+    """
+    ordered = [condition for condition in conditions if condition.is_indexed and condition.is_ordered]
+    unordered = [condition for condition in conditions if condition.is_indexed and not condition.is_ordered]
+    driving, fewest = (ordered[0] if ordered else None), limit
+    if len(ordered) > 1 or unordered:
+        for condition in [*unordered, *ordered]:
+            count = snapshot.count(partition, condition, at_most=fewest) if fewest else 0
+            if count < fewest:
+                driving, fewest = condition, count
+    return driving
+
+
+def _split(driving: Condition | None) -> list[Condition | None]:
+    """Split a condition with several values, because an index has the order of the list only within one value."""
+    if driving is None or not isinstance(driving.value, tuple):
+        return [driving]
+    return [driving._replace(value=value) for value in driving.value]
+
+
+def _last_segment(uri: str) -> str:
+    """Return the last segment of the path of a URI reference: the id of a server, from its URL or alone."""
+    path = _URI_PATH.match(uri)
+    return unquote(path[1].rpartition("/")[2]) if path else ""

@@ -1,0 +1,48 @@
+"""Reads of the catalog for the API."""
+
+from app.catalog.engine import Engine
+from app.catalog.listing import plan_scans
+from app.catalog.models import ImageFilters, Page, StoredImage, SyncStatus, Upstream
+from app.errors import ImageNotFound
+from app.text import normalize_project_id
+
+
+class CatalogReader:
+    """Reads for requests, each from one state of the catalog. Each method raises CatalogUnavailable."""
+
+    def __init__(self, engine: Engine, *, probe_limit: int | None = None) -> None:
+        self._engine = engine
+        self._probe_limit = probe_limit
+
+    def list_images(self, project_id: str, filters: ImageFilters, *, max_images: int) -> Page:
+        """Return a page of the images that a project can see, newest first.
+
+        Raises InvalidParameter if the marker is not the id of an image that the project can see.
+        """
+        size = min(filters.limit or max_images, max_images)
+        with self._engine.snapshot() as snapshot:
+            scans = plan_scans(snapshot, project_id, filters, size + 1, probe_limit=self._probe_limit)
+            images = snapshot.read_page(scans, size + 1)
+        return Page(images[:size], has_more=len(images) > size)
+
+    def get_image(self, project_id: str, image_id: str) -> StoredImage:
+        """Return an image that a project can see, which includes unlisted community images. Raises ImageNotFound."""
+        with self._engine.snapshot() as snapshot:
+            image = snapshot.find_image(normalize_project_id(project_id), image_id)
+        if image is None:
+            raise ImageNotFound
+        return image
+
+    def upstream(self) -> Upstream | None:
+        """Return the image service that the catalog replicates; None if it is not a replica."""
+        with self._engine.snapshot() as snapshot:
+            return snapshot.upstream()
+
+    def ping(self) -> None:
+        """Raise CatalogUnavailable unless the schema is current and images can be read."""
+        with self._engine.snapshot() as snapshot:
+            snapshot.ping()
+
+    def sync_status(self) -> SyncStatus:
+        """Return the status of the mirror's syncs."""
+        return self._engine.read_sync_status()

@@ -1,0 +1,122 @@
+"""A catalog in a SQLite file."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
+from pathlib import Path
+
+from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
+
+from app.catalog.engine import SchemaState
+from app.catalog.models import SyncStatus, Version
+from app.catalog.sqlite import database, sync_status
+from app.catalog.sqlite.reader import SQLiteSnapshot
+from app.catalog.sqlite.writer import BATCH_SIZE, SQLiteTransaction
+from app.errors import CatalogUnavailable
+
+
+class SQLiteEngine:
+    """A catalog in a SQLite file in WAL mode. Implements `app.catalog.engine.Engine`.
+
+    Each thread that reads for requests has a connection of its own, which stays open.
+    """
+
+    max_writers = 1
+
+    def __init__(self, path: Path, *, batch_size: int = BATCH_SIZE) -> None:
+        """Set the number of images that are written at a time."""
+        self._path = path
+        self._batch_size = batch_size
+        self._file_id: tuple[int, int] | None = None  # of the file that the open connections read
+        self._threads = threading.local()
+        self._version: Version | None = None
+
+    @property
+    def name(self) -> str:
+        """The path of the file."""
+        return str(self._path)
+
+    def connect(self) -> None:
+        """Record which file is at the path, so that its replacement by another file is noticed."""
+        self._file_id = _file_id(self._path)
+
+    async def version(self) -> Version:
+        """Return SQLite's data version, as the connection of the event loop's thread sees it.
+
+        The version is read once for each iteration of the event loop: the requests of all calls had arrived before the
+        iteration began, so none of their clients can know of a later change.
+        """
+        if self._version is None:
+            try:  # without translate_errors: every cached response waits for this
+                self._version = self._connection().execute("PRAGMA data_version").fetchone()[0]
+            except sqlite3.Error as error:
+                raise CatalogUnavailable(f"{self._path}: {error}") from error
+            asyncio.get_running_loop().call_soon(self._expire_version)
+        return self._version
+
+    def _expire_version(self) -> None:
+        self._version = None
+
+    @contextmanager
+    def snapshot(self) -> Iterator[SQLiteSnapshot]:
+        """Read one state of the catalog on the thread's connection."""
+        with database.translate_errors(self._path):
+            connection = self._connection()
+            try:
+                connection.execute("BEGIN")
+                yield SQLiteSnapshot(connection)
+            finally:
+                connection.rollback()
+
+    @contextmanager
+    def open_snapshot(self) -> Iterator[SQLiteSnapshot]:
+        """Read one state of the catalog on a connection that is closed at the end."""
+        state = self.schema_state()
+        if state is not SchemaState.CURRENT:
+            raise CatalogUnavailable(f"{self._path} holds {state.value}")
+        with database.translate_errors(self._path), closing(database.open_reader(self._path)) as db:
+            db.conn.execute("BEGIN")
+            yield SQLiteSnapshot(db.conn)
+
+    @contextmanager
+    def transaction(self, *, timeout: float) -> Iterator[SQLiteTransaction]:
+        """Write to the file; create or upgrade it if necessary."""
+        with database.write_transaction(self._path, timeout=timeout) as db:
+            yield SQLiteTransaction(db, self._batch_size)
+
+    def schema_state(self) -> SchemaState:
+        """Return what the file contains, without changing it."""
+        return database.schema_state(self._path)
+
+    def read_sync_status(self) -> SyncStatus:
+        """Return the status of the mirror's syncs, from the file beside the catalog."""
+        return sync_status.read_sync_status(self._path)
+
+    def write_sync_status(self, status: SyncStatus) -> None:
+        """Store the status of the mirror's syncs in the file beside the catalog."""
+        sync_status.write_sync_status(self._path, status)
+
+    def mirror_lock(self) -> AbstractContextManager[None]:
+        """Hold the lock that only one mirror of the catalog can have."""
+        return sync_status.mirror_lock(self._path)
+
+    def _connection(self) -> sqlite3.Connection:
+        if self._file_id is None:
+            self.connect()
+        elif _file_id(self._path) != self._file_id:
+            # SQLite would replay the old file's write-ahead log into the new one.
+            raise CatalogUnavailable(f"{self._path} was replaced by another file: restart the service")
+        try:
+            return self._threads.connection  # type: ignore[no-any-return]
+        except AttributeError:
+            self._threads.connection = database.open_reader(self._path).conn
+            return self._threads.connection  # type: ignore[no-any-return]
+
+
+def _file_id(path: Path) -> tuple[int, int]:
+    try:
+        status = path.stat()
+    except OSError as error:
+        raise CatalogUnavailable(f"{path}: {error}") from error
+    return status.st_dev, status.st_ino

@@ -1,0 +1,78 @@
+"""The status of the mirror's syncs, and the lock of the mirror, in files beside the database.
+
+If the status were in a table, every sync would change the version of the catalog and thereby clear the response cache.
+"""
+
+import fcntl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+import orjson
+
+from app.catalog.models import SyncStatus
+from app.catalog.sqlite.database import translate_errors
+from app.contract.schemas import compile_schema
+from app.errors import MirrorAlreadyRunning
+
+_TIME = {"type": "number", "nullable": True, "minimum": 0}
+_TEXT = {"type": "string", "nullable": True}
+_PROPERTIES = {
+    "synced_at": _TIME,
+    "full_synced_at": _TIME,
+    "changes_since": _TEXT,
+    "images": {"type": "integer", "minimum": 0},
+    "failed": {"type": "array", "items": {"type": "string"}},
+    "error": _TEXT,
+}
+_EARLIER_NAMES = {"good": "synced_at", "whole": "full_synced_at", "since": "changes_since"}  # of earlier versions
+_SCHEMA = compile_schema(
+    {"type": "object", "additionalProperties": False, "required": list(_PROPERTIES), "properties": _PROPERTIES}
+)
+
+
+def read_sync_status(catalog: Path) -> SyncStatus:
+    """Return the stored status; an empty one if the file is missing or damaged."""
+    try:
+        stored = orjson.loads(_sidecar_path(catalog, "mirror").read_bytes())
+    except (OSError, ValueError):
+        return SyncStatus()
+    if not isinstance(stored, dict):
+        return SyncStatus()
+    document = {_EARLIER_NAMES.get(name, name): value for name, value in stored.items()}
+    return (
+        SyncStatus(**document | {"failed": tuple(document["failed"])}) if _SCHEMA.is_valid(document) else SyncStatus()
+    )
+
+
+def write_sync_status(catalog: Path, status: SyncStatus) -> None:
+    """Replace the stored status atomically. Raises CatalogUnavailable."""
+    file = _sidecar_path(catalog, "mirror")
+    new = file.with_name(f"{file.name}.new")
+    with translate_errors(file):
+        new.write_bytes(orjson.dumps(asdict(status)))
+        new.replace(file)
+
+
+@contextmanager
+def mirror_lock(catalog: Path) -> Iterator[None]:
+    """Hold the lock that only one mirror of a catalog can have. It is released when the process ends, at the latest.
+
+    Raises MirrorAlreadyRunning, and CatalogUnavailable if the lock file cannot be written.
+    """
+    with translate_errors(catalog):
+        catalog.parent.mkdir(parents=True, exist_ok=True)
+        file = _sidecar_path(catalog, "mirror-lock").open("w")
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise MirrorAlreadyRunning(str(catalog)) from None
+        yield
+
+
+def _sidecar_path(catalog: Path, suffix: str) -> Path:
+    """Return the path of a file beside a catalog. It is the same for all symbolic links to the catalog."""
+    file = catalog.resolve()
+    return file.with_name(f"{file.name}.{suffix}")

@@ -1,0 +1,52 @@
+"""The context of a request: its id, its token and its caller."""
+
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from starlette.types import Scope
+
+from app.errors import ProjectMismatch
+from app.text import normalize_project_id
+
+
+class Caller(NamedTuple):
+    """The project that a request acts for, by its normalized id, and whether as an administrator."""
+
+    project_id: str | None
+    is_admin: bool
+
+    def require_project(self, project_id: str) -> None:
+        """Raise ProjectMismatch unless the caller may act for the project."""
+        if not self.is_admin and self.project_id != normalize_project_id(project_id):
+            raise ProjectMismatch(self.project_id, project_id)
+
+
+UNAUTHENTICATED_ADMIN = Caller(None, is_admin=True)  # without authentication, every caller is an administrator
+ANONYMOUS = Caller(None, is_admin=False)  # a request without a token
+
+
+@dataclass(slots=True)
+class RequestContext:
+    """The state of a request that several layers share. Authentication sets the token and the caller."""
+
+    request_id: str
+    token: str = ""
+    authenticated: Caller | None = None
+    is_fresh: bool = True  # the catalog is not a stale replica
+    is_validated: bool = False  # the response conforms to the contract
+
+    @property
+    def caller(self) -> Caller:
+        """The authenticated caller. Raises RuntimeError without one, as for an operation that requires no token."""
+        if self.authenticated is None:
+            raise RuntimeError("The operation needs a caller, but the contract does not require a token for it.")
+        return self.authenticated
+
+    @classmethod
+    def of(cls, scope: Scope) -> "RequestContext":
+        """Return the context that RequestIdMiddleware put into the scope."""
+        return scope["state"]["context"]  # type: ignore[no-any-return]
+
+
+current_request: ContextVar[RequestContext | None] = ContextVar("current_request", default=None)

@@ -1,0 +1,97 @@
+"""Logging: the service log on standard error, the access log on standard output, both in the same format."""
+
+import logging
+import logging.config
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import Any
+
+import orjson
+
+from app.context import current_request
+from app.text import escape_control_characters
+from app.timestamps import format_utc
+
+
+def _format_plain(entry: Mapping[str, Any]) -> str:
+    """Return one line: time, level, logger, request id and message. A traceback follows on lines of its own."""
+    message = escape_control_characters(entry["message"])
+    line = f"{entry['time']} {entry['level']} {entry['logger']} {entry['request_id']} {message}"
+    return line if entry["exception"] is None else f"{line}\n{entry['exception']}"
+
+
+def _format_json(entry: Mapping[str, Any]) -> str:
+    """Return a JSON object on one line."""
+    return orjson.dumps(entry).decode()
+
+
+FORMATS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {"plain": _format_plain, "json": _format_json}
+
+
+class RequestIdFilter(logging.Filter):
+    """Adds the id of the current request to records; "-" outside of requests."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Set `request_id`. The record is always logged."""
+        context = current_request.get()
+        record.request_id = "-" if context is None else context.request_id
+        return True
+
+
+class LogFormatter(logging.Formatter):
+    """Formats records as plain lines or as JSON objects."""
+
+    def __init__(self, log_format: str) -> None:
+        super().__init__()
+        self._format_entry = FORMATS[log_format]
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the text of a record."""
+        return self._format_entry(
+            {
+                "time": format_time(int(record.created)),
+                "level": record.levelname,
+                "logger": record.name,
+                "request_id": getattr(record, "request_id", "-"),
+                "message": _encodable(record.getMessage()),
+                "exception": _encodable(self.formatException(record.exc_info)) if record.exc_info else None,
+            }
+        )
+
+
+def configure_logging(log_format: str) -> None:
+    """Configure the service log of this process, with the format "plain" or "json"."""
+    logging.config.dictConfig(logging_config(log_format))
+
+
+def logging_config(log_format: str) -> dict[str, Any]:
+    """Return the service log's configuration for `logging.config.dictConfig`."""
+    through_root = {"level": "INFO", "handlers": [], "propagate": True}
+    return {
+        "version": 1,
+        "disable_existing_loggers": False,
+        "filters": {"request_id": {"()": RequestIdFilter}},
+        "formatters": {"service": {"()": LogFormatter, "log_format": log_format}},
+        "handlers": {
+            "service": {
+                "class": "logging.StreamHandler",
+                "stream": "ext://sys.stderr",
+                "formatter": "service",
+                "filters": ["request_id"],
+            }
+        },
+        "root": {"level": "WARNING", "handlers": ["service"]},
+        "loggers": {"app": through_root, "gunicorn.error": through_root, "uvicorn.error": through_root},
+    }
+
+
+@lru_cache(maxsize=2)  # many lines have the same second
+def format_time(second: int) -> str:
+    """Return a Unix time in UTC."""
+    return format_utc(datetime.fromtimestamp(second, UTC))
+
+
+def _encodable(text: str) -> str:
+    """Escape lone surrogates, which neither JSON nor UTF-8 can represent."""
+    return text.encode(errors="backslashreplace").decode()

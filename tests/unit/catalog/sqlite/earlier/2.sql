@@ -1,0 +1,122 @@
+-- Created by commit 6077b50.
+BEGIN TRANSACTION;
+CREATE TABLE "_sqlite_migrations" (
+   "id" INTEGER PRIMARY KEY,
+   "migration_set" TEXT,
+   "name" TEXT,
+   "applied_at" TEXT
+);
+INSERT INTO "_sqlite_migrations" VALUES(1,'compute-images','1: images','2026-11-25 12:00:00+00:00');
+INSERT INTO "_sqlite_migrations" VALUES(2,'compute-images','2: listings','2026-11-25 12:00:00+00:00');
+CREATE TABLE audiences (id INTEGER PRIMARY KEY, tenant TEXT NOT NULL UNIQUE) STRICT;
+INSERT INTO "audiences" VALUES(0,'*');
+INSERT INTO "audiences" VALUES(1,'22222222222222222222222222222222');
+INSERT INTO "audiences" VALUES(2,'11111111111111111111111111111111');
+INSERT INTO "audiences" VALUES(3,'44444444444444444444444444444444');
+INSERT INTO "audiences" VALUES(4,'33333333333333333333333333333333');
+CREATE TABLE images (
+    position INTEGER PRIMARY KEY,  -- the order in which images came into the catalog
+    id TEXT NOT NULL UNIQUE,
+    name TEXT,
+    status TEXT NOT NULL,  -- of a tombstone: DELETED
+    progress INTEGER NOT NULL,
+    created TEXT NOT NULL,  -- times are UTC to the second, such as 2011-01-01T01:02:03Z
+    updated TEXT NOT NULL,
+    min_disk INTEGER NOT NULL,
+    min_ram INTEGER NOT NULL,
+    size INTEGER,
+    metadata TEXT NOT NULL CHECK (json_type(metadata) = 'object'),
+    owner TEXT,  -- tenants are in lower case, without dashes
+    visibility TEXT NOT NULL,
+    members TEXT NOT NULL CHECK (json_type(members) = 'array'),  -- the tenants that accepted a shared image
+    server TEXT GENERATED ALWAYS AS (nullif(metadata ->> '$.instance_uuid', '')) STORED  -- every page shows it
+, type TEXT GENERATED ALWAYS AS (
+        CASE
+            WHEN metadata ->> '$.image_type' IN ('snapshot', 'backup') THEN metadata ->> '$.image_type'
+            WHEN server IS NOT NULL THEN 'SERVER'
+            ELSE 'BASE'
+        END
+    ), tenants TEXT GENERATED ALWAYS AS (
+        CASE visibility
+            WHEN 'public' THEN json_array('*')
+            WHEN 'shared' THEN json_insert(members, '$[#]', owner)
+            ELSE json_array(owner)
+        END
+    )) STRICT
+;
+INSERT INTO "images" VALUES(1,'00000000-0000-4000-8000-000000000001','image 1','ACTIVE',100,'2020-01-01T00:00:00Z','2020-01-01T00:00:00Z',0,0,74185822,'{"os_distro":"debian"}',NULL,'public','[]');
+INSERT INTO "images" VALUES(2,'00000000-0000-4000-8000-000000000002','it''s “quoted” \ and
+long; -- no comment','ACTIVE',100,'2021-06-01T10:20:30Z','2022-01-01T00:00:00Z',10,512,NULL,'{}','11111111111111111111111111111111','public','[]');
+INSERT INTO "images" VALUES(3,'00000000-0000-4000-8000-000000000003',NULL,'ACTIVE',100,'2020-01-01T00:00:00Z','2020-01-01T00:00:00Z',0,0,NULL,'{"image_type":"snapshot","instance_uuid":"9168b536-cd40-4630-b43f-b259807c6e87"}','11111111111111111111111111111111','private','[]');
+INSERT INTO "images" VALUES(4,'00000000-0000-4000-8000-000000000004','image 4','ACTIVE',100,'2020-01-01T00:00:00Z','2020-01-01T00:00:00Z',0,0,NULL,'{"image_type":"backup","instance_uuid":"9168b536-cd40-4630-b43f-b259807c6e87","key":"","null":null}','22222222222222222222222222222222','private','[]');
+INSERT INTO "images" VALUES(5,'00000000-0000-4000-8000-000000000005','image 5','ACTIVE',100,'2020-01-01T00:00:00Z','2020-01-01T00:00:00Z',0,0,NULL,'{"instance_uuid":"9168b536-cd40-4630-b43f-b259807c6e87"}','11111111111111111111111111111111','shared','["22222222222222222222222222222222","33333333333333333333333333333333"]');
+INSERT INTO "images" VALUES(6,'00000000-0000-4000-8000-000000000006','image 6','ACTIVE',100,'2020-01-01T00:00:00Z','2020-01-01T00:00:00Z',0,0,NULL,'{}','22222222222222222222222222222222','shared','[]');
+INSERT INTO "images" VALUES(7,'00000000-0000-4000-8000-000000000007','image 7','ACTIVE',100,'2020-01-01T00:00:00Z','2020-01-01T00:00:00Z',0,0,NULL,'{}',NULL,'shared','["11111111111111111111111111111111"]');
+INSERT INTO "images" VALUES(8,'00000000-0000-4000-8000-000000000008','image 8','ACTIVE',100,'2019-12-31T23:59:59Z','2020-01-01T00:00:00Z',0,0,NULL,'{}','22222222222222222222222222222222','community','[]');
+INSERT INTO "images" VALUES(9,'00000000-0000-4000-8000-000000000009','image 9','DELETED',0,'2020-01-01T00:00:00Z','2023-03-03T03:03:03Z',0,0,NULL,'{}',NULL,'public','[]');
+INSERT INTO "images" VALUES(10,'00000000-0000-4000-8000-000000000010','image 10','DELETED',0,'2020-01-01T00:00:00Z','2026-11-25T12:00:00Z',0,0,NULL,'{}','33333333333333333333333333333333','private','[]');
+INSERT INTO "images" VALUES(11,'00000000-0000-4000-8000-000000000011','after','ACTIVE',100,'2020-01-01T00:00:00Z','2024-01-01T00:00:00Z',0,0,NULL,'{}','11111111111111111111111111111111','public','[]');
+INSERT INTO "images" VALUES(12,'00000000-0000-4000-8000-000000000012','image 12','ERROR',0,'2020-01-01T00:00:00Z','2020-01-01T00:00:00Z',0,0,NULL,'{"sync_status_reason":"ERROR:A timeout occurred"}',NULL,'public','[]');
+INSERT INTO "images" VALUES(13,'00000000-0000-4000-8000-000000000013','image 13','ACTIVE',100,'2020-01-01T00:00:00Z','2020-01-01T00:00:00Z',0,2048,NULL,'{}','11111111111111111111111111111111','shared','["11111111111111111111111111111111","33333333333333333333333333333333"]');
+INSERT INTO "images" VALUES(14,'00000000-0000-4000-8000-000000000014','image 14','DELETED',0,'2020-01-01T00:00:00Z','2026-11-25T12:00:00Z',0,0,NULL,'{}','44444444444444444444444444444444','private','[]');
+INSERT INTO "images" VALUES(15,'00000000-0000-4000-8000-000000000015','image 15','SAVING',50,'2021-06-01T10:20:30Z','2021-06-01T10:20:30Z',0,0,NULL,'{}',NULL,'public','[]');
+CREATE TABLE kinds (
+        id INTEGER PRIMARY KEY,
+        status TEXT NOT NULL,
+        type TEXT NOT NULL,
+        UNIQUE (status, type)
+    ) STRICT
+    ;
+INSERT INTO "kinds" VALUES(1,'ACTIVE','BASE');
+INSERT INTO "kinds" VALUES(2,'ACTIVE','snapshot');
+INSERT INTO "kinds" VALUES(3,'ACTIVE','backup');
+INSERT INTO "kinds" VALUES(4,'ACTIVE','SERVER');
+INSERT INTO "kinds" VALUES(5,'DELETED','BASE');
+INSERT INTO "kinds" VALUES(6,'ERROR','BASE');
+INSERT INTO "kinds" VALUES(7,'SAVING','BASE');
+CREATE TABLE listings (
+        audience INTEGER NOT NULL,
+        deleted INTEGER NOT NULL,  -- 1: in the list of tombstones
+        created INTEGER NOT NULL,  -- times are seconds since 1970
+        rank INTEGER NOT NULL,
+        updated INTEGER NOT NULL,
+        kind INTEGER NOT NULL,
+        name TEXT,
+        server TEXT,
+        PRIMARY KEY (audience, deleted, created, rank)
+    ) STRICT, WITHOUT ROWID
+    ;
+INSERT INTO "listings" VALUES(0,0,1577836800,-12,1577836800,6,'image 12',NULL);
+INSERT INTO "listings" VALUES(0,0,1577836800,-11,1704067200,1,'after',NULL);
+INSERT INTO "listings" VALUES(0,0,1577836800,-1,1577836800,1,'image 1',NULL);
+INSERT INTO "listings" VALUES(0,0,1622542830,-15,1622542830,7,'image 15',NULL);
+INSERT INTO "listings" VALUES(0,0,1622542830,-2,1640995200,1,'it''s “quoted” \ and
+long; -- no comment',NULL);
+INSERT INTO "listings" VALUES(0,1,1577836800,-9,1677812583,5,'image 9',NULL);
+INSERT INTO "listings" VALUES(1,0,1577836799,-8,1577836800,1,'image 8',NULL);
+INSERT INTO "listings" VALUES(1,0,1577836800,-6,1577836800,1,'image 6',NULL);
+INSERT INTO "listings" VALUES(1,0,1577836800,-5,1577836800,4,'image 5','9168b536-cd40-4630-b43f-b259807c6e87');
+INSERT INTO "listings" VALUES(1,0,1577836800,-4,1577836800,3,'image 4','9168b536-cd40-4630-b43f-b259807c6e87');
+INSERT INTO "listings" VALUES(2,0,1577836800,-13,1577836800,1,'image 13',NULL);
+INSERT INTO "listings" VALUES(2,0,1577836800,-7,1577836800,1,'image 7',NULL);
+INSERT INTO "listings" VALUES(2,0,1577836800,-5,1577836800,4,'image 5','9168b536-cd40-4630-b43f-b259807c6e87');
+INSERT INTO "listings" VALUES(2,0,1577836800,-3,1577836800,2,NULL,'9168b536-cd40-4630-b43f-b259807c6e87');
+INSERT INTO "listings" VALUES(3,1,1577836800,-14,1795608000,5,'image 14',NULL);
+INSERT INTO "listings" VALUES(4,0,1577836800,-13,1577836800,1,'image 13',NULL);
+INSERT INTO "listings" VALUES(4,0,1577836800,-5,1577836800,4,'image 5','9168b536-cd40-4630-b43f-b259807c6e87');
+INSERT INTO "listings" VALUES(4,1,1577836800,-10,1795608000,5,'image 10',NULL);
+CREATE UNIQUE INDEX "idx__sqlite_migrations_migration_set_name"
+    ON "_sqlite_migrations" ("migration_set", "name");
+CREATE VIEW visible AS
+    SELECT
+        images.id, audiences.id AS audience, status = 'DELETED' AS deleted, unixepoch(created) AS created,
+        -position AS rank, unixepoch(updated) AS updated, kinds.id AS kind, name, server
+    FROM images
+    CROSS JOIN kinds USING (status, type)
+    CROSS JOIN json_each(tenants) AS each
+    CROSS JOIN audiences ON tenant = each.value;
+CREATE INDEX listings_by_kind ON listings (audience, kind, created, rank);
+CREATE INDEX listings_by_name ON listings (audience, deleted, name, created, rank, kind);
+CREATE INDEX listings_by_server ON listings (audience, deleted, server, created, rank) WHERE server IS NOT NULL;
+CREATE INDEX listings_by_change ON listings (audience, deleted, updated);
+COMMIT;

@@ -1,0 +1,139 @@
+"""How the engine uses its connections and its file."""
+
+import asyncio
+import threading
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from sqlite_utils import Database
+from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
+
+from app.catalog.engines import open_catalog
+from app.catalog.reader import CatalogReader
+from app.catalog.sqlite.engine import SQLiteEngine
+from app.catalog.transfer import ensure_catalog, import_images
+from app.errors import CatalogUnavailable
+from tests.conftest import Serve
+from tests.support.catalogs import add_images, exported_numbers, listed
+from tests.support.images import catalog_of, image, stored_images
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return catalog_of(tmp_path, image(1))
+
+
+def connection_of(engine: SQLiteEngine) -> sqlite3.Connection:
+    """Return the connection on which the thread reads for requests."""
+    with engine.snapshot() as snapshot:
+        return snapshot._execute.__self__  # type: ignore[attr-defined, no-any-return]
+
+
+@pytest.mark.parametrize("prefix", ["", "sqlite:///"])
+def test_location_is_a_path_or_a_url(path: Path, prefix: str) -> None:
+    engine = open_catalog(f"{prefix}{path}")
+    assert engine.name == str(path)
+    assert listed(engine) == [1]
+
+
+def test_each_thread_has_a_connection_that_stays_open(path: Path) -> None:
+    engine = SQLiteEngine(path)
+    connections: list[object] = []
+
+    def read() -> None:
+        connections.extend([connection_of(engine), connection_of(engine)])
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    thread.join()
+    read()
+    assert connections[0] is connections[1]
+    assert connections[2] is connections[3]
+    assert connections[0] is not connections[2]
+
+
+def test_connection_is_read_only(path: Path) -> None:
+    with pytest.raises(sqlite3.OperationalError, match="readonly"):
+        connection_of(SQLiteEngine(path)).execute("DELETE FROM images")
+
+
+@pytest.mark.parametrize("is_replaced", [False, True])
+def test_missing_or_replaced_file_is_unavailable(path: Path, is_replaced: bool) -> None:
+    engine = SQLiteEngine(path)
+    CatalogReader(engine).ping()
+    if is_replaced:
+        catalog_of(path.parent / "other").replace(path)
+    else:
+        path.unlink()
+    message = "was replaced by another file" if is_replaced else "No such file"
+    with pytest.raises(CatalogUnavailable, match=message):
+        listed(engine)
+    with pytest.raises(CatalogUnavailable, match=message):
+        asyncio.run(engine.version())
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "DROP TABLE image_index",
+        "DROP TABLE status_types",
+        "ALTER TABLE image_index DROP COLUMN changed",
+        "ALTER TABLE images RENAME COLUMN size TO bytes",
+        "ALTER TABLE upstream RENAME COLUMN revision TO turn",
+        "DELETE FROM _sqlite_migrations WHERE id = 6",
+    ],
+)
+def test_ping_fails_unless_the_schema_is_current(path: Path, serve: Serve, statement: str) -> None:
+    client = serve(path)
+    assert client.get("/healthcheck").status_code == 200
+    with closing(Database(path)) as db:
+        db.execute("DROP VIEW image_index_entries")  # or SQLite would reject the changes
+        db.execute("DROP INDEX image_index_by_change")
+        db.execute(statement)
+    with pytest.raises(CatalogUnavailable):
+        CatalogReader(open_catalog(path)).ping()
+    assert client.get("/healthcheck").status_code == 503
+
+
+def test_version_is_read_once_in_an_iteration_of_the_event_loop(path: Path) -> None:
+    engine = SQLiteEngine(path)
+    statements: list[str] = []
+    connection_of(engine).set_trace_callback(statements.append)
+
+    async def read() -> None:
+        await asyncio.gather(*(engine.version() for _ in range(5)))
+        await asyncio.sleep(0)
+        await engine.version()
+
+    asyncio.run(read())
+    assert statements == ["PRAGMA data_version"] * 2
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 10])
+def test_images_are_written_in_batches(tmp_path: Path, batch_size: int) -> None:
+    engine = SQLiteEngine(tmp_path / "catalog.db", batch_size=batch_size)
+    images = stored_images(*(image(number) for number in range(1, 6)))
+    assert import_images(engine, images, tombstone_days=30).new == 5
+    changed = stored_images(image(2), image(4, name="new"), image(6))
+    assert import_images(engine, changed, tombstone_days=30) == (1, 1, 1, 0)
+    assert exported_numbers(engine) == listed(engine) == [1, 2, 3, 4, 5, 6]
+
+
+def test_repeated_import_does_not_write_to_the_file(path: Path) -> None:
+    before = path.read_bytes()
+    add_images(open_catalog(path), image(1))
+    assert path.read_bytes() == before
+
+
+def test_current_catalog_is_served_from_a_read_only_folder(path: Path) -> None:
+    with closing(Database(path)) as db:
+        db.disable_wal()
+    path.chmod(0o444)
+    path.parent.chmod(0o555)
+    try:
+        assert ensure_catalog(open_catalog(path), list, tombstone_days=30) == 0
+        assert listed(open_catalog(path)) == [1]
+        assert list(path.parent.iterdir()) == [path]
+    finally:
+        path.parent.chmod(0o755)

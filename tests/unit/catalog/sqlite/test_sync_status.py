@@ -1,0 +1,95 @@
+"""The files beside the database: the status of the mirror's syncs, and the lock."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+
+from app.catalog.engines import open_catalog
+from app.catalog.models import SyncStatus
+from app.errors import CatalogUnavailable, MirrorAlreadyRunning
+
+VALID = {
+    "synced_at": 1.0,
+    "full_synced_at": 1.0,
+    "changes_since": "2020-01-01T00:00:00Z",
+    "images": 1,
+    "failed": [],
+    "error": None,
+}
+INVALID: dict[str, list[Any]] = {
+    "synced_at": ["soon", [1.0], {}, True, -1.0, -1e300],
+    "failed": ["abc", None, [1], {}],
+    "images": [None, "1", 1.5, -1],
+    "changes_since": [1],
+    "error": [1],
+}
+DOCUMENTS: list[Any] = [
+    *(None, [], [["synced_at", 1.0]], {}, {"synced_at": 1.0}, {"synced_at": 1.0, "failed": []}, VALID | {"more": 1}),
+    *(VALID | {name: value} for name, values in INVALID.items() for value in values),
+]
+DAMAGE: dict[str, Callable[[Path], Any]] = {
+    "missing": lambda file: file.unlink(),
+    "a folder": lambda file: (file.unlink(), file.mkdir()),
+    "empty": lambda file: file.write_bytes(b""),
+    "truncated": lambda file: file.write_bytes(file.read_bytes()[:-1]),
+    "not text": lambda file: file.write_bytes(b"\xff\xfe"),
+} | {str(document): lambda file, document=document: file.write_bytes(orjson.dumps(document)) for document in DOCUMENTS}
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "catalog.db"
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_damaged_status_is_an_empty_one(path: Path, damage: Callable[[Path], Any]) -> None:
+    engine = open_catalog(path)
+    engine.write_sync_status(SyncStatus(synced_at=1.0))
+    damage(path.with_name("catalog.db.mirror"))
+    assert engine.read_sync_status() == SyncStatus()
+
+
+def test_status_of_an_earlier_version_is_read(path: Path) -> None:
+    earlier = {"good": 2.0, "whole": 1.0, "since": "2026-01-01T00:00:00Z", "images": 3, "failed": ["x"], "error": None}
+    path.with_name("catalog.db.mirror").write_bytes(orjson.dumps(earlier))
+    status = open_catalog(path).read_sync_status()
+    assert status == SyncStatus(2.0, 1.0, "2026-01-01T00:00:00Z", 3, ("x",), None)
+
+
+def test_status_is_replaced_in_one_file(path: Path) -> None:
+    for status in (SyncStatus(synced_at=1.0), SyncStatus()):
+        open_catalog(path).write_sync_status(status)
+    assert list(path.parent.iterdir()) == [path.with_name("catalog.db.mirror")]
+
+
+def test_status_that_cannot_be_written_is_an_error_of_the_catalog(tmp_path: Path) -> None:
+    with pytest.raises(CatalogUnavailable, match=r"none/catalog\.db\.mirror: .*No such file"):
+        open_catalog(tmp_path / "none" / "catalog.db").write_sync_status(SyncStatus())
+
+
+def test_links_to_a_catalog_share_its_status_and_its_lock(path: Path) -> None:
+    (path.parent / "elsewhere").mkdir()
+    link, second_link = path.with_name("link.db"), path.parent / "elsewhere" / "second.db"
+    link.symlink_to(path.name)
+    second_link.symlink_to(link)
+    open_catalog(second_link).write_sync_status(SyncStatus(synced_at=1.0))
+    for each in (path, link, second_link):
+        assert open_catalog(each).read_sync_status() == SyncStatus(synced_at=1.0)
+        with (
+            open_catalog(path).mirror_lock(),
+            pytest.raises(MirrorAlreadyRunning, match=f"^Another mirror already writes to {each}.$"),
+            open_catalog(each).mirror_lock(),
+        ):
+            pass
+
+
+def test_lock_creates_folders(tmp_path: Path) -> None:
+    with open_catalog(tmp_path / "folder" / "catalog.db").mirror_lock():
+        pass
+    (tmp_path / "file").touch()
+    lock = open_catalog(tmp_path / "file" / "catalog.db").mirror_lock()
+    with pytest.raises(CatalogUnavailable, match=r"/file/catalog\.db: "), lock:
+        pass

@@ -1,0 +1,112 @@
+"""The command `token`."""
+
+import re
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from app import cli
+from app.catalog.engine import Engine
+from app.catalog.engines import open_catalog
+from app.catalog.tokens import add_token, find_token, list_tokens
+from app.catalog.transfer import export_images
+from app.timestamps import format_utc
+from tests.support.projects import PROJECT, SAMPLE_PROJECT
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Engine:
+    return open_catalog(tmp_path / "catalog.db")
+
+
+@pytest.fixture
+def run(engine: Engine) -> Run:
+
+    def invoke(*arguments: str) -> Result:
+        return CliRunner(env={"IMAGES_CATALOG": engine.name}).invoke(cli.main, ["token", *arguments])
+
+    return invoke
+
+
+def test_add_prints_the_token_only(run: Run) -> None:
+    added = run("add", PROJECT)
+    assert re.fullmatch("images_[0-9a-f]{8}_[0-9a-f]{64}\n", added.stdout)
+    assert (added.stderr, added.exit_code) == ("", 0)
+
+
+def test_add_takes_the_project_the_role_and_the_expiry(run: Run, engine: Engine) -> None:
+    member = find_token(engine, run("add", PROJECT.upper()).stdout.strip())
+    options = ("--admin", "--expires", "2999-01-01T01:00:00+01:00")
+    admin = find_token(engine, run("add", SAMPLE_PROJECT, *options).stdout.strip())
+    assert member
+    assert admin
+    assert (member.project_id, member.is_admin, member.expires) == (PROJECT, False, None)
+    assert (admin.project_id, admin.is_admin, admin.expires) == (SAMPLE_PROJECT, True, "2999-01-01T00:00:00Z")
+
+
+@pytest.mark.parametrize(
+    ("text", "delay"), [("90d", timedelta(days=90)), ("12h", timedelta(hours=12)), ("30m", timedelta(minutes=30))]
+)
+def test_expiry_can_be_a_duration(run: Run, engine: Engine, text: str, delay: timedelta) -> None:
+    earliest = format_utc(datetime.now(UTC) + delay)
+    run("add", PROJECT, "--expires", text)
+    (token,) = list_tokens(engine)
+    assert earliest <= str(token.expires) <= format_utc(datetime.now(UTC) + delay)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        ((PROJECT, "--expires", "2001-01-01T00:00:00Z"), "'2001-01-01T00:00:00Z' is in the past"),
+        ((PROJECT, "--expires", "0d"), "'0d' is in the past"),
+        *(
+            ((PROJECT, "--expires", text), f"'{text}' is not a time such as 90d, 12h, 30m or 2030-01-31T00:00:00Z")
+            for text in ("2030-01-01", "999999999d")
+        ),
+        (("me",), "'me' is not a UUID, with or without dashes, or the word openstack"),
+    ],
+)
+def test_invalid_arguments_are_usage_errors(run: Run, engine: Engine, arguments: tuple[str, ...], problem: str) -> None:
+    rejected = run("add", *arguments)
+    assert (rejected.exit_code, rejected.stdout) == (2, "")
+    assert rejected.stderr.splitlines()[-1].endswith(problem)
+    assert not Path(engine.name).exists()
+
+
+def test_add_creates_a_catalog_from_the_sample(run: Run, engine: Engine) -> None:
+    run("add", PROJECT)
+    assert len(list(export_images(engine))) == 7
+
+
+def test_list_prints_a_line_for_each_token(run: Run, engine: Engine) -> None:
+    add_token(engine, PROJECT, is_admin=True, expires=None)
+    add_token(engine, SAMPLE_PROJECT, is_admin=False, expires="2001-01-01T00:00:00Z")
+    created = {token.project_id: (token.id, token.created) for token in list_tokens(engine)}
+    (admin_id, admin_created), (id_, id_created) = created[PROJECT], created[SAMPLE_PROJECT]
+    assert sorted(run("list").stdout.splitlines()) == sorted(
+        [
+            f"{admin_id}  {PROJECT}  admin  {admin_created}  never",
+            f"{id_}  openstack{' ' * 23}  -      {id_created}  2001-01-01T00:00:00Z (expired)",
+        ]
+    )
+
+
+def test_revoke_removes_tokens(run: Run, engine: Engine) -> None:
+    token_id = run("add", PROJECT).stdout.split("_")[1]
+    rejected = run("revoke", token_id, "00000000")
+    assert (rejected.exit_code, rejected.stderr) == (1, "Error: There is no token '00000000'.\n")
+    assert [token.id for token in list_tokens(engine)] == [token_id]
+    assert run("revoke", token_id).exit_code == 0
+    assert list_tokens(engine) == []
+
+
+@pytest.mark.parametrize("arguments", [("list",), ("revoke", "00000000")])
+def test_missing_catalog_is_an_error(run: Run, engine: Engine, arguments: tuple[str, ...]) -> None:
+    rejected = run(*arguments)
+    assert (rejected.exit_code, rejected.stderr) == (1, f"Error: {engine.name} holds no catalog yet\n")
+    assert not Path(engine.name).exists()
