@@ -94,7 +94,7 @@ class Transaction(Snapshot, Protocol):
         """Remove all images and tombstones."""
 
     def set_upstream(self, upstream: Upstream) -> None:
-        """Make the catalog a replica, or update what it knows of its upstream."""
+        """Turn the catalog into a replica, or update what it stores about its upstream."""
 
     def add_token(self, token: Token, secret_hash: bytes) -> None:
         """Store a token."""

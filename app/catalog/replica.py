@@ -159,7 +159,7 @@ def _advance(transaction: Transaction, mark: SyncMark, *, synced_at: float) -> N
 
 
 def _claim_catalog(transaction: Transaction, name: str, upstream: Upstream, sample_ids: Collection[str]) -> None:
-    """Make the catalog a replica, or check that it is a replica of this upstream with the same or narrower access."""
+    """Turn the catalog into a replica, or check that it replicates this upstream with the same or narrower access."""
     current = transaction.upstream()
     if current is None:
         stored = transaction.replicated_images(None)

@@ -108,7 +108,7 @@ class SQLiteTransaction(SQLiteSnapshot):
         self._execute("DELETE FROM images")
 
     def set_upstream(self, upstream: Upstream) -> None:
-        """Make the catalog a replica, or update what it knows of its upstream."""
+        """Turn the catalog into a replica, or update what it stores about its upstream."""
         self._execute("DELETE FROM upstream")
         self._execute("INSERT INTO upstream (url, is_admin, synced_at, revision) VALUES (?, ?, ?, ?)", upstream)
 
