@@ -77,9 +77,12 @@ def test_procfile_starts_service_on_all_addresses(tmp_path: Path) -> None:
 def test_invalid_setting_prevents_start_and_creates_nothing(
     tmp_path: Path, variable: str, value: str, error: str
 ) -> None:
-    ended = run(*SERVE, folder=tmp_path, HOME=str(tmp_path / "home"), **{variable: value})
+    folder = tmp_path / "service"
+    folder.mkdir()
+    # The home directory is another one: the loader of Keystone's plugins may keep a cache there.
+    ended = run(*SERVE, folder=folder, HOME=str(tmp_path / "home"), **{variable: value})
     assert (ended.returncode, ended.stdout, ended.stderr) == (1, "", f"Error: {error}\n")
-    assert list(tmp_path.iterdir()) == []
+    assert list(folder.iterdir()) == []
 
 
 def test_file_that_is_no_database_prevents_start_and_is_unchanged(tmp_path: Path) -> None:
