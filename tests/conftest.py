@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, cast
@@ -18,6 +18,7 @@ from app.catalog.transfer import ensure_catalog
 from app.contract.document import Contract
 from app.factory import NO_OVERRIDES, Overrides, create_app
 from app.settings import Settings
+from tests.support.packages import Missing
 
 Serve = Callable[..., TestClient]
 
@@ -40,6 +41,20 @@ def pytest_make_collect_report(collector: pytest.Collector) -> Any:
         report.outcome = "failed"
         report.longrepr = f"Skipped, which CI does not allow: {report.longrepr}"
     return report
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Install what the selected tests need before the first one, because the time limit of a test does not apply here.
+
+    A test whose packages could not be installed is skipped when it asks for them.
+    """
+    if session.config.option.collectonly:
+        return
+    markers = [marker for item in session.items for marker in item.iter_markers("external")]
+    with session.config.pluginmanager.getplugin("capturemanager").global_and_fixture_disabled():
+        for install in dict.fromkeys(each for marker in markers for each in marker.kwargs.get("install", ())):
+            with suppress(Missing):
+                install()
 
 
 @pytest.fixture(scope="session", autouse=True)

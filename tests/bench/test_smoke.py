@@ -9,7 +9,11 @@ from pathlib import Path
 import pytest
 
 from tests.bench.__main__ import SECTIONS
+from tests.bench.peers.prism import prism
 from tests.bench.servers import ROOT
+from tests.integration.openstack.component import installed
+
+pytestmark = pytest.mark.external(install=[installed, prism])
 
 ROWS = {
     "throughput": ["ceiling", "cached", "304", "not cached", "Connexion + Flask", "FastAPI", "Datasette", "Prism"],

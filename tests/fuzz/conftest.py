@@ -21,6 +21,7 @@ from tests.integration.server.service import environment as variables
 from tests.integration.server.service import serving
 from tests.support.images import Fields, catalog_of, image
 from tests.support.packages import Missing, environment
+from tests.support.tether import tethered
 
 __all__ = ["cloud", "keystone"]  # fixtures
 
@@ -127,7 +128,7 @@ def fuzzed(request: pytest.FixtureRequest, schemathesis: str, tmp_path_factory: 
     with serving(folder, IMAGES_CATALOG=str(catalog), IMAGES_MAX_LIMIT=str(PAGE), **mode.settings) as service:
         url = f"http://127.0.0.1:{service.port}/openapi.yaml"
         ended = subprocess.run(
-            [schemathesis, "run", url, "--report-ndjson-path", "report.ndjson", *OPTIONS],
+            tethered([schemathesis, "run", url, "--report-ndjson-path", "report.ndjson", *OPTIONS]),
             cwd=folder,
             env=variables(HOME=str(folder), PYTHONPATH=str(ROOT), NO_PROXY="127.0.0.1"),
             capture_output=True,

@@ -1,6 +1,14 @@
 """Schemathesis generates valid and invalid requests from the contract: no failures, and complete coverage."""
 
-from tests.fuzz.conftest import CONTRACT, Run
+from functools import partial
+
+import pytest
+
+from tests.fuzz.conftest import CONTRACT, PACKAGE, Run
+from tests.integration.openstack.component import installed
+from tests.support.packages import environment
+
+pytestmark = pytest.mark.external(install=[partial(environment, PACKAGE), installed])
 
 OPERATIONS = {
     f"{method.upper()} {path}": operation

@@ -10,6 +10,8 @@ from app.catalog.tokens import add_token
 from app.contract.document import Contract
 from tests.integration.browser.swagger_ui import Shown, SwaggerUI
 
+pytestmark = pytest.mark.external
+
 DOCUMENT = Contract.load(secured=False).document
 RESOLVED = jsonschema_rs.dereference(DOCUMENT)
 OPERATIONS = {each["operationId"]: each for item in RESOLVED["paths"].values() for each in item.values()}

@@ -49,10 +49,15 @@ class Client:
         return response["result"]
 
 
+def installed(name: str) -> Path:
+    """Return the virtual environment of a client, which is installed if need be. Raises Missing."""
+    return environment(*PINS[name])
+
+
 @contextmanager
 def running(name: str, folder: Path) -> Iterator[Client]:
     """Run a client until the end of the block; the folder is its home directory. Raises Missing."""
-    python = environment(*PINS[name]) / "bin" / "python"
+    python = installed(name) / "bin" / "python"
     log = folder / f"{name}.log"
     with (
         log.open("wb") as errors,

@@ -1,5 +1,6 @@
 """pkgcloud from npm against the running service."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,10 @@ from tests.support.npm import modules
 from tests.support.packages import Missing
 
 VERSION = "2.2.0"
+PACKAGE = f"pkgcloud@{VERSION}"
 SCRIPT = Path(__file__).parent / "scripts" / "pkgcloud.cjs"
+
+pytestmark = pytest.mark.external(install=[partial(modules, PACKAGE)])
 
 PROJECT, OTHER = "1" * 32, "2" * 32
 OWN, FOREIGN = image_id(1), image_id(2)
@@ -30,7 +34,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """List, show, change and destroy images with pkgcloud; return its results."""
     folder = tmp_path_factory.mktemp("pkgcloud")
     try:
-        packages = modules(f"pkgcloud@{VERSION}")
+        packages = modules(PACKAGE)
     except Missing as missing:
         pytest.skip(str(missing))
     with serving(folder, IMAGES_CATALOG=str(catalog_of(folder, *IMAGES))) as service:

@@ -1,6 +1,7 @@
 """Published Python clients of the Compute images API, and Tempest's, against the running service."""
 
 from collections.abc import Iterable
+from functools import partial
 from http import HTTPStatus
 from itertools import product
 from typing import Any, NamedTuple
@@ -9,8 +10,10 @@ from urllib.parse import urlencode
 import pytest
 
 from tests.integration.clients.conftest import FOREIGN, OWN, SERVER, Listing, Project
-from tests.integration.clients.processes import PINS, Client, ClientError
+from tests.integration.clients.processes import PINS, Client, ClientError, installed
 from tests.support.images import Fields
+
+pytestmark = pytest.mark.external(install=[partial(installed, name) for name in PINS])
 
 ALL = list(PINS)
 WITH_METADATA = ["novaclient", "openstacksdk", "tempest"]  # support metadata, short lists and pages

@@ -2,14 +2,19 @@
 
 import re
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 import pytest
 from inflection import underscore
 
 from app.contract.document import Contract
-from tests.integration.generated.conftest import COMPUTE_URL, IMAGES, PROJECT, Generated, Result
+from tests.integration.generated.conftest import COMPUTE_URL, IMAGES, NPM, PROJECT, PYPI, Generated, Result
 from tests.support.images import Fields, image_id
+from tests.support.npm import modules
+from tests.support.packages import environment
+
+pytestmark = pytest.mark.external(install=[partial(environment, *PYPI), partial(modules, *NPM)])
 
 VERSION = ["v2.0", "CURRENT", f"{COMPUTE_URL}/v2/"]
 

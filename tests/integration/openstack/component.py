@@ -16,10 +16,16 @@ import httpx2
 from tests.integration.server.service import environment as variables
 from tests.integration.server.service import free_port, until
 from tests.support.packages import environment
+from tests.support.tether import tethered
 
 _HERE = Path(__file__).parent
 _TIMEOUT = 20  # seconds
 _NO_KEEPALIVE = httpx2.Limits(max_keepalive_connections=0)  # a restart would break idle connections
+
+
+def installed() -> Path:
+    """Return the virtual environment of all components, which are installed if need be. Raises Missing."""
+    return environment("keystone", "glance", "gunicorn", constraints=_HERE / "constraints.txt")
 
 
 class Component:
@@ -27,7 +33,7 @@ class Component:
 
     def __init__(self, name: str, application: str, folder: Path) -> None:
         """Install all components if need be, and prepare a folder for one. Raises Missing."""
-        self._installed = environment("keystone", "glance", "gunicorn", constraints=_HERE / "constraints.txt")
+        self._installed = installed()
         self._name = name
         self._folder = folder
         self._address = f"127.0.0.1:{free_port()}"
@@ -58,7 +64,7 @@ class Component:
         arguments = join(["--config", str(_HERE / "serve.py"), "--bind", self._address])
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [self._installed / "bin" / "gunicorn"],
+                tethered([str(self._installed / "bin" / "gunicorn")]),
                 cwd=self._folder,
                 env=variables(GUNICORN_CMD_ARGS=arguments, **self._settings, **options),
                 stdin=subprocess.DEVNULL,

@@ -4,9 +4,8 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from tests.integration.clients.processes import PINS
+from tests.integration.clients.processes import installed
 from tests.integration.server.service import session
-from tests.support.packages import environment
 
 _TIMEOUT = 100  # seconds; longer than Tempest's own timeout for an image
 
@@ -61,7 +60,7 @@ class Tempest:
 
     def __init__(self, folder: Path, administrator: dict[str, Any], image: str, other_image: str) -> None:
         """Install Tempest if need be, and configure it with two public images. Raises Missing."""
-        self._python = environment(*PINS["tempest"]) / "bin" / "python"
+        self._python = installed("tempest") / "bin" / "python"
         self._folder = folder
         configuration = _CONFIGURATION.format(folder=folder, image=image, other_image=other_image, **administrator)
         (folder / "tempest.conf").write_text(configuration)

@@ -3,7 +3,10 @@
 import pytest
 
 from tests.integration.openstack.cloud import MEMBER, OTHER_MEMBER, SERVICE, Cloud
+from tests.integration.openstack.component import installed
 from tests.integration.openstack.keystone import Keystone
+
+pytestmark = pytest.mark.external(install=[installed])
 
 MAIN, OTHER, FOREIGN = ("main", "Default"), ("other", "Default"), ("main", "other")
 

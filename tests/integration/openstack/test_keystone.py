@@ -6,11 +6,14 @@ import pytest
 
 from tests.integration.openstack.calls import call
 from tests.integration.openstack.cloud import Cloud
+from tests.integration.openstack.component import installed
 from tests.integration.openstack.conftest import IMAGES, PUBLIC, PUBLIC_URL, UNOWNED
 from tests.integration.openstack.keystone import Keystone
 from tests.integration.server.service import Service, until
 from tests.integration.server.wire import Response, fetch, request
 from tests.support.images import Fields, image_id
+
+pytestmark = pytest.mark.external(install=[installed])
 
 Operation = tuple[str, str, Fields | None]
 

@@ -9,11 +9,14 @@ import yaml
 
 from app.errors import MirrorAlreadyRunning
 from tests.integration.openstack.cloud import MEMBER, Cloud, as_variables
+from tests.integration.openstack.component import installed
 from tests.integration.openstack.glance import Glance
 from tests.integration.openstack.images import Images
 from tests.integration.openstack.replica import Replica, expected_images
 from tests.integration.server.service import COMMAND, run, until
 from tests.support.images import Fields
+
+pytestmark = pytest.mark.external(install=[installed])
 
 LIST = "GET /v2/images?limit=1000&visibility=all"
 

@@ -14,6 +14,7 @@ import pytest
 
 from app.timestamps import SYSTEM_CLOCK
 from tests.integration.openstack.cloud import MEMBER, Cloud, as_variables
+from tests.integration.openstack.component import installed
 from tests.integration.openstack.glance import Glance
 from tests.integration.openstack.images import Images
 from tests.integration.openstack.keystone import Keystone
@@ -36,6 +37,8 @@ from tests.integration.openstack.proxy import (
 from tests.integration.openstack.replica import Replica, expected_images
 from tests.integration.server.service import run, until
 from tests.support.images import Fields
+
+pytestmark = pytest.mark.external(install=[installed])
 
 # Requests into which faults are injected.
 LIST, NEXT_PAGE, MEMBERS, ALL = r"/images\?", "marker=", "/members", ""

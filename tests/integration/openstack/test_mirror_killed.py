@@ -12,11 +12,14 @@ from itertools import count
 import pytest
 
 from tests.integration.openstack.cloud import Cloud
+from tests.integration.openstack.component import installed
 from tests.integration.openstack.glance import Glance
 from tests.integration.openstack.images import Images
 from tests.integration.openstack.replica import Replica, expected_images
 from tests.integration.server.service import serving, until
 from tests.integration.server.wire import Connection, request
+
+pytestmark = pytest.mark.external(install=[installed])
 
 ROUNDS, KILLS = 5, 5
 PAUSE = 0.02  # seconds

@@ -10,9 +10,12 @@ import pytest
 
 from tests.integration.openstack.calls import build_request, call
 from tests.integration.openstack.cloud import MEMBER, READER, SERVICE, Cloud, as_variables
+from tests.integration.openstack.component import installed
 from tests.integration.openstack.keystone import Keystone
 from tests.integration.server.service import SERVE, Service, run, serving, until
 from tests.integration.server.wire import Connection, fetch, request
+
+pytestmark = pytest.mark.external(install=[installed])
 
 UNAVAILABLE = (503, "serviceUnavailable")
 

@@ -1,16 +1,21 @@
 """Tempest's tests of Compute's images, with the service in place of Nova."""
 
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
+from tests.integration.clients.processes import installed as installed_client
 from tests.integration.openstack.cloud import ADMIN, OF_THE_FIRST_PROJECT, Cloud, as_variables
+from tests.integration.openstack.component import installed
 from tests.integration.openstack.glance import Glance
 from tests.integration.openstack.images import Images
 from tests.integration.openstack.replica import Replica
 from tests.integration.openstack.tempest import Outcome, Tempest
 from tests.integration.server.service import serving
 from tests.support.packages import Missing
+
+pytestmark = pytest.mark.external(install=[installed, partial(installed_client, "tempest")])
 
 # Tests that create images from servers are skipped: there are no servers.
 TESTS = {

@@ -19,6 +19,8 @@ from tests.integration.server.conftest import LIST
 from tests.integration.server.service import Service, run, serving
 from tests.integration.server.wire import fetch, request
 
+pytestmark = pytest.mark.external
+
 CHECKOUT = Path(app.__file__).parent.parent
 PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet")
 SAMPLE = "data/list-images-details.json"

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from tests.support.tether import tethered
+
 COMMAND = str(Path(sysconfig.get_path("scripts")) / "compute-images")
 SERVE = (COMMAND, "serve", "--bind", "127.0.0.1:0")
 
@@ -131,7 +133,7 @@ def session(
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run a command in a new session, whose processes are killed at the end of the block."""
     with subprocess.Popen(
-        command,
+        tethered(command),
         cwd=folder,
         env=environment(**variables),
         stdin=subprocess.DEVNULL,
