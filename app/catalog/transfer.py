@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 
-from app.catalog.engine import COMMAND_TIMEOUT, Engine, SchemaState
+from app.catalog.engine import COMMAND_TIMEOUT, Engine, SchemaState, Snapshot
 from app.catalog.models import ImportResult, StoredImage
 from app.catalog.tombstones import write_tombstones
 from app.errors import DomainError
@@ -34,17 +34,30 @@ def import_images(  # noqa: PLR0913 each is a dependency or a limit
     CatalogBusy, CatalogReadOnly and CatalogUnavailable.
     """
     with engine.transaction(timeout=COMMAND_TIMEOUT) as transaction:
-        upstream = transaction.upstream()
-        if upstream:
-            raise ImportIntoReplica(engine.name, upstream.url)
+        _reject_replica(engine, transaction)
         new, changed = transaction.upsert_images(progress(images))
         pruned = 0
         if prune:
-            ids = {image.id for image in images}
-            others = [image for image in transaction.images_of(owner) if image.id not in ids]
-            pruned = write_tombstones(transaction, others, clock)
+            pruned = write_tombstones(transaction, _other_images(transaction, images, owner), clock)
         transaction.purge_tombstones(clock.days_ago(tombstone_days))
     return ImportResult(new, changed, len(images) - new - changed, pruned)
+
+
+def preview_import(
+    engine: Engine, images: Sequence[StoredImage], *, owner: str | None = None, prune: bool = False
+) -> ImportResult:
+    """Return what `import_images` would change. The catalog is neither created nor upgraded nor changed.
+
+    Raises ImportIntoReplica, and CatalogUnavailable for a catalog of an earlier version.
+    """
+    if engine.schema_state() is SchemaState.EMPTY:
+        return ImportResult(new=len(images))
+    with engine.open_snapshot() as snapshot:
+        _reject_replica(engine, snapshot)
+        stored = snapshot.replicated_images([image.id for image in images])
+        pruned = len(_other_images(snapshot, images, owner)) if prune else 0
+    changed = sum(image.id in stored and stored[image.id].image != image for image in images)
+    return ImportResult(len(images) - len(stored), changed, len(stored) - changed, pruned)
 
 
 def ensure_catalog(engine: Engine, load_sample: Callable[[], Sequence[StoredImage]], *, tombstone_days: int) -> int:
@@ -69,3 +82,15 @@ def export_images(engine: Engine, *, owner: str | None = None, deleted: bool = F
     """
     with engine.open_snapshot() as snapshot:
         yield from snapshot.all_images(owner=owner, deleted=deleted)
+
+
+def _reject_replica(engine: Engine, snapshot: Snapshot) -> None:
+    upstream = snapshot.upstream()
+    if upstream:
+        raise ImportIntoReplica(engine.name, upstream.url)
+
+
+def _other_images(snapshot: Snapshot, images: Iterable[StoredImage], owner: str | None) -> list[StoredImage]:
+    """Return the stored images of an owner that are not among the images."""
+    ids = {image.id for image in images}
+    return [image for image in snapshot.images_of(owner) if image.id not in ids]

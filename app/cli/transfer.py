@@ -9,14 +9,18 @@ from contextlib import contextmanager
 
 import click
 
-from app.catalog.documents import ImageFileReader, dump_images
+from app.catalog.documents import dump_images
 from app.catalog.engines import open_catalog
+from app.catalog.image_files import ImageFileReader, ImageFiles, InvalidImageFiles
 from app.catalog.models import StoredImage
-from app.catalog.transfer import export_images, import_images
+from app.catalog.transfer import export_images, import_images, preview_import
 from app.cli.types import ImageFieldType
+from app.mirror.mapping import to_file_image
 from app.settings import Settings
-from app.text import normalize_project_id
+from app.text import escape_control_characters, normalize_project_id
 
+_MAX_LEFT_OUT = 20  # names of fields
+_MAX_NAME_LENGTH = 100
 _PROGRESS_THRESHOLD = 1000  # images: a smaller import is over before a progress bar can be read
 
 
@@ -40,35 +44,52 @@ _PROGRESS_THRESHOLD = 1000  # images: a smaller import is over before a progress
     help="Visibility of images that do not state it: public, private, shared or community.",
 )
 @click.option("--prune", is_flag=True, help="Delete the owner's images that are not in the files.")
+@click.option("--strict", is_flag=True, help="Reject images with fields that the catalog cannot store.")
+@click.option("--dry-run", is_flag=True, help="Report what would change, and change nothing.")
 @click.pass_obj
-def import_(settings: Settings, files: Sequence[str], project_id: str | None, visibility: str, prune: bool) -> None:
+def import_(  # noqa: PLR0913 each is an argument or an option
+    settings: Settings,
+    files: Sequence[str],
+    *,
+    project_id: str | None,
+    visibility: str,
+    prune: bool,
+    strict: bool,
+    dry_run: bool,
+) -> None:
     """Import images from files into the catalog.
 
-    A FILE contains what the API returns for a list of images, or what export writes; - is standard input. All images
-    are validated first: either all files are imported, or none. Images that the catalog already contains are updated
-    and keep their position in its order.
+    A FILE is JSON in UTF-8: what the Compute API returns for a list of images with details or for one image, what the
+    image service (Glance v2) returns for them, a plain array of images, or what export writes; - is standard input.
+    All images are validated first: either all files are imported, or none. Images that the catalog already contains
+    are updated and keep their position in its order. Fields that the catalog cannot store are left out.
 
     With --prune, images that are not in the files are deleted; changes-since then shows them as DELETED. This affects
-    only the images that the project of --tenant owns; without --tenant, only images without an owner.
+    only the images that the project of --tenant owns; without --tenant, only images without an owner. The files have to
+    contain a whole list: --prune rejects single images, and lists that link to another page.
     """
     engine = open_catalog(settings.catalog)
-    reader = ImageFileReader(owner=project_id, visibility=visibility)
+    reader = ImageFileReader(owner=project_id, visibility=visibility, strict=strict, from_glance=to_file_image)
     owner = None if project_id is None else normalize_project_id(project_id)
     with _gc_disabled():
-        images = [image for file in files for image in reader.read(*_read(file))]
-        result = import_images(
-            engine,
-            images,
-            owner=owner,
-            prune=prune,
-            tombstone_days=settings.tombstone_days,
-            progress=_with_progress,
-        )
+        content = _read_files(reader, files, prune=prune)
+        if dry_run:
+            result = preview_import(engine, content.images, owner=owner, prune=prune)
+        else:
+            result = import_images(
+                engine,
+                content.images,
+                owner=owner,
+                prune=prune,
+                tombstone_days=settings.tombstone_days,
+                progress=_with_progress,
+            )
     click.echo(
-        f"Imported {len(images)} images into {engine.name}: {result.new} new, {result.changed} changed, "
-        f"{result.unchanged} unchanged, {result.pruned} pruned.",
+        f"{'Would import' if dry_run else 'Imported'} {len(content.images)} images into {engine.name}: "
+        f"{result.new} new, {result.changed} changed, {result.unchanged} unchanged, {result.pruned} pruned.",
         err=True,
     )
+    _report_left_out(content)
 
 
 @click.command("export")
@@ -99,10 +120,41 @@ def export_(settings: Settings, project_id: str | None, deleted: bool) -> None:
         raise click.ClickException(str(error)) from error
 
 
+def _read_files(reader: ImageFileReader, files: Sequence[str], *, prune: bool) -> ImageFiles:
+    """Read the files, and warn of a missing page. Raises ClickException for invalid files, and those unfit to prune."""
+    try:
+        content = reader.read(map(_read, files))
+    except InvalidImageFiles as error:
+        raise click.ClickException("\n".join(error.lines)) from error
+    if prune and content.part:
+        raise click.ClickException(f"--prune needs a whole list of images, but {content.part}; nothing was imported.")
+    if content.unfinished:
+        click.echo(f"Warning: {content.unfinished} links to a next page, whose images are not in the files.", err=True)
+    return content
+
+
+def _report_left_out(content: ImageFiles) -> None:
+    """Write to standard error what was left out of how many images."""
+    parts = [
+        f"{escape_control_characters(name[:_MAX_NAME_LENGTH])} ({count} image{'' if count == 1 else 's'})"
+        for name, count in content.left_out.most_common(_MAX_LEFT_OUT)
+    ]
+    if len(content.left_out) > len(parts):
+        parts.append(f"{len(content.left_out) - len(parts)} other fields")
+    if content.hidden:
+        parts.append(f"{content.hidden} hidden images")
+    if parts:
+        click.echo(f"Left out: {', '.join(parts)}.", err=True)
+
+
 def _read(file: str) -> tuple[str, bytes]:
     """Return the name of a file, for messages, and its content."""
-    with click.open_file(file, "rb") as stream:
-        return "standard input" if file == "-" else file, stream.read()
+    name = "standard input" if file == "-" else file
+    try:
+        with click.open_file(file, "rb") as stream:
+            return name, stream.read()
+    except OSError as error:
+        raise click.FileError(name, error.strerror) from error
 
 
 @contextmanager

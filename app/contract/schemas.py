@@ -1,5 +1,7 @@
 """OpenAPI 3.0 schemas: compiled into validators, and described in messages."""
 
+import json
+from collections.abc import Iterable
 from typing import Any
 
 import jsonschema_rs
@@ -9,7 +11,9 @@ from app.text import escape_control_characters
 Schema = dict[str, Any]
 
 _KEYWORDS = {"x-propertyNames": "propertyNames"}  # which OpenAPI 3.0 lacks
-_MAX_MESSAGE_LENGTH = 300  # characters: a validation error quotes the invalid value, which may be long
+# Characters. A validation error quotes the invalid value, which may be long.
+_MAX_MESSAGE_LENGTH = 300
+_MAX_VALUE_LENGTH = 100
 
 
 def compile_schema(schema: Schema, **options: Any) -> jsonschema_rs.Validator:
@@ -28,7 +32,36 @@ def describe(schema: Schema) -> str:
         return f"one of {', '.join(schema['enum'])}"
     if schema["type"] == "integer":
         return f"a whole number from {schema['minimum']} to {schema['maximum']}"
+    if "required" in schema:
+        return f"an object with {', '.join(schema['required'])}"
     return f"of type {schema['type']}"
+
+
+def is_valid(validator: jsonschema_rs.Validator, document: object) -> bool:
+    """Return whether a document conforms to the schema. One that is nested too deeply does not."""
+    try:
+        return validator.is_valid(document)
+    except ValueError:  # jsonschema-rs reached its recursion limit
+        return False
+
+
+def explain_error(validator: jsonschema_rs.Validator, schema: Schema, value: Any, name: str) -> str | None:
+    """Return which part of a field is invalid and what its schema accepts there, in one line; None if it is valid."""
+    try:
+        validator.validate(value)
+    except jsonschema_rs.ValidationError as error:
+        where = _format_path([name, *error.instance_path])
+        for step in error.instance_path:
+            value = value[step]
+            schema = (
+                schema["items"]
+                if isinstance(step, int)
+                else schema.get("properties", {}).get(step) or schema["additionalProperties"]
+            )
+        return escape_control_characters(f"{where}: {_format_value(value)} is not {describe(schema)}")
+    except ValueError:  # jsonschema-rs reached its recursion limit
+        return f"{name} is nested too deeply"
+    return None
 
 
 def first_error(validator: jsonschema_rs.Validator, document: object) -> str | None:
@@ -46,9 +79,22 @@ def first_error(validator: jsonschema_rs.Validator, document: object) -> str | N
 
 
 def _format_error(error: jsonschema_rs.ValidationError) -> str:
-    where = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in error.instance_path)
-    message = error.message if len(error.message) <= _MAX_MESSAGE_LENGTH else f"{error.message[:_MAX_MESSAGE_LENGTH]}…"
-    return escape_control_characters(f"{where.lstrip('.')}: {message}" if where else message)
+    where = _format_path(error.instance_path)
+    message = _truncate(error.message, _MAX_MESSAGE_LENGTH)
+    return escape_control_characters(f"{where}: {message}" if where else message)
+
+
+def _format_path(steps: Iterable[str | int]) -> str:
+    return "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps).removeprefix(".")
+
+
+def _format_value(value: object) -> str:
+    """Return the beginning of a value as JSON."""
+    return _truncate(json.dumps(value, ensure_ascii=False), _MAX_VALUE_LENGTH)
+
+
+def _truncate(text: str, length: int) -> str:
+    return text if len(text) <= length else f"{text[:length]}…"
 
 
 def _as_json_schema(schema: Any) -> Any:

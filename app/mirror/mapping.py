@@ -1,22 +1,13 @@
 """Conversion of Glance's images to the catalog's."""
 
-import re
 from collections.abc import Iterable
 from typing import Any
 
 from app.catalog.documents import InvalidImageFile, parse_image
+from app.catalog.image_forms import GLANCE_STATUSES, integer, metadata_text, time
 from app.catalog.models import JsonObject, Metadata, StoredImage
 from app.errors import ImageNotFound
-from app.timestamps import utc
 
-_STATUSES = {
-    "active": ("ACTIVE", 100),
-    "queued": ("SAVING", 25),
-    "saving": ("SAVING", 50),
-    "killed": ("ERROR", 0),
-    "deleted": ("DELETED", 0),
-    "pending_delete": ("DELETED", 0),
-}
 _UNKNOWN = ("UNKNOWN", 0)
 _PLACEHOLDER = {"status": "active", "created_at": "1970-01-01T00:00:00Z", "updated_at": "1970-01-01T00:00:00Z"}
 
@@ -39,33 +30,17 @@ def to_catalog_image(image: Any, members: Iterable[str] = ()) -> StoredImage:
     """Convert an image of Glance. Raises InvalidImageFile if the result does not conform to the contract."""
     if not isinstance(image, dict):
         raise InvalidImageFile("it is not an object")
-    status, progress = _status_and_progress(image.get("status"))
-    optional = {"OS-EXT-IMG-SIZE:size": image.get("size"), "owner": image.get("owner")}
-    return parse_image(
-        {
-            "id": image.get("id"),
-            "name": image.get("name"),
-            "status": status,
-            "progress": progress,
-            "created": _time(image.get("created_at")),
-            "updated": _time(image.get("updated_at")),
-            "minDisk": _integer(image.get("min_disk")),
-            "minRam": _integer(image.get("min_ram")),
-            "metadata": custom_properties(image),
-            "visibility": image.get("visibility"),
-            "members": list(members),
-        }
-        | {name: value for name, value in optional.items() if value is not None}
-    )
+    return parse_image(_to_file_form(image) | {"members": list(members)})
+
+
+def to_file_image(image: JsonObject) -> JsonObject | None:
+    """Return an image of Glance in the form of image files, which may be invalid. None if it is hidden."""
+    return None if image.get("os_hidden") else _to_file_form(image)
 
 
 def custom_properties(image: JsonObject) -> Metadata:
-    """Return an image's custom properties as metadata items, whose values are text. Nested values are left out."""
-    return {
-        key: value if value is None else str(value)
-        for key, value in image.items()
-        if not is_base_property(key) and not isinstance(value, dict | list)
-    }
+    """Return an image's custom properties as metadata items, whose values are text. Raises InvalidImageFile."""
+    return {key: metadata_text(value) for key, value in image.items() if not is_base_property(key)}
 
 
 def to_existing_image(image: Any) -> StoredImage:
@@ -92,21 +67,28 @@ def access_of(image: Any) -> tuple[str | None, str] | None:
     return converted.owner, converted.visibility
 
 
+def _to_file_form(image: JsonObject) -> JsonObject:
+    status, progress = _status_and_progress(image.get("status"))
+    optional = {"OS-EXT-IMG-SIZE:size": image.get("size"), "owner": image.get("owner")}
+    return {
+        "id": image.get("id"),
+        "name": image.get("name"),
+        "status": status,
+        "progress": progress,
+        "created": time(image.get("created_at")),
+        "updated": time(image.get("updated_at")),
+        "minDisk": _amount(image.get("min_disk")),
+        "minRam": _amount(image.get("min_ram")),
+        "metadata": custom_properties(image),
+        "visibility": image.get("visibility"),
+    } | {name: value for name, value in optional.items() if value is not None}
+
+
 def _status_and_progress(value: Any) -> tuple[Any, int]:
     """Return the status and the progress. A value that is not text is returned as is, and fails the validation."""
-    return _STATUSES.get(value, _UNKNOWN) if isinstance(value, str) else (value, 0)
+    return GLANCE_STATUSES.get(value, _UNKNOWN) if isinstance(value, str) else (value, 0)
 
 
-def _time(value: Any) -> Any:
-    """Return a time in the catalog's form. A value that is not a time is returned as is, and fails the validation."""
-    try:
-        return utc(value)
-    except (TypeError, ValueError):
-        return value
-
-
-def _integer(value: Any) -> Any:
-    """Return an amount as a number, 0 if there is none. Digits are converted; other values fail the validation."""
-    if value is None:
-        return 0
-    return int(value) if isinstance(value, str) and re.fullmatch("[0-9]{1,10}", value) else value
+def _amount(value: Any) -> Any:
+    """Return an amount as a number, 0 if there is none. Other values than numbers fail the validation."""
+    return 0 if value is None else integer(value)

@@ -9,12 +9,11 @@ import pytest
 from sqlite_utils import Database
 from starlette.testclient import TestClient
 
-from app.catalog.documents import ImageFileReader
 from app.catalog.engines import open_catalog
 from app.catalog.transfer import import_images
 from app.resources import resource_path
 from tests.conftest import Serve
-from tests.support.images import catalog_of, image
+from tests.support.images import catalog_of, image, stored_images
 from tests.support.projects import LIST_URL
 
 FIRST = "70a599e0-31e7-49b7-b260-868f441e862b"
@@ -43,8 +42,8 @@ def test_first_documented_response_is_reproduced(serve: Serve, sample_catalog: P
 
 def test_second_documented_response_is_reproduced(serve: Serve, tmp_path: Path) -> None:
     file = resource_path("data/failed-replication.json")
-    images = ImageFileReader(owner=None, visibility="public").read(file.name, file.read_bytes())
-    import_images(open_catalog(tmp_path / "catalog.db"), list(images), tombstone_days=30)
+    images = stored_images(*orjson.loads(file.read_bytes())["images"])
+    import_images(open_catalog(tmp_path / "catalog.db"), images, tombstone_days=30)
     client = serve(tmp_path / "catalog.db", compute_url="http://10.3.0.201", glance_url="http://10.3.0.119:9292")
     response = client.get("/v2/776a290892b747c4af8cec5d0e9b3a71/images/detail")
     assert response.json() == orjson.loads(file.read_bytes())

@@ -188,7 +188,7 @@ def test_glances_response_is_returned_and_stored(client: TestClient, glance: Fak
 
 def test_properties_are_compared_as_text(client: TestClient, glance: FakeGlance) -> None:
     glance.put(glance_image(1, owner=PROJECT, a=True, b=5, c=None, d=["nested"]))
-    items = {"a": "True", "b": "5", "e": "x"}
+    items = {"a": "True", "b": "5", "d": '["nested"]', "e": "x"}
     assert send(client, "PUT", "/metadata", {"metadata": items}).status_code == 200
     assert patches(glance) == [[{"op": "remove", "path": "/c"}, {"op": "add", "path": "/e", "value": "x"}]]
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import orjson
 
-from app.catalog.documents import ImageFileReader
+from app.catalog.documents import parse_image
 from app.catalog.engines import open_catalog
 from app.catalog.models import StoredImage
 from app.catalog.transfer import import_images
@@ -42,7 +42,7 @@ def file_of(*images: Fields) -> bytes:
 
 def stored_images(*images: Fields) -> list[StoredImage]:
     """Return the images as the catalog stores them; they are public by default."""
-    return list(ImageFileReader(owner=None, visibility="public").read("test.json", file_of(*images)))
+    return [parse_image({"visibility": "public"} | each) for each in images]
 
 
 def catalog_of(folder: Path, *images: Fields) -> Path:

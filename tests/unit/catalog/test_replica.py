@@ -13,7 +13,7 @@ from app.catalog.models import StoredImage, SyncCounts, Upstream, UpstreamSnapsh
 from app.catalog.reader import CatalogReader
 from app.catalog.replica import CatalogNotEmpty, UpstreamMismatch, apply_snapshot
 from app.catalog.tokens import add_token, list_tokens
-from app.catalog.transfer import ImportIntoReplica, ensure_catalog, import_images
+from app.catalog.transfer import ImportIntoReplica, ensure_catalog, import_images, preview_import
 from app.errors import CatalogUnavailable
 from tests.support.catalogs import add_images
 from tests.support.clock import FakeClock
@@ -327,6 +327,8 @@ def test_import_into_a_replica_is_rejected(replica: Replica, prune: bool) -> Non
     message = f"^{replica.engine.name} is a replica of {GLANCE}. Import into another catalog.$"
     with pytest.raises(ImportIntoReplica, match=message):
         import_images(replica.engine, stored_images(image(2)), prune=prune, tombstone_days=30)
+    with pytest.raises(ImportIntoReplica, match=message):
+        preview_import(replica.engine, stored_images(image(2)), prune=prune)
     assert contents(replica.engine) == before
 
 

@@ -117,17 +117,14 @@ def test_members_are_normalized_and_sorted_without_duplicates() -> None:
         (0, "0"),
         (-5, "-5"),
         (1.5, "1.5"),
+        ([], "[]"),
+        ({"b": "é", "a": [1, None]}, '{"b":"é","a":[1,null]}'),
     ],
 )
 def test_custom_property_becomes_text_metadata_item(value: Any, item: str | None) -> None:
     image = glance_image(a=value)
     assert custom_properties(image) == {"a": item}
     assert to_catalog_image(image) == replace(PLAIN, metadata=orjson.dumps({"a": item}).decode())
-
-
-@pytest.mark.parametrize("value", [[], {}, ["a"], {"a": "b"}])
-def test_nested_custom_property_is_left_out(value: Any) -> None:
-    assert custom_properties(glance_image(a=value, b="c")) == {"b": "c"}
 
 
 def test_base_properties_are_no_metadata_items() -> None:
@@ -148,26 +145,25 @@ def test_other_keys_are_custom_properties(key: str) -> None:
 @pytest.mark.parametrize(
     ("fields", "error"),
     [
-        ({"id": "x"}, 'id: "x" does not match '),
-        ({"id": None}, "id: null is not of type "),
-        ({"name": 5}, "name: 5 is not of types "),
-        ({"name": "a\0"}, r'name: "a\u0000" does not match'),
+        ({"id": "x"}, 'id: "x" is not a UUID'),
+        ({"id": None}, "id: null is not a UUID"),
+        ({"name": 5}, "name: 5 is not text without "),
+        ({"name": "a\0"}, r'name: "a\u0000" is not text without '),
         ({"status": None}, "status: null is not "),
         ({"status": 5}, "status: 5 is not "),
         ({"status": ["active"]}, 'status: ["active"] is not '),
-        ({"created_at": None}, "created: null is not of type "),
-        ({"created_at": "yesterday"}, 'created: "yesterday" does not match '),
-        ({"updated_at": 5}, "updated: 5 is not of type "),
-        ({"updated_at": "2020-01-01T00:00:00"}, 'updated: "2020-01-01T00:00:00" does not match '),
-        ({"min_disk": -1}, "minDisk: -1 is less than the minimum of 0"),
-        ({"min_disk": "-1"}, 'minDisk: "-1" is not of type "integer"'),
-        ({"min_ram": True}, 'minRam: true is not of type "integer"'),
-        ({"min_ram": "\u0665"}, 'minRam: "\u0665" is not of type "integer"'),
+        ({"created_at": None}, "created: null is not a time "),
+        ({"created_at": "yesterday"}, 'created: "yesterday" is not a time '),
+        ({"updated_at": 5}, "updated: 5 is not a time "),
+        ({"min_disk": -1}, "minDisk: -1 is not a whole number from 0 to 2147483647"),
+        ({"min_disk": "-1"}, 'minDisk: "-1" is not a whole number '),
+        ({"min_ram": True}, "minRam: true is not a whole number "),
+        ({"min_ram": "\u0665"}, 'minRam: "\u0665" is not a whole number '),
         ({"min_ram": "9" * 5000}, 'minRam: "999'),
-        ({"min_ram": 2**31}, "minRam: 2147483648 is greater than the maximum of 2147483647"),
-        ({"size": "5"}, 'OS-EXT-IMG-SIZE:size: "5" is not of type "integer"'),
-        ({"size": -1}, "OS-EXT-IMG-SIZE:size: -1 is less than the minimum of 0"),
-        ({"owner": "me"}, 'owner: "me" does not match '),
+        ({"min_ram": 2**31}, "minRam: 2147483648 is not a whole number "),
+        ({"size": "5"}, 'OS-EXT-IMG-SIZE:size: "5" is not a whole number '),
+        ({"size": -1}, "OS-EXT-IMG-SIZE:size: -1 is not a whole number "),
+        ({"owner": "m/e"}, 'owner: "m/e" is not '),
         ({"visibility": None}, "visibility: null is not "),
         ({"visibility": "secret"}, 'visibility: "secret" is not one of '),
     ],

@@ -355,7 +355,7 @@ MEMBER_FAILURES: dict[str, tuple[FakeResponse, str, str]] = {
     "invalid project": (
         FakeResponse(200, {"members": [{"member_id": "me", "status": "accepted"}]}),
         "A malformed image",
-        r' \(members\[0\]: "me" does not match .*\)',
+        r' \(members\[0\]: "me" is not .*\)',
     ),
 }
 
@@ -407,7 +407,7 @@ def test_invalid_image_fails_only_itself(glance: FakeGlance, catalog: Engine, sy
     report = sync(full=full)
     assert (report.images, report.counts) == (4, SyncCounts(new=0, changed=2, deleted=0))
     assert report.failed.pop("x").startswith("A malformed image (id: ")
-    message = 'A malformed image (name: 5 is not of types "null", "string")'
+    message = "A malformed image (name: 5 is not text without the character NUL, or null)"
     assert list(report.failed.items()) == [(image_id(3), message), (image_id(1), message)]
     expected = format_sync_status_reason("A malformed image", glance.url, image_id(1))
     assert failure_reasons(catalog) == {1: expected, 2: None}

@@ -25,7 +25,7 @@ from app.catalog.replica import UpstreamMismatch, apply_snapshot, read_replica
 from app.catalog.sqlite.database import open_reader
 from app.catalog.sqlite.migrations import MIGRATIONS
 from app.catalog.tokens import add_token, find_token, list_tokens
-from app.catalog.transfer import ensure_catalog, export_images, import_images
+from app.catalog.transfer import ensure_catalog, export_images, import_images, preview_import
 from app.context import ANONYMOUS, RequestContext
 from app.errors import CatalogUnavailable
 from tests.support.catalogs import exported, listed
@@ -123,7 +123,7 @@ def test_earlier_catalog_is_unavailable_until_it_is_migrated(tmp_path: Path, nam
     before, engine = path.read_bytes(), open_catalog(path)
     assert engine.schema_state() is SchemaState.OUTDATED
     assert read_replica(engine, URL) is None
-    for use in (exported, list_tokens):
+    for use in (exported, list_tokens, lambda engine: preview_import(engine, stored_images(image(1)))):
         with pytest.raises(CatalogUnavailable, match="holds a catalog of an earlier version"):
             use(engine)
     for read in (listed, lambda engine: CatalogReader(engine).ping()):

@@ -1,0 +1,164 @@
+"""Reading the files of an import: all their images, or all that is wrong with them."""
+
+import json
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import orjson
+
+from app.catalog.documents import InvalidImageFile, image_errors, to_stored_image
+from app.catalog.image_forms import (
+    ImageDocument,
+    is_glance_image,
+    is_summary,
+    normalize_image,
+    recognize_documents,
+    select_fields,
+)
+from app.catalog.models import JsonObject, StoredImage
+from app.errors import DomainError
+from app.text import escape_control_characters, quote
+
+# Converts an image of Glance to the form of image files; None if the image is hidden.
+GlanceConverter = Callable[[JsonObject], JsonObject | None]
+
+_MAX_SHOWN_ERRORS = 10
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+class _Place(NamedTuple):
+    """Where an image is: the name of its file, and its number in the file, from 1."""
+
+    file: str
+    number: int
+
+
+class InvalidImageFiles(DomainError):
+    """Image files are invalid. `lines` has the first errors, one line for each, and their number."""
+
+    def __init__(self, errors: list[str]) -> None:
+        self.lines = errors[:_MAX_SHOWN_ERRORS]
+        if len(errors) > 1:
+            shown = f", of which the first {_MAX_SHOWN_ERRORS} are shown" if len(errors) > _MAX_SHOWN_ERRORS else ""
+            self.lines.append(f"{len(errors)} errors{shown}; nothing was imported")
+        super().__init__(" ".join(self.lines))
+
+
+@dataclass
+class ImageFiles:
+    """What the files of an import contain."""
+
+    images: list[StoredImage] = field(default_factory=list)
+    left_out: Counter[str] = field(default_factory=Counter)  # number of images by what was left out of them
+    hidden: int = 0  # number of images that Glance hides, which are left out
+    part: str | None = None  # why the files may not have all images of a list
+    unfinished: str | None = None  # the name of the last file, if it links to another page
+
+
+class ImageFileReader:
+    """Reads the files of one import."""
+
+    def __init__(self, *, owner: str | None, visibility: str, strict: bool, from_glance: GlanceConverter) -> None:
+        """Set the owner and the visibility of images that do not state their own.
+
+        With `strict`, a field for which the catalog has no place is an error; otherwise it is left out.
+        """
+        self._defaults = {"visibility": visibility} | ({"owner": owner} if owner is not None else {})
+        self._strict = strict
+        self._from_glance = from_glance
+        self._files = ImageFiles()
+        self._errors: list[str] = []
+        self._places: dict[str, _Place] = {}
+
+    def read(self, files: Iterable[tuple[str, bytes]]) -> ImageFiles:
+        """Return what files contain, given their names and contents.
+
+        Raises InvalidImageFiles for malformed files, invalid images, and images whose ids occur more than once.
+        """
+        for name, content in files:
+            try:
+                documents = list(recognize_documents(_parse_json(content)))
+                self._read(name, documents)
+            except InvalidImageFile as error:
+                self._errors.append(escape_control_characters(f"{name}: {error}"))
+        if self._errors:
+            raise InvalidImageFiles(self._errors)
+        return self._files
+
+    def _read(self, name: str, documents: Iterable[ImageDocument]) -> None:
+        number = 0
+        for document in documents:
+            if document.images and is_summary(document.images[0]):
+                raise InvalidImageFile("it is a list without details; a response of /images/detail has the details")
+            self._record_links(name, document)
+            for number, image in enumerate(document.images, number + 1):  # noqa: B020 goes on from document to document
+                self._add(_Place(name, number), image)
+
+    def _record_links(self, name: str, document: ImageDocument) -> None:
+        if not document.is_list:
+            self._files.part = f"{name} has a single image"
+        elif document.links:
+            self._files.part = f"{name} links to another page of its list"
+        self._files.unfinished = name if "next" in document.links else None
+
+    def _add(self, place: _Place, image: Any) -> None:
+        try:
+            complete = self._complete(image)
+        except InvalidImageFile as error:
+            self._report(place, image, error.args)
+            return
+        if complete is None:
+            self._files.hidden += 1
+            self._files.part = f"{place.file} has hidden images, which Glance lists separately"
+            return
+        earlier = self._places.setdefault(complete["id"], place)
+        if earlier is place:
+            self._files.images.append(to_stored_image(complete))
+        else:
+            self._report(place, image, [f"duplicate id, already in {earlier.file}, image {earlier.number}"])
+
+    def _complete(self, image: Any) -> JsonObject | None:
+        """Return an image in the form of image files, with the defaults; None if Glance hides it.
+
+        Raises InvalidImageFile with all errors.
+        """
+        if not isinstance(image, dict):
+            raise InvalidImageFile("it is not an object")
+        if is_glance_image(image):
+            converted = self._from_glance(image)
+            if converted is None:
+                return None
+            image = converted
+        known, left_out = select_fields(image)
+        complete = self._defaults | known
+        errors = [f"{quote(name)}: the catalog has no such field" for name in left_out if self._strict]
+        if any(image_errors(complete)):
+            complete = self._defaults | normalize_image(known)
+            errors += image_errors(complete)
+        if errors:
+            raise InvalidImageFile(*errors)
+        self._files.left_out.update(left_out)
+        return complete
+
+    def _report(self, place: _Place, image: Any, errors: Iterable[str]) -> None:
+        image_id = image.get("id") if isinstance(image, dict) else None
+        name = f"{place.file}, image {place.number}" + (f" (id {quote(image_id)})" if isinstance(image_id, str) else "")
+        self._errors += [escape_control_characters(f"{name}: {error}") for error in errors]
+
+
+def _parse_json(content: bytes) -> Any:
+    """Return the document of a file. Raises InvalidImageFile unless it is JSON in UTF-8."""
+    encoding = json.detect_encoding(content)
+    if not encoding.startswith("utf-8"):
+        raise InvalidImageFile(f"it must be UTF-8, and is {encoding.upper()}")
+    try:
+        return orjson.loads(content.removeprefix(_BYTE_ORDER_MARK))
+    except orjson.JSONDecodeError as error:
+        reason = str(error)
+    try:
+        content.decode()
+    except UnicodeDecodeError as error:
+        raise InvalidImageFile(f"it must be UTF-8, and byte {error.start} ({content[error.start]:#x}) is not") from None
+    raise InvalidImageFile(f"it is not JSON: {reason}")

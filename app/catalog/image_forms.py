@@ -1,0 +1,181 @@
+"""The forms in which clouds return images, and their conversion to the form of image files."""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+from uuid import UUID
+
+import orjson
+
+from app.catalog.documents import InvalidImageFile, image_schema, summary_schema
+from app.catalog.models import JsonObject
+from app.contract.schemas import Schema
+from app.timestamps import utc
+
+# The statuses of Glance: how Compute shows them, and the progress.
+GLANCE_STATUSES: Mapping[str, tuple[str, int]] = {
+    "active": ("ACTIVE", 100),
+    "queued": ("SAVING", 25),
+    "saving": ("SAVING", 50),
+    "uploading": ("UNKNOWN", 0),
+    "importing": ("UNKNOWN", 0),
+    "deactivated": ("UNKNOWN", 0),
+    "killed": ("ERROR", 0),
+    "deleted": ("DELETED", 0),
+    "pending_delete": ("DELETED", 0),
+}
+_DEFAULTS: JsonObject = {"name": None, "minDisk": 0, "minRam": 0, "metadata": {}}
+_UUID = re.compile("[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+_INTEGER = re.compile("[0-9]{1,19}")  # of 64 bits
+_MAX_FLOAT = 2**53  # above, floats have no unit digit
+_TIME = re.compile(
+    r"(?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2})[Tt _]"
+    r"(?P<hour>[0-9]{2})[:-](?P<minute>[0-9]{2})(?:[:-](?P<second>[0-9]{2})(?:\.[0-9]+)?)?"
+    r"(?:[Zz]|(?P<offset_hour>[+-][0-9]{2}):?(?P<offset_minute>[0-9]{2}))?"
+)
+
+
+class ImageDocument(NamedTuple):
+    """A document with images: one page of a list, a whole list, or a single image."""
+
+    images: list[Any]
+    is_list: bool
+    links: frozenset[str] = frozenset()  # relations to other pages: next, previous
+
+
+def recognize_documents(content: Any) -> Iterator[ImageDocument]:
+    """Yield the documents in a JSON file: one, or an array of them. Raises InvalidImageFile if it holds no images."""
+    match content:
+        case [{"images": _} | {"image": _}, *_]:
+            yield from map(_recognize, content)
+        case list():
+            yield ImageDocument(content, is_list=True)
+        case _:
+            yield _recognize(content)
+
+
+def _recognize(document: Any) -> ImageDocument:
+    match document:
+        case {"images": list(images)}:
+            return ImageDocument(images, is_list=True, links=_page_links(document))
+        case {"image": dict(image)} | ({"id": _} as image):
+            return ImageDocument([image], is_list=False)
+    raise InvalidImageFile(
+        'it holds no images; accepted are {"images": [...]}, {"image": {...}}, an array of images, and a single image'
+    )
+
+
+def _page_links(document: JsonObject) -> frozenset[str]:
+    """Return the relations of the links to other pages, as in Compute (`images_links`) and in Glance (`next`)."""
+    links = document.get("images_links") or []
+    relations = {_relation(link) for link in (links if isinstance(links, list) else [links])}
+    return frozenset(relations | {"next"} if document.get("next") else relations)
+
+
+def _relation(link: Any) -> str:
+    """Return the relation of a link; in doubt, it leads to the next page."""
+    return str(link.get("rel", "next")) if isinstance(link, dict) else "next"
+
+
+def is_summary(image: Any) -> bool:
+    """Return whether an image has the fields of a list without details only."""
+    return isinstance(image, dict) and "id" in image and image.keys() <= summary_schema()["properties"].keys()
+
+
+def is_glance_image(image: JsonObject) -> bool:
+    """Return whether an image has the form of Glance v2."""
+    return "created_at" in image and not {"created", "updated"} <= image.keys()
+
+
+def select_fields(image: JsonObject) -> tuple[JsonObject, list[str]]:
+    """Return the fields that an image has in image files, and the names of its other fields."""
+    schema = image_schema()
+    known, others = _split(image, schema)
+    if isinstance(known.get("server"), dict):
+        server, others_of_server = _split(known["server"], schema["properties"]["server"])
+        return known | {"server": server}, [*others, *(f"server.{name}" for name in others_of_server)]
+    return known, others
+
+
+def normalize_image(image: JsonObject) -> JsonObject:
+    """Convert the values of an image to those of image files, and add missing ones that have a default.
+
+    A value that cannot be converted is returned as it is, and fails the validation. Raises InvalidImageFile for
+    metadata that is nested too deeply.
+    """
+    status, progress = _status_and_progress(image.get("status"))
+    normalized = _DEFAULTS | {"progress": progress}
+    for name, value in (image | {"status": status}).items():
+        converted = _convert(name, value)
+        # A null visibility is invalid, instead of missing: the image could become visible to everyone.
+        if converted is not None or name == "visibility":
+            normalized[name] = converted
+    return normalized
+
+
+def metadata_text(value: Any) -> str | None:
+    """Return a metadata value as Nova and Glance store it: true is "True", arrays and objects are compact JSON text.
+
+    Raises InvalidImageFile for a value that is nested too deeply.
+    """
+    if isinstance(value, dict | list):
+        try:
+            return orjson.dumps(value).decode()
+        except orjson.JSONEncodeError:
+            raise InvalidImageFile("metadata is nested too deeply") from None
+    return value if value is None else str(value)
+
+
+def integer(value: Any) -> Any:
+    """Convert digits, and numbers such as 20.0, to an integer. Return other values as they are."""
+    if isinstance(value, str) and _INTEGER.fullmatch(value):
+        return int(value)
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < _MAX_FLOAT else value
+
+
+def time(value: Any) -> Any:
+    """Convert a time to UTC, to the second; without an offset, it is in UTC. Return other values as they are."""
+    match = _TIME.fullmatch(value) if isinstance(value, str) else None
+    if match is None:
+        return value
+    offset = f"{match['offset_hour']}:{match['offset_minute']}" if match["offset_hour"] else "Z"
+    try:
+        return utc(f"{match['date']}T{match['hour']}:{match['minute']}:{match['second'] or '00'}{offset}")
+    except ValueError:
+        return value
+
+
+def _split(document: JsonObject, schema: Schema) -> tuple[JsonObject, list[str]]:
+    """Return the members of an object that its schema has, and the names of the others."""
+    names = schema["properties"]
+    if document.keys() <= names.keys():
+        return document, []
+    known = {name: value for name, value in document.items() if name in names}
+    return known, [name for name in document if name not in names]
+
+
+def _status_and_progress(value: Any) -> tuple[Any, int]:
+    """Return a status of Compute or Glance, in any case, as one of Compute, and the progress that follows from it."""
+    if isinstance(value, str):
+        if value.lower() in GLANCE_STATUSES:
+            return GLANCE_STATUSES[value.lower()]
+        if value.upper() in image_schema()["properties"]["status"]["enum"]:
+            return value.upper(), 0
+    return value, 0
+
+
+def _convert(name: str, value: Any) -> Any:
+    """Convert the value of a field. Return None if there is none."""
+    if name == "metadata" and isinstance(value, dict):
+        return {key: metadata_text(item) for key, item in value.items()}
+    if name in {"owner", "server"} and value in ("", {}):
+        return None
+    schema = image_schema()["properties"][name]
+    if schema.get("type") == "integer":
+        return integer(value)
+    match schema.get("format"):
+        case "date-time":
+            return time(value)
+        case "uuid" if isinstance(value, str) and _UUID.fullmatch(value):
+            return str(UUID(value))
+    return value
