@@ -1,14 +1,14 @@
-"""Reading the files of an import: all their images, or all that is wrong with them."""
+"""Reads the files of an import: returns the images of all files, or raises the errors of all files."""
 
 import json
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any
 
 import orjson
 
-from app.catalog.documents import InvalidImageFile, image_errors, to_stored_image
+from app.catalog.documents import InvalidImageFile, image_errors, is_valid_image, to_stored_image
 from app.catalog.image_forms import (
     ImageDocument,
     is_glance_image,
@@ -24,15 +24,10 @@ from app.text import escape_control_characters, quote
 # Converts an image of Glance to the form of image files; None if the image is hidden.
 GlanceConverter = Callable[[JsonObject], JsonObject | None]
 
+_Place = tuple[str, int]  # of an image: the name of its file, and its number in the file, from 1
+
 _MAX_SHOWN_ERRORS = 10
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-
-
-class _Place(NamedTuple):
-    """Where an image is: the name of its file, and its number in the file, from 1."""
-
-    file: str
-    number: int
 
 
 class InvalidImageFiles(DomainError):
@@ -63,7 +58,7 @@ class ImageFileReader:
     def __init__(self, *, owner: str | None, visibility: str, strict: bool, from_glance: GlanceConverter) -> None:
         """Set the owner and the visibility of images that do not state their own.
 
-        With `strict`, a field for which the catalog has no place is an error; otherwise it is left out.
+        With `strict`, a field that the catalog cannot store is an error; otherwise it is left out.
         """
         self._defaults = {"visibility": visibility} | ({"owner": owner} if owner is not None else {})
         self._strict = strict
@@ -94,7 +89,7 @@ class ImageFileReader:
                 raise InvalidImageFile("it is a list without details; a response of /images/detail has the details")
             self._record_links(name, document)
             for number, image in enumerate(document.images, number + 1):  # noqa: B020 goes on from document to document
-                self._add(_Place(name, number), image)
+                self._add((name, number), image)
 
     def _record_links(self, name: str, document: ImageDocument) -> None:
         if not document.is_list:
@@ -111,13 +106,13 @@ class ImageFileReader:
             return
         if complete is None:
             self._files.hidden += 1
-            self._files.part = f"{place.file} has hidden images, which Glance lists separately"
+            self._files.part = f"{place[0]} has hidden images, which Glance lists separately"
             return
         earlier = self._places.setdefault(complete["id"], place)
         if earlier is place:
             self._files.images.append(to_stored_image(complete))
         else:
-            self._report(place, image, [f"duplicate id, already in {earlier.file}, image {earlier.number}"])
+            self._report(place, image, ["duplicate id, already in {}, image {}".format(*earlier)])
 
     def _complete(self, image: Any) -> JsonObject | None:
         """Return an image in the form of image files, with the defaults; None if Glance hides it.
@@ -133,18 +128,19 @@ class ImageFileReader:
             image = converted
         known, left_out = select_fields(image)
         complete = self._defaults | known
-        errors = [f"{quote(name)}: the catalog has no such field" for name in left_out if self._strict]
-        if any(image_errors(complete)):
+        errors = [f"{quote(name)} is not a field of image files" for name in left_out] if self._strict else []
+        if not is_valid_image(complete):
             complete = self._defaults | normalize_image(known)
             errors += image_errors(complete)
         if errors:
             raise InvalidImageFile(*errors)
-        self._files.left_out.update(left_out)
+        if left_out:
+            self._files.left_out.update(left_out)
         return complete
 
     def _report(self, place: _Place, image: Any, errors: Iterable[str]) -> None:
         image_id = image.get("id") if isinstance(image, dict) else None
-        name = f"{place.file}, image {place.number}" + (f" (id {quote(image_id)})" if isinstance(image_id, str) else "")
+        name = "{}, image {}".format(*place) + (f" (id {quote(image_id)})" if isinstance(image_id, str) else "")
         self._errors += [escape_control_characters(f"{name}: {error}") for error in errors]
 
 

@@ -44,7 +44,7 @@ class ImageDocument(NamedTuple):
 
 
 def recognize_documents(content: Any) -> Iterator[ImageDocument]:
-    """Yield the documents in a JSON file: one, or an array of them. Raises InvalidImageFile if it holds no images."""
+    """Yield the documents of a JSON file: one, or an array of them. Raises InvalidImageFile if there are no images."""
     match content:
         case [{"images": _} | {"image": _}, *_]:
             yield from map(_recognize, content)
@@ -61,7 +61,7 @@ def _recognize(document: Any) -> ImageDocument:
         case {"image": dict(image)} | ({"id": _} as image):
             return ImageDocument([image], is_list=False)
     raise InvalidImageFile(
-        'it holds no images; accepted are {"images": [...]}, {"image": {...}}, an array of images, and a single image'
+        'it contains no images; accepted are {"images": [...]}, {"image": {...}}, an array of images, and one image'
     )
 
 

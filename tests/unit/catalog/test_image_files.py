@@ -1,11 +1,11 @@
-"""Import files: the forms of documents and images that are read, and what is said of those that are not."""
+"""Image files: the forms of documents and images that are read, and the messages about all others."""
 
 from typing import Any
 
 import orjson
 import pytest
 
-from app.catalog.documents import dump_images
+from app.catalog.documents import InvalidImageFile, dump_images, parse_image
 from app.catalog.image_files import ImageFileReader, ImageFiles, InvalidImageFiles
 from app.mirror.mapping import to_catalog_image, to_file_image
 from tests.support.fake_glance import glance_image
@@ -133,8 +133,8 @@ def test_fields_that_are_left_out_are_counted() -> None:
 def test_strict_rejects_fields_that_would_be_left_out() -> None:
     place = f"a, image 1 (id '{image_id(1)}')"
     assert errors({"images": [image(1, **EXTRAS)]}, strict=True) == [
-        f"{place}: 'tenant_id': the catalog has no such field",
-        f"{place}: 'server.name': the catalog has no such field",
+        f"{place}: 'tenant_id' is not a field of image files",
+        f"{place}: 'server.name' is not a field of image files",
         "2 errors; nothing was imported",
     ]
     assert len(read(glance_image(1), {"image": image(2, minDisk=None, links=[LINK])}, strict=True).images) == 2
@@ -187,13 +187,16 @@ def test_invalid_image_is_named_with_its_field_and_what_is_accepted(fields: Fiel
     assert line.isprintable()
 
 
+def test_parsing_an_image_accepts_the_form_of_image_files_only() -> None:
+    with pytest.raises(InvalidImageFile, match=r"^'colour' is not a field of image files$"):
+        parse_image(image(1, visibility="public", colour="red"))
+
+
 def nested(depth: int) -> bytes:
     return b"[" * depth + b"]" * depth
 
 
-NO_IMAGES = (
-    'it holds no images; accepted are {"images": [...]}, {"image": {...}}, an array of images, and a single image'
-)
+NO_IMAGES = 'it contains no images; accepted are {"images": [...]}, {"image": {...}}, an array of images, and one image'
 SHORT_LIST = "it is a list without details; a response of /images/detail has the details"
 NOT_IMAGES: list[Any] = [{}, 5, "x", {"images": {}}, {"image": []}, {"servers": []}]
 INVALID_FILES: list[tuple[Any, str]] = [
@@ -253,8 +256,8 @@ def test_repeated_image_is_rejected_with_both_places() -> None:
 
 PAGE = {"images": [image(1)], "images_links": [NEXT]}
 LAST_PAGE = {"images": [image(2)], "images_links": [{"rel": "previous", "href": "http://a.test"}]}
-ODD_LINKS: list[Any] = ["more", 5, {"next": "x"}, ["x"], [{}]]
-ODD_PAGES = [{"images": [image(2)], "images_links": links} for links in ODD_LINKS]
+MALFORMED_LINKS: list[Any] = ["more", 5, {"next": "x"}, ["x"], [{}]]
+MALFORMED_PAGES = [{"images": [image(2)], "images_links": links} for links in MALFORMED_LINKS]
 GLANCE_PAGE = {"images": [glance_image(2)], "next": "/v2/images?marker=1"}
 A_PAGE, B_PAGE = ("a links to another page of its list", "b links to another page of its list")
 
@@ -266,7 +269,7 @@ A_PAGE, B_PAGE = ("a links to another page of its list", "b links to another pag
         ([{"images": [], "images_links": [], "next": None}], None, None),
         ([PAGE], A_PAGE, "a"),
         ([GLANCE_PAGE], A_PAGE, "a"),
-        *(([page], A_PAGE, "a") for page in ODD_PAGES),
+        *(([page], A_PAGE, "a") for page in MALFORMED_PAGES),
         ([[glance_image(1, os_hidden=True)]], "a has hidden images, which Glance lists separately", None),
         ([PAGE, {"images": [image(2)]}], A_PAGE, None),
         ([PAGE, LAST_PAGE], B_PAGE, None),

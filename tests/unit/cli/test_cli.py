@@ -168,7 +168,7 @@ def test_import_reports_what_was_left_out(run: Run, write: Write) -> None:
     result = run("import", "--strict", "-", stdin=orjson.dumps([image(1), hidden]))
     assert result.stderr.splitlines()[1:] == ["Left out: 1 hidden images."]
     assert run("import", "--strict", write(image(1, extra=1))).stderr.endswith(
-        "'extra': the catalog has no such field\n"
+        "'extra' is not a field of image files\n"
     )
 
 
