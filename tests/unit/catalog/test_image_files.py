@@ -91,6 +91,7 @@ DOCUMENTS: list[Any] = [
     [{"images": []}, {"images": [image(1)]}],
     b"\xef\xbb\xbf" + file_of(image(1)),
     b" \n" + file_of(image(1)),
+    b'{"images": [],' + file_of(image(1))[1:],  # of repeated keys, the last counts
 ]
 
 
