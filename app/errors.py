@@ -47,7 +47,8 @@ class UnsupportedMediaType(DomainError):
     """The request body is not plain JSON."""
 
     def __init__(self, header: str, value: str, allowed: str) -> None:
-        super().__init__(f"Header {quote(header)}: {quote(value)} is not {allowed}.")
+        problem = f": {quote(value)} is not" if value else " is missing; expected"
+        super().__init__(f"Header {quote(header)}{problem} {allowed}.")
 
 
 class ImageNotFound(DomainError):

@@ -10,8 +10,8 @@ MAX_BODY_BYTES = 1_000_000  # more than the largest valid metadata, even if ever
 
 _METHODS_WITH_BODY = frozenset({"POST", "PUT"})
 _BODY_HEADERS = frozenset({b"content-type", b"content-length", b"transfer-encoding", b"upgrade"})
-_JSON = b"application/json"
-_ALLOWED = {"Content-Type": "application/json", "Content-Encoding": "identity"}
+_JSON = "application/json"
+_JSON_TYPES = frozenset({_JSON, "application/vnd.openstack.compute+json"})  # as Nova
 
 
 class RequestBodyMiddleware:
@@ -38,7 +38,7 @@ class RequestBodyMiddleware:
 def _as_json(scope: Scope) -> Scope:
     """Set the only spelling of the media type for which Connexion validates the body."""
     others = [header for header in scope["headers"] if header[0] not in {b"content-type", b"upgrade"}]
-    return {**scope, "headers": [*others, (b"content-type", _JSON)]}
+    return {**scope, "headers": [*others, (b"content-type", _JSON.encode())]}
 
 
 def _limit(scope: Scope, receive: Receive) -> Receive:
@@ -61,7 +61,10 @@ def _limit(scope: Scope, receive: Receive) -> Receive:
 
 
 def _check_types(headers: Headers) -> None:
-    for name, allowed in _ALLOWED.items():
-        value = ",".join(headers.getlist(name))
-        if value and value.partition(";")[0].strip().lower() != allowed:
-            raise UnsupportedMediaType(name, value, allowed)
+    """Check the types. A body without Content-Type may come from a web page, which needs no permission to send it."""
+    media_type, encoding = (",".join(headers.getlist(name)) for name in ("Content-Type", "Content-Encoding"))
+    has_body = "transfer-encoding" in headers or int(headers.get("content-length", "0")) > 0
+    if (media_type or has_body) and media_type.partition(";")[0].strip().lower() not in _JSON_TYPES:
+        raise UnsupportedMediaType("Content-Type", media_type, _JSON)
+    if encoding and encoding.strip().lower() != "identity":
+        raise UnsupportedMediaType("Content-Encoding", encoding, "identity")

@@ -58,6 +58,7 @@ class UnmappedError(DomainError):
         (errors.UpstreamConflict("x"), Fault(409, "The image service cannot change image 'x' now: it is in use.")),
         (errors.RequestBodyTooLarge(9), Fault(413, "The request body is larger than 9 bytes.")),
         (errors.UnsupportedMediaType("A", "b", "c"), Fault(415, "Header 'A': 'b' is not c.")),
+        (errors.UnsupportedMediaType("A", "", "c"), Fault(415, "Header 'A' is missing; expected c.")),
         (errors.InvalidResponse("'secret' is no status"), Fault(500, INTERNAL)),
         (UnmappedError("secret"), Fault(500, INTERNAL)),
         (ZeroDivisionError("secret"), Fault(500, INTERNAL)),

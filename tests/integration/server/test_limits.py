@@ -9,7 +9,7 @@ import pytest
 
 from tests.integration.server.conftest import LIST
 from tests.integration.server.service import Service, serving, with_timeouts
-from tests.integration.server.wire import Connection, fetch, request
+from tests.integration.server.wire import JSON, Connection, fetch, request
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,9 @@ def test_endless_head_is_rejected_at_the_limit(service: Service) -> None:
     ids=["trailer", "trailers", "chunk extension"],
 )
 def test_too_long_trailers_and_chunk_extensions_are_rejected(connection: Connection, more: bytes) -> None:
-    connection.send(request(f"{LIST[:-7]}/x/metadata", "Transfer-Encoding: chunked", method="PUT") + b"2\r\n{}\r\n")
+    connection.send(
+        request(f"{LIST[:-7]}/x/metadata", JSON, "Transfer-Encoding: chunked", method="PUT") + b"2\r\n{}\r\n"
+    )
     time.sleep(0.05)
     connection.send(more)
     assert connection.receive().fault == (431, "computeFault")
@@ -82,7 +84,7 @@ def test_too_long_request_is_rejected_after_earlier_responses(connection: Connec
     assert connection.receive().status == 431
 
 
-INCOMPLETE_BODY = request(f"{LIST[:-7]}/x/metadata", "Content-Length: 9", method="PUT") + b"{"
+INCOMPLETE_BODY = request(f"{LIST[:-7]}/x/metadata", JSON, "Content-Length: 9", method="PUT") + b"{"
 
 
 @pytest.fixture(scope="module")

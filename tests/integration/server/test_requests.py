@@ -9,7 +9,7 @@ from app.contract.document import Contract
 from app.errors import InvalidHost
 from tests.integration.server.conftest import GLANCE_URL, LIST
 from tests.integration.server.service import Service
-from tests.integration.server.wire import Connection, Response, fetch, request
+from tests.integration.server.wire import JSON, Connection, Response, fetch, request
 
 PIPELINED = [
     request(f"{LIST}?limit=1"),
@@ -116,7 +116,7 @@ def test_body_of_get_is_skipped(connection: Connection) -> None:
 def test_trailer_is_not_a_header(connection: Connection, trailer: str) -> None:
     body = b"2\r\n{}\r\n0\r\n%b\r\n\r\n" % trailer.encode()
     assert len(connection.fetch(request(LIST, "Transfer-Encoding: chunked") + body).images) == 7
-    replacing = request("/v2/openstack/images/x/metadata", "Transfer-Encoding: chunked", method="PUT")
+    replacing = request("/v2/openstack/images/x/metadata", JSON, "Transfer-Encoding: chunked", method="PUT")
     assert connection.fetch(replacing + body).fault == (400, "badRequest")  # the body was read: it lacks "metadata"
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from tests.integration.server.conftest import LIST
 from tests.integration.server.service import serving, with_timeouts
-from tests.integration.server.wire import fetch, request
+from tests.integration.server.wire import JSON, fetch, request
 
 IDLE, DRIBBLING, OTHERS = 2000, 200, 20
 FILES = 4096  # more than all of these need
@@ -24,7 +24,7 @@ TOTAL_TIMEOUT = 30  # seconds: generous, because this is not a test of speed
 INTERVAL = 0.25  # seconds
 
 HEAD = request(LIST)[:-2]
-BODY = request(f"{LIST[:-7]}/x/metadata", "Content-Length: 1000", method="PUT")
+BODY = request(f"{LIST[:-7]}/x/metadata", JSON, "Content-Length: 1000", method="PUT")
 PAGE = request("/ui/swagger-ui-bundle.js")
 PAGES = 20  # more than the buffers of both sides can hold
 

@@ -7,6 +7,8 @@ from urllib.parse import quote
 
 import orjson
 
+JSON = "Content-Type: application/json"
+
 _TIMEOUT = 20  # seconds
 
 

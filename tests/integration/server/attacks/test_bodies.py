@@ -9,7 +9,7 @@ from itertools import product
 import pytest
 
 from tests.integration.server.service import Service
-from tests.integration.server.wire import Connection, fetch, request
+from tests.integration.server.wire import JSON, Connection, fetch, request
 from tests.support.images import image_id
 
 MAX_BYTES = 1_000_000
@@ -20,10 +20,10 @@ VALID = b'{"metadata": {"a": "b"}}'
 NOT_FOUND = (404, "itemNotFound")
 
 
-def put(body: bytes, *headers: str, image: str = "none") -> bytes:
+def put(body: bytes, *headers: str, content_type: str = JSON, image: str = "none") -> bytes:
     """Build a request that replaces metadata of an image that does not exist, so that it changes nothing."""
     path = f"/v2/openstack/images/{image}/metadata"
-    return request(path, f"Content-Length: {len(body)}", *headers, method="PUT") + body
+    return request(path, f"Content-Length: {len(body)}", content_type, *headers, method="PUT") + body
 
 
 def metadata(items: bytes) -> bytes:
@@ -128,11 +128,13 @@ UNSUPPORTED = {
     "gzip in a second header": put(BOMB, "Content-Encoding: identity", "Content-Encoding: gzip"),
     "deflate": put(zlib.compress(bytes(10_000_000)), "Content-Encoding: deflate"),
     "br": put(VALID, "Content-Encoding: br"),
-    "a form": put(b"metadata=a", "Content-Type: application/x-www-form-urlencoded"),
-    "a multipart form": put(b"--x\r\n\r\n--x--", "Content-Type: multipart/form-data; boundary=x"),
-    "XML": put(b'<!DOCTYPE a [<!ENTITY b SYSTEM "/etc/passwd">]><a>&b;</a>', "Content-Type: application/xml"),
-    "a pickle": put(b"cos\nsystem\n.", "Content-Type: application/x-python-pickle"),
-    "two types": put(VALID, "Content-Type: application/json", "Content-Type: text/plain"),
+    "a form": put(b"metadata=a", content_type="Content-Type: application/x-www-form-urlencoded"),
+    "a multipart form": put(b"--x\r\n\r\n--x--", content_type="Content-Type: multipart/form-data; boundary=x"),
+    "XML": put(
+        b'<!DOCTYPE a [<!ENTITY b SYSTEM "/etc/passwd">]><a>&b;</a>', content_type="Content-Type: application/xml"
+    ),
+    "a pickle": put(b"cos\nsystem\n.", content_type="Content-Type: application/x-python-pickle"),
+    "two types": put(VALID, "Content-Type: text/plain"),
 }
 
 
@@ -149,7 +151,7 @@ def test_undeclared_gzip_is_rejected(connection: Connection) -> None:
 def test_body_is_accepted_up_to_the_maximum_size(connection: Connection) -> None:
     padding = b" " * (MAX_BYTES - len(VALID))
     chunks = b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in (VALID, padding, b" ")) + b"0\r\n\r\n"
-    chunked = request("/v2/openstack/images/none/metadata", "Transfer-Encoding: chunked", method="PUT") + chunks
+    chunked = request("/v2/openstack/images/none/metadata", JSON, "Transfer-Encoding: chunked", method="PUT") + chunks
     assert connection.fetch(put(VALID + padding)).fault == NOT_FOUND
     assert connection.fetch(put(VALID + padding + b" ")).fault == (413, "overLimit")
     assert connection.fetch(chunked).fault == (413, "overLimit")

@@ -7,7 +7,7 @@ first one ends; otherwise it closes the connection.
 import pytest
 
 from tests.integration.server.conftest import LIST
-from tests.integration.server.wire import Connection, request
+from tests.integration.server.wire import JSON, Connection, request
 from tests.support.images import image_id
 
 BODY = b'{"metadata": {}}'
@@ -20,7 +20,7 @@ DELETE = request(f"/v2/openstack/images/{image_id(1)}", method="DELETE")
 
 def put(*headers: str, body: bytes = BODY) -> bytes:
     """Build a request whose body is read to its end, and which changes nothing: the image does not exist."""
-    return request("/v2/openstack/images/none/metadata", *headers, method="PUT") + body
+    return request("/v2/openstack/images/none/metadata", JSON, *headers, method="PUT") + body
 
 
 def chunked(body: bytes) -> bytes:

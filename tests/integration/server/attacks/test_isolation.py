@@ -12,7 +12,7 @@ import orjson
 from app.catalog.engines import open_catalog
 from app.catalog.tokens import add_token
 from tests.integration.server.service import serving
-from tests.integration.server.wire import Connection, Response, request
+from tests.integration.server.wire import JSON, Connection, Response, request
 from tests.support.images import Fields, catalog_of, image
 
 REQUESTS, PIPELINED, CLIENTS = 40_000, 100, 4
@@ -100,7 +100,7 @@ class Caller:
         """Build a request that changes an image."""
         body = orjson.dumps({"metadata": {"of": self._project.mark, "changed": text}})
         path = f"/v2/{self._project.id}/images/{self._project.image_id(number)}/metadata"
-        return request(path, self._token, f"Content-Length: {len(body)}", method="PUT") + body
+        return request(path, self._token, JSON, f"Content-Length: {len(body)}", method="PUT") + body
 
     def _call(self, path: str, status: int, images: int = 0) -> Call:
         return Call(self._project, request(path, self._token), status, images)

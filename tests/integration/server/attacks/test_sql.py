@@ -11,7 +11,7 @@ from app.contract.operations import Parameter
 from app.errors import InvalidParameter
 from tests.integration.server.attacks.texts import SQL
 from tests.integration.server.conftest import LIST
-from tests.integration.server.wire import Connection, percent_encoded, request
+from tests.integration.server.wire import JSON, Connection, percent_encoded, request
 
 CONTRACT = Contract.load(secured=False)
 COMPONENTS = CONTRACT.document["components"]
@@ -38,7 +38,7 @@ class Place(NamedTuple):
             if self.is_query
             else self.path.format(**EXAMPLES | {name: value})
         )
-        return request(target, f"Content-Length: {len(self.body)}", method=self.method) + self.body
+        return request(target, JSON, f"Content-Length: {len(self.body)}", method=self.method) + self.body
 
     def expected_status(self, text: str) -> int:
         """Return the status for the text: invalid, or valid without a match."""

@@ -10,7 +10,7 @@ from tests.integration.server.attacks.conftest import assert_sound, contents
 from tests.integration.server.attacks.texts import LINES, SQL
 from tests.integration.server.conftest import LIST
 from tests.integration.server.service import Service, serving
-from tests.integration.server.wire import Connection, Response, percent_encoded, request
+from tests.integration.server.wire import JSON, Connection, Response, percent_encoded, request
 from tests.support.images import catalog_of, image, image_id
 
 METADATA = f"/v2/openstack/images/{image_id(1)}/metadata"
@@ -32,7 +32,7 @@ def put(connection: Connection, metadata: dict[str, str]) -> Response:
 
 
 def put_raw(connection: Connection, body: bytes) -> Response:
-    return connection.fetch(request(METADATA, f"Content-Length: {len(body)}", method="PUT") + body)
+    return connection.fetch(request(METADATA, JSON, f"Content-Length: {len(body)}", method="PUT") + body)
 
 
 def test_metadata_value_can_be_any_text(scratch: Service) -> None:
