@@ -77,6 +77,6 @@ def _path_pattern(path: str) -> re.Pattern[str]:
 
 
 def _methods_of(item: Schema) -> list[str]:
-    """Return the methods of a path item, and HEAD if it has GET."""
+    """Return the methods of a path item, HEAD if it has GET, and OPTIONS."""
     methods = [method.upper() for method in item if method in {"get", "put", "post", "delete"}]
-    return sorted([*methods, *(["HEAD"] if "GET" in methods else [])])
+    return sorted([*methods, *(["HEAD"] if "GET" in methods else []), "OPTIONS"])

@@ -86,6 +86,8 @@ class FaultHandler:
         # Starlette knows only the methods of the first operation that it finds at a path.
         allowed = self._contract.methods(path) if is_wrong_method else []
         fault = fault_for(error, method=request.method, path=path, allowed=allowed)
+        if is_wrong_method and request.method == "OPTIONS":  # asks for the same header, and is no error
+            return ConnexionResponse(HTTPStatus.NO_CONTENT, headers=fault.headers)
         if fault.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             _log.error(
                 "%s %s: %s",

@@ -54,7 +54,7 @@ class SwaggerUIMiddleware:
             await app(scope, receive, send)
             return
         if scope["method"] not in {"GET", "HEAD"}:
-            raise HTTPException(405, headers={"Allow": "GET, HEAD"})
+            raise HTTPException(405, headers={"Allow": "GET, HEAD, OPTIONS"})
         await app(scope, receive, _with_security_headers(send))
 
 

@@ -108,28 +108,42 @@ def test_unknown_path_is_not_found_and_not_redirected(client: TestClient, path: 
     assert "location" not in response.headers
 
 
-def test_unknown_path_is_not_found_for_any_method(client: TestClient) -> None:
-    assert client.post("/nowhere").status_code == 404
+@pytest.mark.parametrize("method", ["POST", "OPTIONS"])
+def test_unknown_path_is_not_found_for_any_method(client: TestClient, method: str) -> None:
+    assert client.request(method, "/nowhere").status_code == 404
 
 
 def test_encoded_slash_in_path_is_a_slash(client: TestClient) -> None:
     assert client.get(LIST_URL.replace("/images", "%2Fimages")).json() == client.get(LIST_URL).json()
 
 
-@pytest.mark.parametrize(
+each_read_only_path = pytest.mark.parametrize(
     "path", ["/v2/openstack/images", "/v2/no-tenant/images", LIST_URL, "/", "/openapi.yaml", "/ui", "/ui/"]
 )
-@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "MADEUP"])
+
+
+@each_read_only_path
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "TRACE", "MADEUP"])
 def test_unsupported_method_names_the_supported_ones(client: TestClient, path: str, method: str) -> None:
     response = client.request(method, path)
-    message = f"'{path}' does not support {method}; supported methods are GET, HEAD."
-    assert (response.status_code, response.headers["allow"]) == (405, "GET, HEAD")
+    message = f"'{path}' does not support {method}; supported methods are GET, HEAD, OPTIONS."
+    assert (response.status_code, response.headers["allow"]) == (405, "GET, HEAD, OPTIONS")
     assert response.json() == {"badMethod": {"code": 405, "message": message}}
 
 
 def test_allow_header_has_all_methods_of_the_path(client: TestClient) -> None:
     response = client.patch("/v2/openstack/images/x/metadata")
-    assert (response.status_code, response.headers["allow"]) == (405, "GET, HEAD, POST, PUT")
+    assert (response.status_code, response.headers["allow"]) == (405, "GET, HEAD, OPTIONS, POST, PUT")
+
+
+@each_read_only_path
+@pytest.mark.parametrize("auth", ["none", "token"])
+def test_options_returns_the_supported_methods_without_a_token(
+    serve: Serve, sample_catalog: Path, auth: str, path: str
+) -> None:
+    response = serve(sample_catalog, auth=auth).options(path, headers={"Origin": "http://evil.test"})
+    assert (response.status_code, response.headers["allow"], response.content) == (204, "GET, HEAD, OPTIONS", b"")
+    assert [name for name in response.headers if name.startswith("access-control")] == []
 
 
 @pytest.mark.parametrize(("path", "status"), [(LIST_URL, 200), (f"{LIST_URL}?limit=x", 400), ("/nowhere", 404)])

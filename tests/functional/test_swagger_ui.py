@@ -26,7 +26,7 @@ SECURITY_HEADERS = {
 def test_page_has_security_headers_and_is_read_only(client: TestClient, path: str) -> None:
     assert SECURITY_HEADERS.items() <= dict(client.get(path).headers).items()
     response = client.post(path)
-    assert (response.status_code, response.headers["allow"]) == (405, "GET, HEAD")
+    assert (response.status_code, response.headers["allow"]) == (405, "GET, HEAD, OPTIONS")
 
 
 def test_pages_can_be_disabled(serve: Serve, sample_catalog: Path) -> None:
