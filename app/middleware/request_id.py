@@ -1,4 +1,4 @@
-"""Request ids."""
+"""Request ids, and the other header that every response has."""
 
 from itertools import count
 from uuid import uuid4
@@ -9,6 +9,7 @@ from app.context import Caller, RequestContext, current_request
 
 REQUEST_ID_HEADERS = ("x-compute-request-id", "x-openstack-request-id")  # Nova's own, and that of all services
 _COMPUTE, _OPENSTACK = (name.encode() for name in REQUEST_ID_HEADERS)
+NO_SNIFFING = (b"x-content-type-options", b"nosniff")  # browsers must not guess media types
 
 
 class RequestIdGenerator:
@@ -51,7 +52,7 @@ class RequestIdMiddleware:
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
                 encoded = request_id.encode()
-                message["headers"] = [*message["headers"], (_COMPUTE, encoded), (_OPENSTACK, encoded)]
+                message["headers"] = [*message["headers"], (_COMPUTE, encoded), (_OPENSTACK, encoded), NO_SNIFFING]
             await send(message)
 
         await self._next_app(scope, receive, send_with_id)

@@ -9,8 +9,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.contract.document import Contract
 from app.resources import resource_path
 
-# These headers keep browsers from loading anything from other sites, showing the pages in frames of other sites,
-# guessing media types, and sending the URLs of the pages to other sites.
+# These headers keep browsers from loading anything from other sites, showing the pages in frames of other sites, and
+# sending the URLs of the pages to other sites.
 _SECURITY_HEADERS = {
     # Swagger UI sets inline styles, and its style sheet contains images.
     "content-security-policy": (
@@ -18,7 +18,6 @@ _SECURITY_HEADERS = {
         "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     ),
     "x-frame-options": "DENY",
-    "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",

@@ -241,8 +241,7 @@ class HttpProtocol(HttpToolsProtocol):
         current_request.reset(reset)
         lines = [
             f"HTTP/1.1 {status.value} {status.phrase}",
-            "content-type: application/json",
-            "connection: close",
+            *("content-type: application/json", "connection: close", "x-content-type-options: nosniff"),
             f"content-length: {len(body)}",
             *(f"{name}: {request_id}" for name in REQUEST_ID_HEADERS),
         ]

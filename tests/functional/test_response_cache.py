@@ -207,6 +207,7 @@ def test_etag_match_returns_304_without_body(service: Service, if_none_match: st
         ("cache-control", "private, no-cache"),
         ("etag", etag),
         ("vary", "accept-encoding"),
+        ("x-content-type-options", "nosniff"),
     ]
 
 

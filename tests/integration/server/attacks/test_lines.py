@@ -20,7 +20,8 @@ PLACES = {
     "the path of a file": "/ui/{}",
 }
 
-FAULT = ["content-length", "content-type", "date", "x-compute-request-id", "x-openstack-request-id"]
+ALWAYS = ["date", "x-compute-request-id", "x-content-type-options", "x-openstack-request-id"]
+FAULT = ["content-length", "content-type", *ALWAYS]
 SUCCESS = sorted([*FAULT, "cache-control", "etag", "vary"])
 
 
