@@ -5,7 +5,6 @@ import resource
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from connexion import FlaskApp
 from gunicorn.app.base import BaseApplication
 from uvicorn_worker import UvicornWorker
 
@@ -13,6 +12,7 @@ from app.contract.document import Contract
 from app.factory import create_app
 from app.logs import configure_logging, logging_config
 from app.server.http_protocol import HttpProtocol
+from app.server.proxy_headers import ProxyHeadersMiddleware
 from app.settings import Settings
 
 _GC_THRESHOLD = 100_000  # new objects before the garbage collector runs; Python's default is 700
@@ -31,6 +31,7 @@ class Worker(UvicornWorker):
         "reset_contextvars": True,  # a request must not see context variables of the one before (CPython #140947)
         "timeout_graceful_shutdown": _GRACEFUL_TIMEOUT,  # uvicorn ignores gunicorn's setting (uvicorn #2094)
         "server_header": False,  # do not reveal the server software
+        "proxy_headers": False,  # the application handles them
     }
 
 
@@ -56,12 +57,13 @@ class Server(BaseApplication):
         for name, value in self._options.items():
             self.cfg.set(name, value)
 
-    def load(self) -> FlaskApp:
+    def load(self) -> ProxyHeadersMiddleware:
         """Build the application, in each worker."""
         configure_logging(self._settings.log_format)  # the worker class has changed the configuration
         contract = Contract.load(secured=self._settings.auth != "none")
         HttpProtocol.prepare(contract)
-        return create_app(self._settings, contract, lifespan=tuned_lifespan)
+        application = create_app(self._settings, contract, lifespan=tuned_lifespan)
+        return ProxyHeadersMiddleware(application, self.cfg.forwarded_allow_ips)
 
 
 def _raise_open_files_limit() -> None:
