@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 from app.contract.schemas import compile_schema
 
 _PREFIX = "IMAGES_"
+# Kubernetes sets these for Services whose name is or begins with `images`.
+_KUBERNETES = re.compile("IMAGES(_.+)?_(SERVICE_HOST|PORT(_.+)?)")
 _URL = re.compile(r"https?://[A-Za-z0-9._~:\[\]-]+(/[^?#]*)?")
 _URI = compile_schema({"type": "string", "format": "uri"})  # the format that the contract requires of links
 _SQLITE_URL = re.compile("sqlite:///.+")
@@ -119,7 +121,7 @@ class Settings:
         """
         variables = {each.metadata["variable"]: each for each in fields(cls)}
         for variable in environ:
-            if variable.startswith(_PREFIX) and variable not in variables:
+            if variable.startswith(_PREFIX) and variable not in variables and not _KUBERNETES.fullmatch(variable):
                 known = ", ".join(name for name in variables if name.startswith(_PREFIX))
                 raise InvalidSetting(f"{variable} is not a setting; the settings are {known}")
         return cls(

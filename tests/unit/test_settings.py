@@ -109,6 +109,17 @@ def test_misspelled_variable_is_rejected_with_all_settings() -> None:
         Settings.from_env({"IMAGES_CATALOGUE": "x"})
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("IMAGES_SERVICE_HOST", "IMAGES_SERVICE_PORT", "IMAGES_SERVICE_PORT_HTTP", "IMAGES_PORT"),
+        *("IMAGES_PORT_8774_TCP", "IMAGES_PORT_8774_TCP_ADDR", "IMAGES_V2_API_SERVICE_HOST", "IMAGES_V2_API_PORT"),
+    ],
+)
+def test_variables_that_kubernetes_sets_for_a_service_are_ignored(name: str) -> None:
+    assert Settings.from_env({name: "tcp://10.0.0.1:8774"}) == Settings()
+
+
 def test_settings_are_immutable() -> None:
     with pytest.raises(FrozenInstanceError):
         Settings().port = 1  # type: ignore[misc]
