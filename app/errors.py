@@ -29,6 +29,25 @@ class InvalidHost(DomainError):
         super().__init__(f"Header 'Host': {quote(host)} is not a host name or address with an optional port.")
 
 
+class HostNotAllowed(DomainError):
+    """The request's Host header names a host that is not allowed."""
+
+    def __init__(self, host: str) -> None:
+        super().__init__(
+            f"Header 'Host': {quote(host)} is not a host of this service; IMAGES_ALLOWED_HOSTS can add it."
+        )
+
+
+class CrossOriginRequest(DomainError):
+    """A page of another origin sent a change without a token."""
+
+    def __init__(self, origin: str) -> None:
+        source = f"the origin {quote(origin)}" if origin else "another origin"
+        super().__init__(
+            f"A page of {source} cannot change images without a token; IMAGES_CORS_ORIGINS can allow its origin."
+        )
+
+
 class InvalidBody(DomainError):
     """The request body violates the contract."""
 

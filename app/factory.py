@@ -37,11 +37,14 @@ from app.framework.routing import RouteGuardMiddleware, StrictRoutingMiddleware
 from app.framework.security import security_map
 from app.framework.validators import validator_map
 from app.middleware.access_log import AccessLogMiddleware
+from app.middleware.allowed_hosts import AllowedHostsMiddleware
+from app.middleware.cross_origin import CORSMiddleware, CrossOriginMiddleware
 from app.middleware.request_body import RequestBodyMiddleware
 from app.middleware.request_id import RequestIdMiddleware
 from app.middleware.response_cache import ResponseCacheMiddleware, ResponseStore
 from app.middleware.swagger_ui import SwaggerUIMiddleware
 from app.mirror.staleness import StalenessMonitor
+from app.origins import origin_of
 from app.settings import Settings
 from app.timestamps import SYSTEM_CLOCK, Clock
 
@@ -134,16 +137,20 @@ def _middlewares(settings: Settings, contract: Contract, auth: _AuthParts, cache
     """Return the middleware in the order in which a request passes it."""
     access_log = partial(AccessLogMiddleware, contract=contract, log_format=settings.log_format)
     swagger_ui = partial(SwaggerUIMiddleware, contract=contract)
+    cors = partial(CORSMiddleware, origins=settings.cors_origins or (), contract=contract)
     stack = [
         # First, because all others use the context that it creates.
         partial(RequestIdMiddleware, default_caller=auth.authenticator.default_caller),
-        # Around the cache, whose responses are logged too.
+        # Around the cache, whose responses are logged too, and do not depend on the page that reads them.
         access_log if settings.access_log == "on" else None,
+        cors if settings.cors_origins else None,
         # Before everything that takes time. It identifies callers by the cached results of token validations.
         cache,
         # Around everything that raises errors. The faults pass through the cache, which does not store them.
         ServerErrorMiddleware,
         ExceptionMiddleware,
+        # Behind the cache, which stores responses by host, and so none for a host that is not allowed.
+        *_origin_checks(settings, auth.authenticator),
         # Before routing, because Connexion fails on malformed body headers.
         RequestBodyMiddleware,
         # Before routing, because its paths are not in the contract.
@@ -162,6 +169,15 @@ def _middlewares(settings: Settings, contract: Contract, auth: _AuthParts, cache
         auth.read_through,
     ]
     return [each for each in stack if each is not None]
+
+
+def _origin_checks(settings: Settings, authenticator: Authenticator) -> list[Middleware]:
+    own_origins = [origin_of(settings.compute_url)] if settings.compute_url else []
+    trusted = [*own_origins, *(settings.cors_origins or ())]
+    return [
+        partial(AllowedHostsMiddleware, hosts=settings.allowed_hosts or ("*",)),
+        partial(CrossOriginMiddleware, trusted=trusted, token_header=authenticator.header),
+    ]
 
 
 def _services(settings: Settings, engine: Engine, editor: Editor, store: ResponseStore, clock: Clock) -> Services:

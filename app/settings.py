@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from app.contract.schemas import compile_schema
+from app.origins import host_name, origin_of
 
 _PREFIX = "IMAGES_"
 # Kubernetes sets these for Services whose name is or begins with `images`.
@@ -76,6 +77,39 @@ class _Choice:
         return text
 
 
+class _Hosts:
+    """Accepts hosts, in the form in which they are compared."""
+
+    expected = "comma-separated hosts without ports, such as images.example.com or *.example.com, or *"
+
+    def __call__(self, text: str) -> tuple[str, ...]:
+        return tuple(self._parse(each.strip()) for each in text.split(","))
+
+    def _parse(self, host: str) -> str:
+        if host == "*":
+            return host
+        name = host.removeprefix("*.")
+        if re.search(":[0-9]+$", name):
+            raise ValueError(host)
+        return ("" if name == host else "*.") + host_name(name)
+
+
+class _Origins:
+    """Accepts origins of web pages, in the form in which browsers send them."""
+
+    expected = "comma-separated origins, such as https://example.com, or *"
+
+    def __call__(self, text: str) -> tuple[str, ...]:
+        return tuple(self._parse(each.strip()) for each in text.split(","))
+
+    def _parse(self, origin: str) -> str:
+        if origin == "*":
+            return origin
+        if not is_base_url(origin) or urlsplit(origin).path.strip("/"):
+            raise ValueError(origin)
+        return origin_of(origin)
+
+
 def is_base_url(text: str) -> bool:
     """Return whether the text is an http or https URL without user, query and fragment."""
     try:
@@ -102,6 +136,8 @@ class Settings:
     auth: str = _setting("IMAGES_AUTH", "none", _Choice("none", "token", "keystone"))
     token_cache_time: int = _setting("IMAGES_TOKEN_CACHE_TIME", 60, _Integer(0, 3600))
     www_authenticate_uri: str | None = _setting("IMAGES_WWW_AUTHENTICATE_URI", None, _BaseUrl())
+    allowed_hosts: tuple[str, ...] | None = _setting("IMAGES_ALLOWED_HOSTS", None, _Hosts())
+    cors_origins: tuple[str, ...] | None = _setting("IMAGES_CORS_ORIGINS", None, _Origins())
     docs: str = _setting("IMAGES_DOCS", "on", _Choice("on", "off"))
     stale_after: int = _setting("IMAGES_STALE_AFTER", 300, _Integer(0, 31_536_000))
     stale_status: str = _setting("IMAGES_STALE_STATUS", "203", _Choice("203", "200"))
@@ -124,13 +160,18 @@ class Settings:
             if variable.startswith(_PREFIX) and variable not in variables and not _KUBERNETES.fullmatch(variable):
                 known = ", ".join(name for name in variables if name.startswith(_PREFIX))
                 raise InvalidSetting(f"{variable} is not a setting; the settings are {known}")
-        return cls(
+        settings = cls(
             **{
                 each.name: _parse(variable, environ[variable], each.metadata["parse"])
                 for variable, each in variables.items()
                 if environ.get(variable)
             }
         )
+        if settings.auth != "none" and "*" in (settings.cors_origins or ()):
+            raise InvalidSetting(
+                f"IMAGES_CORS_ORIGINS contains '*'; expected single origins with IMAGES_AUTH={settings.auth}"
+            )
+        return settings
 
 
 def _parse(variable: str, text: str, parse: _Parser) -> Any:

@@ -1,6 +1,5 @@
 """Links in responses."""
 
-import re
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, quote, urlencode
 
@@ -10,9 +9,7 @@ from starlette.datastructures import Headers
 from app.api.context import services
 from app.catalog.models import JsonObject
 from app.errors import InvalidHost
-
-_HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._~-]+)(:(?P<port>[0-9]{1,5}))?")
-_MAX_PORT = 65535
+from app.origins import host_name
 
 
 @dataclass(frozen=True)
@@ -64,7 +61,8 @@ def compute_url() -> str:
 
 def _request_origin() -> str:
     host = ",".join(Headers(scope=request.environ["asgi.scope"]).getlist("host"))
-    match = _HOST.fullmatch(host)
-    if not match or int(match["port"] or 0) > _MAX_PORT:
-        raise InvalidHost(host)
+    try:
+        host_name(host)
+    except ValueError:
+        raise InvalidHost(host) from None
     return f"{request.scheme}://{host}"

@@ -2,7 +2,9 @@
 
 import ipaddress
 import warnings
+from dataclasses import replace
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import click
 
@@ -10,6 +12,7 @@ from app.catalog.documents import load_sample
 from app.catalog.engines import open_catalog
 from app.catalog.transfer import ensure_catalog
 from app.cli.types import BindAddressType, require_extra
+from app.origins import host_name
 from app.settings import Settings
 
 if TYPE_CHECKING:
@@ -31,7 +34,8 @@ def serve(settings: Settings, bind: str | None, workers: int | None) -> None:
     imported = ensure_catalog(engine, load_sample, tombstone_days=settings.tombstone_days)
     if imported:
         click.echo(f"Created the catalog {engine.name} from the documented sample: {imported} images.", err=True)
-    import_server()(settings, bind=address, workers=workers or settings.workers).run()
+    served = replace(settings, allowed_hosts=allowed_hosts(settings, address))
+    import_server()(served, bind=address, workers=workers or settings.workers).run()
 
 
 def check_auth(settings: Settings, address: str) -> None:
@@ -44,6 +48,17 @@ def check_auth(settings: Settings, address: str) -> None:
         )
     if settings.auth == "keystone":
         _check_keystone()
+
+
+def allowed_hosts(settings: Settings, address: str) -> tuple[str, ...] | None:
+    """Return the hosts that requests may name, None for any.
+
+    Where the address alone keeps others out, a website must not get in by a name that it resolves to this address.
+    """
+    if settings.allowed_hosts or settings.auth != "none" or not _is_loopback(address):
+        return settings.allowed_hosts
+    own = [address, *([urlsplit(settings.compute_url).netloc] if settings.compute_url else [])]
+    return ("localhost", "127.0.0.1", "[::1]", *map(host_name, own))
 
 
 def _check_keystone() -> None:

@@ -24,6 +24,7 @@ class Contract:
         # OpenAPI matches concrete paths before templated ones: `/images/detail` is not an image named "detail".
         paths = sorted(self.document["paths"].items(), key=lambda each: each[0].count("{"))
         self._methods = [(_path_pattern(path), _methods_of(item)) for path, item in paths]
+        self.all_methods = sorted({method for _, methods in self._methods for method in methods})
         definitions = list(_operation_definitions(self.document))
         self.operations = {each["operationId"]: Operation.of(each) for each in definitions}
         # The document of an error has one key, which depends on the status: {"badRequest": {"code": 400, …}}.

@@ -16,8 +16,10 @@ from app.text import quote
 _STATUS: Mapping[type[DomainError], HTTPStatus] = {
     errors.InvalidParameter: HTTPStatus.BAD_REQUEST,
     errors.InvalidHost: HTTPStatus.BAD_REQUEST,
+    errors.HostNotAllowed: HTTPStatus.BAD_REQUEST,
     errors.InvalidBody: HTTPStatus.BAD_REQUEST,
     errors.Unauthorized: HTTPStatus.UNAUTHORIZED,
+    errors.CrossOriginRequest: HTTPStatus.FORBIDDEN,
     errors.ProjectMismatch: HTTPStatus.FORBIDDEN,
     errors.NotImageOwner: HTTPStatus.FORBIDDEN,
     errors.MetadataQuotaExceeded: HTTPStatus.FORBIDDEN,

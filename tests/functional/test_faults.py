@@ -19,6 +19,7 @@ from tests.support.projects import LIST_URL
 
 SHOW = "/v2/openstack/images/nothing"
 
+FOREIGN_PAGE = "A page of {} cannot change images without a token; IMAGES_CORS_ORIGINS can allow its origin."
 INTERNAL = "Internal error. See the service log for this request id."
 READ_ONLY = "The catalog is read-only: only the operator of the service can change it."
 UNAVAILABLE = "The catalog is unavailable; try again later."
@@ -36,8 +37,14 @@ class UnmappedError(DomainError):
             errors.InvalidHost("a b"),
             Fault(400, "Header 'Host': 'a b' is not a host name or address with an optional port."),
         ),
+        (
+            errors.HostNotAllowed("evil.test"),
+            Fault(400, "Header 'Host': 'evil.test' is not a host of this service; IMAGES_ALLOWED_HOSTS can add it."),
+        ),
         (errors.InvalidBody("metadata: too long"), Fault(400, "Invalid request body: metadata: too long.")),
         (errors.Unauthorized("No.", "Keystone"), Fault(401, "No.", {"WWW-Authenticate": "Keystone"})),
+        (errors.CrossOriginRequest("null"), Fault(403, FOREIGN_PAGE.format("the origin 'null'"))),
+        (errors.CrossOriginRequest(""), Fault(403, FOREIGN_PAGE.format("another origin"))),
         (errors.NotImageOwner("x"), Fault(403, "Image 'x' does not belong to the project.")),
         (
             errors.ProjectMismatch(None, "a"),

@@ -28,6 +28,8 @@ def test_settings_are_listed_with_their_defaults() -> None:
     derived = {
         "IMAGES_COMPUTE_URL": "the request's scheme and host",
         "IMAGES_GLANCE_URL": "IMAGES_COMPUTE_URL",
+        "IMAGES_ALLOWED_HOSTS": "loopback names, or any",
+        "IMAGES_CORS_ORIGINS": "none",
         "IMAGES_WWW_AUTHENTICATE_URI": "the credentials' `auth_url",
     }
     defaults = {each.metadata["variable"]: str(each.default) for each in fields(Settings) if each.default is not None}

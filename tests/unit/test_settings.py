@@ -22,6 +22,8 @@ def test_each_setting_is_read_from_its_variable() -> None:
         "IMAGES_AUTH": "keystone",
         "IMAGES_TOKEN_CACHE_TIME": "5",
         "IMAGES_WWW_AUTHENTICATE_URI": "https://keystone.test/v3/",
+        "IMAGES_ALLOWED_HOSTS": "Images.test., *.images.test,[0:0::1], *",
+        "IMAGES_CORS_ORIGINS": "https://a.test, http://a.test:80/,http://[::1]:8080",
         "IMAGES_DOCS": "off",
         "IMAGES_STALE_AFTER": "60",
         "IMAGES_STALE_STATUS": "200",
@@ -41,6 +43,8 @@ def test_each_setting_is_read_from_its_variable() -> None:
         auth="keystone",
         token_cache_time=5,
         www_authenticate_uri="https://keystone.test/v3",
+        allowed_hosts=("images.test", "*.images.test", "[::1]", "*"),
+        cors_origins=("https://a.test", "http://a.test", "http://[::1]:8080"),
         docs="off",
         stale_after=60,
         stale_status="200",
@@ -63,6 +67,8 @@ def test_empty_variable_counts_as_unset() -> None:
     assert Settings.from_env({"IMAGES_COMPUTE_URL": "", "PORT": ""}) == Settings()
 
 
+HOSTS = "comma-separated hosts without ports, such as images.example.com or *.example.com, or *"
+ORIGINS = "comma-separated origins, such as https://example.com, or *"
 LOCATION, URL, LIMIT = "a path, or sqlite:///path", "an http or https URL", "a whole number from 1 to 100000"
 
 
@@ -91,6 +97,14 @@ LOCATION, URL, LIMIT = "a path, or sqlite:///path", "an http or https URL", "a w
         ("IMAGES_UNKNOWN_PARAMETERS", "Reject", "reject or ignore"),
         ("IMAGES_AUTH", "None", "none, token or keystone"),
         ("IMAGES_TOKEN_CACHE_TIME", "3601", "a whole number from 0 to 3600"),
+        *(
+            ("IMAGES_ALLOWED_HOSTS", each, HOSTS)
+            for each in ("a:80", "[::1]:80", "::1", "a,,b", "*a", "a.*", "http://a")
+        ),
+        *(
+            ("IMAGES_CORS_ORIGINS", each, ORIGINS)
+            for each in ("a.test", "null", "https://a.test/x", "https://*.a.test")
+        ),
         ("IMAGES_DOCS", "yes", "on or off"),
         ("IMAGES_ACCESS_LOG", "json", "off or on"),
         ("PORT", "65536", "a whole number from 1 to 65535"),
@@ -118,6 +132,15 @@ def test_misspelled_variable_is_rejected_with_all_settings() -> None:
 )
 def test_variables_that_kubernetes_sets_for_a_service_are_ignored(name: str) -> None:
     assert Settings.from_env({name: "tcp://10.0.0.1:8774"}) == Settings()
+
+
+@pytest.mark.parametrize("auth", ["token", "keystone"])
+def test_all_origins_cannot_be_allowed_with_tokens(auth: str) -> None:
+    environ = {"IMAGES_CORS_ORIGINS": "https://a.test,*"}
+    assert Settings.from_env(environ).cors_origins == ("https://a.test", "*")
+    with pytest.raises(InvalidSetting) as raised:
+        Settings.from_env(environ | {"IMAGES_AUTH": auth})
+    assert str(raised.value) == f"IMAGES_CORS_ORIGINS contains '*'; expected single origins with IMAGES_AUTH={auth}"
 
 
 def test_settings_are_immutable() -> None:

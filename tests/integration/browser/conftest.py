@@ -17,6 +17,8 @@ from tests.integration.server.service import serving
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
+REBOUND = "rebind.example"  # a website that resolves its name to the loopback address
+
 FLAGS = (
     "--no-sandbox",  # needed to run as root
     "--disable-gpu",
@@ -26,7 +28,9 @@ FLAGS = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",  # no other host name is resolved
+    # No other host name is resolved.
+    f"--host-resolver-rules=MAP {REBOUND} 127.0.0.1, MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
+    "--disable-features=LocalNetworkAccessChecks",  # the service has to be safe in browsers without this protection
 )
 
 

@@ -102,7 +102,7 @@ def run(*command: str, folder: Path, **variables: str) -> "subprocess.CompletedP
 def serving(folder: Path, *, command: Sequence[str] = SERVE, workers: int = 1, **variables: str) -> Iterator[Service]:
     """Serve in a working directory, which is also the home, until the end of the block."""
     log = folder / "log"
-    variables = {"HOME": str(folder), "WEB_CONCURRENCY": str(workers)} | variables
+    variables = {"HOME": str(folder), "WEB_CONCURRENCY": str(workers), "IMAGES_ALLOWED_HOSTS": "*"} | variables
     with log.open("wb") as output, session(command, folder, variables, output=output.fileno()) as process:
         service = Service(process, folder, log)
         service.await_workers(workers)

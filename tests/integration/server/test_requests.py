@@ -171,6 +171,7 @@ def test_each_response_has_unique_request_id(service: Service, connection: Conne
     responses += [fetch(service.port, raw) for raw in [*MALFORMED.values(), *others, chosen]]
     ids = [response.headers["x-compute-request-id"] for response in responses]
     assert [each for each in ids if not REQUEST_ID.fullmatch(each)] == []
+    assert {response.headers["x-content-type-options"] for response in responses} == {"nosniff"}
     assert len(set(ids)) == len(responses)
 
 

@@ -33,6 +33,13 @@ def test_first_start_creates_catalog_from_sample_and_reports_it(tmp_path: Path) 
     assert outputs == [["Created the catalog data/catalog.db from the documented sample: 7 images."], []]
 
 
+def test_only_loopback_names_are_served_without_authentication_by_default(tmp_path: Path) -> None:
+    with serving(tmp_path, IMAGES_ALLOWED_HOSTS="") as service:
+        hosts = (f"127.0.0.1:{service.port}", f"LOCALHOST:{service.port}", "[::1]", f"rebind.example:{service.port}")
+        statuses = [fetch(service.port, request(LIST, host=host)).status for host in hosts]
+    assert statuses == [200, 200, 200, 400]
+
+
 def test_service_writes_only_its_catalog(service: Service) -> None:
     assert fetch(service.port, request(LIST)).status == 200
     assert {path.name for path in service.folder.iterdir()} == {"data", "log"}

@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from app import cli
-from app.cli.serve import check_auth
+from app.cli.serve import allowed_hosts, check_auth
 from app.resources import resource_path
 from app.settings import Settings
 from tests.support.fake_glance import glance_image
@@ -345,6 +345,27 @@ def test_disabled_authentication_is_warned_of_unless_only_this_machine_can_conne
         "change the images of every project.\n"
     )
     assert capsys.readouterr().err == (warning if is_warned else "")
+
+
+LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+
+
+@pytest.mark.parametrize(
+    ("address", "settings", "hosts"),
+    [
+        ("127.0.0.1:80", Settings(), (*LOOPBACK, "127.0.0.1")),
+        ("[0:0::1]:80", Settings(), (*LOOPBACK, "[::1]")),
+        ("127.0.0.5:80", Settings(compute_url="https://A.test:8443/x"), (*LOOPBACK, "127.0.0.5", "a.test")),
+        ("localhost:80", Settings(allowed_hosts=("a.test",)), ("a.test",)),
+        ("0.0.0.0:80", Settings(), None),
+        ("0.0.0.0:80", Settings(allowed_hosts=("a.test",)), ("a.test",)),
+        ("127.0.0.1:80", Settings(auth="token"), None),
+    ],
+)
+def test_hosts_are_those_of_loopback_if_only_the_address_keeps_others_out(
+    address: str, settings: Settings, hosts: tuple[str, ...] | None
+) -> None:
+    assert allowed_hosts(settings, address) == hosts
 
 
 def test_missing_extra_is_named(run: Run, catalog: Path, monkeypatch: pytest.MonkeyPatch) -> None:
