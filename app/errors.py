@@ -176,6 +176,18 @@ class CatalogUnavailable(DomainError):
     public_message = "The catalog is unavailable; try again later."
 
 
+class ReadLimitExceeded(DomainError):
+    """A read exceeds the limits of its thread."""
+
+
+class QueryTimeout(DomainError):
+    """A query takes longer than the time limit."""
+
+    def __init__(self, seconds: int) -> None:
+        super().__init__(f"The query takes longer than {seconds} seconds: add filters or lower the limit.")
+        self.headers = {"Retry-After": str(seconds)}
+
+
 class CatalogReadOnly(CatalogUnavailable):
     """The catalog's file or folder is not writable. The message is for the log, and for commands."""
 

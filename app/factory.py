@@ -128,7 +128,9 @@ def create_app(
     app.add_api(contract.document | {"servers": [{"url": "/"}]})
     for error in (HTTPException, ProblemException, Exception):
         app.add_error_handler(error, FaultHandler(contract).handle)
-    app.middleware.app = FlaskDispatcher(app.app, writers=auth.max_writers)
+    app.middleware.app = FlaskDispatcher(
+        app.app, engine, query_timeout=settings.query_timeout, writers=auth.max_writers
+    )
     app.app.extensions[EXTENSION] = services
     return app
 

@@ -132,6 +132,7 @@ class Settings:
     compute_url: str | None = _setting("IMAGES_COMPUTE_URL", None, _BaseUrl())
     glance_url: str | None = _setting("IMAGES_GLANCE_URL", None, _BaseUrl())
     max_limit: int = _setting("IMAGES_MAX_LIMIT", 1000, _Integer(1, 100_000))
+    query_timeout: int = _setting("IMAGES_QUERY_TIMEOUT", 10, _Integer(1, 3600))
     unknown_parameters: str = _setting("IMAGES_UNKNOWN_PARAMETERS", "reject", _Choice("reject", "ignore"))
     auth: str = _setting("IMAGES_AUTH", "none", _Choice("none", "token", "keystone"))
     token_cache_time: int = _setting("IMAGES_TOKEN_CACHE_TIME", 60, _Integer(0, 3600))

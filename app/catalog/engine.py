@@ -1,5 +1,6 @@
 """The interface of a database engine that stores a catalog. Callers do not depend on a specific engine."""
 
+import math
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from enum import Enum
@@ -78,6 +79,8 @@ class Snapshot(Protocol):
 class Transaction(Snapshot, Protocol):
     """Reads and writes that are committed together, or not at all."""
 
+    is_new: bool  # whether this transaction creates the catalog
+
     def upsert_images(
         self, images: Iterable[StoredImage], *, deleted_at: str | None = None, mark: SyncMark | None = None
     ) -> tuple[int, int]:
@@ -120,6 +123,12 @@ class Engine(Protocol):
 
     def snapshot(self) -> AbstractContextManager[Snapshot]:
         """Read one state of the catalog, for a request. Connections are reused."""
+
+    def read_limits(self, seconds: float, images: float = math.inf) -> AbstractContextManager[None]:
+        """Limit the time for the reads of a block, on its thread, and the images of a page.
+
+        Exceeding a limit raises ReadLimitExceeded.
+        """
 
     def open_snapshot(self) -> AbstractContextManager[Snapshot]:
         """Read one state of the catalog, for a command. Raises CatalogUnavailable unless the schema is current."""

@@ -1,7 +1,6 @@
 """Import and export of images. Each is one transaction."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
 
 from app.catalog.engine import COMMAND_TIMEOUT, Engine, SchemaState, Snapshot
 from app.catalog.models import ImportResult, StoredImage
@@ -65,14 +64,14 @@ def ensure_catalog(engine: Engine, load_sample: Callable[[], Sequence[StoredImag
 
     Returns the number of sample images. Does not write to a catalog of this version. Raises CatalogUnavailable.
     """
-    match engine.schema_state():
-        case SchemaState.EMPTY:
-            with suppress(ImportIntoReplica):  # a mirror has created it in the meantime
-                return import_images(engine, load_sample(), tombstone_days=tombstone_days).new
-        case SchemaState.OUTDATED:
-            with engine.transaction(timeout=COMMAND_TIMEOUT):  # upgrades the schema
-                pass
-    return 0
+    if engine.schema_state() is SchemaState.CURRENT:
+        return 0
+    sample = load_sample()
+    with engine.transaction(timeout=COMMAND_TIMEOUT) as transaction:  # upgrades the schema
+        # Another process may have created the catalog while this one waited for it.
+        imported, _ = transaction.upsert_images(sample) if transaction.is_new else (0, 0)
+        transaction.purge_tombstones(SYSTEM_CLOCK.days_ago(tombstone_days))
+    return imported
 
 
 def export_images(engine: Engine, *, owner: str | None = None, deleted: bool = False) -> Iterator[StoredImage]:

@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 
 from app import errors
 from app.contract.document import Contract
-from app.errors import INTERNAL_ERROR, DomainError, Unauthorized
+from app.errors import INTERNAL_ERROR, DomainError, QueryTimeout, Unauthorized
 from app.text import quote
 
 _STATUS: Mapping[type[DomainError], HTTPStatus] = {
@@ -35,6 +35,7 @@ _STATUS: Mapping[type[DomainError], HTTPStatus] = {
     errors.CatalogBusy: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.IdentityUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.UpstreamUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.QueryTimeout: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.CatalogUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 
@@ -56,7 +57,7 @@ def fault_for(error: Exception, *, method: str, path: str, allowed: Sequence[str
     `allowed` are the contract's methods of the path, for an error with status 405.
     """
     if isinstance(error, DomainError) and type(error) in _STATUS:
-        headers = error.headers if isinstance(error, Unauthorized) else {}
+        headers = error.headers if isinstance(error, Unauthorized | QueryTimeout) else {}
         return Fault(_STATUS[type(error)], error.public_message, headers)
     if not isinstance(error, HTTPException):
         return Fault(HTTPStatus.INTERNAL_SERVER_ERROR, INTERNAL_ERROR)

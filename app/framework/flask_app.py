@@ -22,11 +22,16 @@ from starlette.concurrency import run_in_threadpool
 from starlette.types import Receive, Scope, Send
 
 from app.asgi import read_body
-from app.catalog.engine import WRITER_TIMEOUT
-from app.errors import CatalogBusy
+from app.catalog.engine import WRITER_TIMEOUT, Engine
+from app.errors import CatalogBusy, DomainError, QueryTimeout, ReadLimitExceeded
 from app.framework.responses import JSONResponse
 
 View = Callable[..., Response]
+
+# What a read on the event loop may take: seconds for its queries, and the images of a page (with one that tells whether
+# more follow), which then take some five milliseconds more to serialize and validate.
+_LOOP_SECONDS, _LOOP_IMAGES = 0.005, 1001
+_MAX_SLOW_READERS = 2  # of one worker: each holds a connection with its cache, and competes with the event loop
 
 
 class _CachedParameterDecorator(SyncParameterDecorator):
@@ -58,16 +63,21 @@ class _FlaskApi(FlaskApi):
 
 
 class FlaskDispatcher(SpecMiddleware):
-    """Calls Flask in place of Connexion's adapter: reads on the event loop, writes in threads.
+    """Calls Flask in place of Connexion's adapter: reads on the event loop, slow reads and writes in threads.
 
     Connexion's adapter uses a thread for each request and one for each part of the response. Those switches cost more
     than everything between them. Reads need no thread: a read along an index of a SQLite file nearly always takes less
-    time than a switch, and readers do not wait for writers. Writers may wait for others, so they run in threads: one at
-    a time, as SQLite allows, or several if they spend most of their time waiting for an image service.
+    time than a switch, and readers do not wait for writers. A read that takes longer is interrupted, so that it does
+    not delay other requests, and repeated in a thread. Writers may wait for others, so they run in threads: one at a
+    time, as SQLite allows, or several if they spend most of their time waiting for an image service.
     """
 
-    def __init__(self, flask: Flask, *, writers: int) -> None:
+    def __init__(self, flask: Flask, engine: Engine, *, query_timeout: int, writers: int) -> None:
+        """Set the seconds after which a read in a thread is given up, and the number of concurrent writes."""
         self._flask = flask
+        self._engine = engine
+        self._query_timeout = query_timeout
+        self._slow_readers = asyncio.Semaphore(_MAX_SLOW_READERS)
         self._writers = asyncio.Semaphore(writers)
 
     def add_api(self, specification: Any, **options: Any) -> None:
@@ -77,27 +87,27 @@ class FlaskDispatcher(SpecMiddleware):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send Flask's response, with its document as an additional key of the body's message."""
         if scope["method"] == "GET":
-            response = self._dispatch(scope, b"")
+            try:
+                with self._engine.read_limits(_LOOP_SECONDS, _LOOP_IMAGES):
+                    response = self._dispatch(scope, b"")
+            except ReadLimitExceeded:
+                async with _slot(self._slow_readers, self._query_timeout, QueryTimeout(self._query_timeout)):
+                    response = await run_in_threadpool(self._dispatch_slow_read, scope)
         else:
             body = await read_body(receive)
-            async with self._write_slot():
+            async with _slot(self._writers, WRITER_TIMEOUT, CatalogBusy()):
                 response = await run_in_threadpool(self._dispatch, scope, body)
         headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in response.headers]
         await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
         document = response.document if isinstance(response, JSONResponse) else None
         await send({"type": "http.response.body", "body": response.get_data(), "document": document})
 
-    @asynccontextmanager
-    async def _write_slot(self) -> AsyncIterator[None]:
-        """Wait for the other writers of this worker without occupying a thread. Raises CatalogBusy."""
+    def _dispatch_slow_read(self, scope: Scope) -> Response:
         try:
-            await asyncio.wait_for(self._writers.acquire(), WRITER_TIMEOUT)
-        except TimeoutError:
-            raise CatalogBusy from None
-        try:
-            yield
-        finally:
-            self._writers.release()
+            with self._engine.read_limits(self._query_timeout):
+                return self._dispatch(scope, b"")
+        except ReadLimitExceeded:
+            raise QueryTimeout(self._query_timeout) from None
 
     def _dispatch(self, scope: Scope, body: bytes) -> Response:
         environ: dict[str, Any] = build_environ(scope, BytesIO(body))  # type: ignore[arg-type, assignment]
@@ -108,3 +118,16 @@ class FlaskDispatcher(SpecMiddleware):
         environ.pop("HTTP_TRANSFER_ENCODING", None)
         with self._flask.request_context(environ):
             return self._flask.full_dispatch_request()
+
+
+@asynccontextmanager
+async def _slot(slots: asyncio.Semaphore, timeout: float, error: DomainError) -> AsyncIterator[None]:
+    """Wait for one of the slots, without occupying a thread. Raises the error if that takes longer than the timeout."""
+    try:
+        await asyncio.wait_for(slots.acquire(), timeout)
+    except TimeoutError:
+        raise error from None
+    try:
+        yield
+    finally:
+        slots.release()

@@ -6,9 +6,11 @@ cache is not used while the catalog is a stale replica.
 
 import logging
 from collections import OrderedDict
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, NamedTuple
 
+from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.auth.base import Authenticator
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from app.catalog.models import Version
 
 _KEY_HEADERS = (b"host", b"accept-encoding", b"if-none-match")
+_MAX_LOOP_BYTES = 1_000_000  # of a body that is hashed and compressed on the event loop
 _ENTRY_OVERHEAD_BYTES = 1000  # approximate memory of an entry in addition to its body and its key
 
 RequestKey = tuple[bytes, bytes, str, bytes, bool]  # path, query, scheme, host, and whether gzip is accepted
@@ -166,7 +169,8 @@ class ResponseCacheMiddleware:
         if not buffered:
             return None
         start, body = buffered
-        return store_response(start["headers"], body["body"], compress=key[-1])
+        store = partial(store_response, start["headers"], body["body"], compress=key[-1])
+        return await run_in_threadpool(store) if len(body["body"]) > _MAX_LOOP_BYTES else store()
 
 
 def _has_cache_control(headers: list[Header]) -> bool:

@@ -2,6 +2,7 @@
 
 import gc
 import resource
+import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -16,6 +17,9 @@ from app.server.proxy_headers import ProxyHeadersMiddleware
 from app.settings import Settings
 
 _GC_THRESHOLD = 100_000  # new objects before the garbage collector runs; Python's default is 700
+_SWITCH_INTERVAL = (
+    0.0005  # seconds for which a thread of a slow request delays the event loop; Python's default is 5 ms
+)
 _MAX_OPEN_FILES = 65_536  # each connection is an open file
 _GRACEFUL_TIMEOUT = 30  # seconds in which a worker completes the requests that it has begun
 
@@ -85,4 +89,5 @@ async def tuned_lifespan(_app: object) -> AsyncIterator[None]:
     gc.collect()
     gc.freeze()
     gc.set_threshold(_GC_THRESHOLD, 20, 20)
+    sys.setswitchinterval(_SWITCH_INTERVAL)
     yield

@@ -75,6 +75,12 @@ class UnmappedError(DomainError):
             Fault(503, "The identity service is unavailable; try again later."),
         ),
         (errors.UpstreamUnavailable(), Fault(503, "The image service is unavailable; try again later.")),
+        (
+            errors.QueryTimeout(10),
+            Fault(
+                503, "The query takes longer than 10 seconds: add filters or lower the limit.", {"Retry-After": "10"}
+            ),
+        ),
         (errors.CatalogUnavailable("/secret/path: I/O error"), Fault(503, UNAVAILABLE)),
         (HTTPException(403), Fault(403, "Forbidden")),
         (HTTPException(404, "secret"), Fault(404, "Path '/a\\nb' not found.")),

@@ -1,10 +1,11 @@
 """The database file of a catalog: opening it, and finding out what it contains."""
 
 import errno
-import fcntl
 import os
+import stat
+import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from sqlite_utils import Database
@@ -12,12 +13,14 @@ from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
 
 from app.catalog.engine import SchemaState
 from app.catalog.sqlite.migrations import MIGRATIONS, migration_names
-from app.errors import CatalogBusy, CatalogReadOnly, CatalogUnavailable
+from app.errors import CatalogBusy, CatalogReadOnly, CatalogUnavailable, ReadLimitExceeded
 
 _MIN_SQLITE_VERSION = (3, 38, 0)  # the first with the operator ->>
 # Page caches in KiB: for a reader, the pages of some thousand images; for a writer, those that a long import revisits.
 _READER_CACHE_KIB, _WRITER_CACHE_KIB = 16_000, 64_000
 _READER_TIMEOUT = 5.0  # seconds to wait for a process that has locked the file
+_RETRY_INTERVAL = 0.02  # seconds
+PRIVATE = 0o600  # the mode of new files: a catalog contains images that not everybody may see
 
 
 def schema_state(path: Path) -> SchemaState:
@@ -28,6 +31,7 @@ def schema_state(path: Path) -> SchemaState:
     with translate_errors(path):
         if not path.exists():
             return SchemaState.EMPTY
+        require_regular_file(path.stat().st_mode, path)
         with closing(open_reader(path)) as db, db.atomic():  # one snapshot, as others may be writing
             applied = {migration.name for migration in MIGRATIONS.applied(db)}
             pending = {migration.name for migration in MIGRATIONS.pending(db)}
@@ -51,27 +55,33 @@ def open_reader(path: Path) -> Database:
 
 
 @contextmanager
-def write_transaction(path: Path, *, timeout: float) -> Iterator[Database]:
+def write_transaction(path: Path, *, timeout: float, max_wal_bytes: int) -> Iterator[tuple[Database, bool]]:
     """Open the file for one transaction; create or upgrade it if necessary. Readers are not blocked.
 
-    Raises CatalogBusy if other writers take longer than the timeout (seconds), CatalogReadOnly, and CatalogUnavailable.
+    Yields the database, and whether it had no schema before. Afterwards, a write-ahead log of more than the given size
+    is emptied. Raises CatalogBusy if other writers take longer than the timeout (seconds), CatalogReadOnly, and
+    CatalogUnavailable.
     """
+    deadline = time.monotonic() + timeout
     schema_state(path)
     with translate_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with closing(Database(sqlite3.connect(path.absolute(), timeout=timeout), execute_plugins=False)) as db:
+        _create_file(path)
+        with closing(Database(sqlite3.connect(path.absolute(), timeout=_RETRY_INTERVAL), execute_plugins=False)) as db:
             db.execute(f"PRAGMA cache_size = -{_WRITER_CACHE_KIB}")
-            with _exclusive_lock(path.parent):
-                db.enable_wal()
+            db.execute(f"PRAGMA journal_size_limit = {max_wal_bytes}")
+            _enable_wal(db, deadline)
+            _set_timeout(db, deadline - time.monotonic())
             # A deferred BEGIN could fail at its first write, if another writer was faster.
             db.conn.execute("BEGIN IMMEDIATE")
             try:
+                is_new = not MIGRATIONS.applied(db)
                 MIGRATIONS.apply(db)
-                yield db
+                yield db, is_new
             except BaseException:
                 db.rollback()
                 raise
             db.commit()
+            _limit_wal(db, path, max_wal_bytes)
 
 
 @contextmanager
@@ -81,6 +91,8 @@ def translate_errors(path: Path) -> Iterator[None]:
         yield
     except (sqlite3.Error, OSError) as error:
         match getattr(error, "sqlite_errorname", errno.errorcode.get(getattr(error, "errno", None) or 0)):
+            case "SQLITE_INTERRUPT":
+                raise ReadLimitExceeded from error
             case "SQLITE_BUSY":
                 raise CatalogBusy from error
             case "SQLITE_READONLY" | "SQLITE_READONLY_DIRECTORY" | "EACCES" | "EROFS":
@@ -88,12 +100,42 @@ def translate_errors(path: Path) -> Iterator[None]:
         raise CatalogUnavailable(f"{path}: {error}") from error
 
 
-@contextmanager
-def _exclusive_lock(folder: Path) -> Iterator[None]:
-    """Run the block in one process at a time: if two switch a file to WAL mode at once, one of them fails."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
+def require_regular_file(mode: int, path: Path) -> None:
+    """Raise CatalogUnavailable for a folder or a device, and for a pipe, which SQLite would wait for without an end."""
+    if not stat.S_ISREG(mode):
+        raise CatalogUnavailable(f"{path} is not a regular file")
+
+
+def _create_file(path: Path) -> None:
+    """Create a missing file, and its folder. Only the owner can read it; SQLite gives this mode to its other files.
+
+    An existing file is not opened: to close it again would release the locks of all connections of this process.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if not path.exists():
+        with suppress(FileExistsError):
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, PRIVATE))
+
+
+def _enable_wal(db: Database, deadline: float) -> None:
+    """Switch the file to WAL mode. If two processes do so at once, one of them fails; SQLite does not wait here."""
+    while True:
+        try:
+            db.enable_wal()
+        except sqlite3.OperationalError as error:
+            if not error.sqlite_errorname.startswith("SQLITE_BUSY") or time.monotonic() > deadline:
+                raise
+            time.sleep(_RETRY_INTERVAL)
+        else:
+            return
+
+
+def _limit_wal(db: Database, path: Path, max_bytes: int) -> None:
+    """Empty a write-ahead log that readers have let grow; if they still read it, a later transaction does."""
+    if path.with_name(f"{path.name}-wal").stat().st_size > max_bytes:
+        _set_timeout(db, 0)
+        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def _set_timeout(db: Database, seconds: float) -> None:
+    db.execute(f"PRAGMA busy_timeout = {max(0, int(seconds * 1000))}")

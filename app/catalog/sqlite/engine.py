@@ -1,7 +1,9 @@
 """A catalog in a SQLite file."""
 
 import asyncio
+import math
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
@@ -15,6 +17,17 @@ from app.catalog.sqlite.reader import SQLiteSnapshot
 from app.catalog.sqlite.writer import BATCH_SIZE, SQLiteTransaction
 from app.errors import CatalogUnavailable
 
+_MAX_WAL_BYTES = 64_000_000  # of the write-ahead log that remains after a transaction, unless a reader still needs it
+_PROGRESS_INTERVAL = 10_000  # steps of SQLite between looks at the clock: about half a millisecond
+
+
+class _ThreadState(threading.local):
+    """What each thread that reads for requests has of its own."""
+
+    connection: sqlite3.Connection | None = None
+    deadline = math.inf  # on the monotonic clock
+    max_images = math.inf  # of a page
+
 
 class SQLiteEngine:
     """A catalog in a SQLite file in WAL mode. Implements `app.catalog.engine.Engine`.
@@ -24,12 +37,21 @@ class SQLiteEngine:
 
     max_writers = 1
 
-    def __init__(self, path: Path, *, batch_size: int = BATCH_SIZE) -> None:
-        """Set the number of images that are written at a time."""
+    def __init__(
+        self,
+        path: Path,
+        *,
+        batch_size: int = BATCH_SIZE,
+        max_wal_bytes: int = _MAX_WAL_BYTES,
+        progress_interval: int = _PROGRESS_INTERVAL,
+    ) -> None:
+        """Set the number of images that are written at a time, and the constants described above."""
         self._path = path
+        self._max_wal_bytes = max_wal_bytes
+        self._progress_interval = progress_interval
         self._batch_size = batch_size
         self._file_id: tuple[int, int] | None = None  # of the file that the open connections read
-        self._threads = threading.local()
+        self._thread = _ThreadState()
         self._version: Version | None = None
 
     @property
@@ -65,9 +87,19 @@ class SQLiteEngine:
             connection = self._connection()
             try:
                 connection.execute("BEGIN")
-                yield SQLiteSnapshot(connection)
+                yield SQLiteSnapshot(connection, self._thread.max_images)
             finally:
                 connection.rollback()
+
+    @contextmanager
+    def read_limits(self, seconds: float, images: float = math.inf) -> Iterator[None]:
+        """Limit the time for the thread's reads, by SQLite's progress handler, and the images of a page."""
+        thread = self._thread
+        thread.deadline, thread.max_images = time.monotonic() + seconds, images
+        try:
+            yield
+        finally:
+            thread.deadline = thread.max_images = math.inf
 
     @contextmanager
     def open_snapshot(self) -> Iterator[SQLiteSnapshot]:
@@ -82,8 +114,8 @@ class SQLiteEngine:
     @contextmanager
     def transaction(self, *, timeout: float) -> Iterator[SQLiteTransaction]:
         """Write to the file; create or upgrade it if necessary."""
-        with database.write_transaction(self._path, timeout=timeout) as db:
-            yield SQLiteTransaction(db, self._batch_size)
+        with database.write_transaction(self._path, timeout=timeout, max_wal_bytes=self._max_wal_bytes) as (db, is_new):
+            yield SQLiteTransaction(db, self._batch_size, is_new=is_new)
 
     def schema_state(self) -> SchemaState:
         """Return what the file contains, without changing it."""
@@ -107,11 +139,14 @@ class SQLiteEngine:
         elif _file_id(self._path) != self._file_id:
             # SQLite would replay the old file's write-ahead log into the new one.
             raise CatalogUnavailable(f"{self._path} was replaced by another file: restart the service")
-        try:
-            return self._threads.connection  # type: ignore[no-any-return]
-        except AttributeError:
-            self._threads.connection = database.open_reader(self._path).conn
-            return self._threads.connection  # type: ignore[no-any-return]
+        connection = self._thread.connection
+        if connection is None:
+            connection = self._thread.connection = database.open_reader(self._path).conn
+            connection.set_progress_handler(self._is_late, self._progress_interval)
+        return connection
+
+    def _is_late(self) -> bool:
+        return time.monotonic() > self._thread.deadline
 
 
 def _file_id(path: Path) -> tuple[int, int]:
@@ -119,4 +154,5 @@ def _file_id(path: Path) -> tuple[int, int]:
         status = path.stat()
     except OSError as error:
         raise CatalogUnavailable(f"{path}: {error}") from error
+    database.require_regular_file(status.st_mode, path)
     return status.st_dev, status.st_ino

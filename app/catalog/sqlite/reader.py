@@ -1,5 +1,6 @@
 """Reads of one state of the catalog."""
 
+import math
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import fields
 from functools import lru_cache
@@ -12,7 +13,7 @@ from app.catalog.listing import Condition, Cursor, IndexScan, Partition
 from app.catalog.models import Image, ReplicatedImage, StoredImage, Token, Upstream, dump_json
 from app.catalog.sqlite.migrations import MIGRATIONS, migration_names
 from app.catalog.sqlite.schema import VISIBLE
-from app.errors import CatalogUnavailable
+from app.errors import CatalogUnavailable, ReadLimitExceeded
 
 _Term = tuple[str, str]  # a column, and the operator and parameters of its condition
 _Shape = tuple[_Term | None, tuple[_Term, ...], bool]  # of a scan: its driving term, the others, whether it continues
@@ -64,8 +65,10 @@ _TOKEN = f"SELECT {', '.join(Token._fields)}, hash FROM tokens WHERE id = ?"  # 
 class SQLiteSnapshot:
     """Reads within the transaction of a connection. Implements `app.catalog.engine.Snapshot`."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: sqlite3.Connection, max_images: float = math.inf) -> None:
+        """Set the number of images that a page may have: more raise ReadLimitExceeded."""
         self._execute: Callable[..., sqlite3.Cursor] = connection.execute
+        self._max_images = max_images
 
     def audience_of(self, project_id: str) -> int | None:
         """Return a project's audience in the image index; None if it never owned an image or accepted a shared one."""
@@ -94,7 +97,10 @@ class SQLiteSnapshot:
             return []
         values: list[Any] = []
         statement = _page_statement(tuple([_shape(scan, values) for scan in scans]))
-        return list(starmap(Image, self._execute(statement, [*values, count])))
+        images = list(starmap(Image, self._execute(statement, [*values, count])))
+        if len(images) > self._max_images:
+            raise ReadLimitExceeded
+        return images
 
     def find_image(self, project_id: str, image_id: str) -> StoredImage | None:
         """Return an image that the project can see, which includes unlisted community images; None otherwise."""

@@ -4,6 +4,7 @@ If the status were in a table, every sync would change the version of the catalo
 """
 
 import fcntl
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -12,7 +13,7 @@ from pathlib import Path
 import orjson
 
 from app.catalog.models import SyncStatus
-from app.catalog.sqlite.database import translate_errors
+from app.catalog.sqlite.database import PRIVATE, translate_errors
 from app.contract.schemas import compile_schema
 from app.errors import MirrorAlreadyRunning
 
@@ -35,7 +36,8 @@ _SCHEMA = compile_schema(
 def read_sync_status(catalog: Path) -> SyncStatus:
     """Return the stored status; an empty one if the file is missing or damaged."""
     try:
-        stored = orjson.loads(_sidecar_path(catalog, "mirror").read_bytes())
+        with open(_sidecar_path(catalog, "mirror"), "rb", opener=_open_private) as file:
+            stored = orjson.loads(file.read())
     except (OSError, ValueError):
         return SyncStatus()
     if not isinstance(stored, dict):
@@ -51,7 +53,8 @@ def write_sync_status(catalog: Path, status: SyncStatus) -> None:
     file = _sidecar_path(catalog, "mirror")
     new = file.with_name(f"{file.name}.new")
     with translate_errors(file):
-        new.write_bytes(orjson.dumps(asdict(status)))
+        with open(new, "wb", opener=_open_private) as stream:
+            stream.write(orjson.dumps(asdict(status)))
         new.replace(file)
 
 
@@ -63,7 +66,7 @@ def mirror_lock(catalog: Path) -> Iterator[None]:
     """
     with translate_errors(catalog):
         catalog.parent.mkdir(parents=True, exist_ok=True)
-        file = _sidecar_path(catalog, "mirror-lock").open("w")
+        file = open(_sidecar_path(catalog, "mirror-lock"), "wb", opener=_open_private)  # noqa: SIM115 closed below
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -76,3 +79,8 @@ def _sidecar_path(catalog: Path, suffix: str) -> Path:
     """Return the path of a file beside a catalog. It is the same for all symbolic links to the catalog."""
     file = catalog.resolve()
     return file.with_name(f"{file.name}.{suffix}")
+
+
+def _open_private(path: str, flags: int) -> int:
+    """Open a file that only the owner can read if it is new, and do not wait for the other end of a pipe."""
+    return os.open(path, flags | os.O_NONBLOCK, PRIVATE)

@@ -72,8 +72,9 @@ _ADD_TOKEN = f"INSERT INTO tokens ({', '.join(Token._fields)}, hash) VALUES (?, 
 class SQLiteTransaction(SQLiteSnapshot):
     """Reads and writes of one transaction. Implements `app.catalog.engine.Transaction`."""
 
-    def __init__(self, db: Database, batch_size: int) -> None:
+    def __init__(self, db: Database, batch_size: int, *, is_new: bool) -> None:
         super().__init__(db.conn)
+        self.is_new = is_new
         self._executemany = db.conn.executemany
         self._batch_size = batch_size
 

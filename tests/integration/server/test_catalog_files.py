@@ -1,16 +1,20 @@
 """A running service, and changes of its catalog file by other programs."""
 
 import shutil
+import subprocess
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
 
+from app.catalog.engines import open_catalog
 from app.errors import CatalogUnavailable
 from tests.integration.server.conftest import LIST
-from tests.integration.server.service import COMMAND, Service, run, serving
+from tests.integration.server.service import COMMAND, Service, run, serving, session, until
 from tests.integration.server.wire import Connection, request
-from tests.support.images import catalog_of, image, image_id
+from tests.support.catalogs import listed
+from tests.support.images import catalog_of, image, image_id, stored_images
 
 
 @pytest.fixture
@@ -56,3 +60,25 @@ def test_deleted_catalog_returns_503_with_reason_in_log_only(small: Service) -> 
             assert entry.startswith(f"{catalog}: [Errno 2] No such file or directory: '{catalog}'\n")
         assert connection.fetch(request(f"{LIST}?limit=x")).fault == (400, "badRequest")
     assert not catalog.exists()
+
+
+def test_sample_is_not_added_to_a_catalog_that_is_being_made(tmp_path: Path) -> None:
+    catalog = tmp_path / "data" / "catalog.db"
+    with ExitStack() as stack:
+        with open_catalog(catalog).transaction(timeout=1) as transaction:
+            transaction.upsert_images(stored_images(image(1)))
+            command = (COMMAND, "token", "add", "openstack")
+            waiting = [stack.enter_context(session(command, tmp_path, {}, output=subprocess.DEVNULL)) for _ in range(2)]
+            until(lambda: len(users(catalog)) == 3)
+        assert [process.wait(20) for process in waiting] == [0, 0]
+    assert listed(open_catalog(catalog)) == [1]
+
+
+def users(file: Path) -> set[str]:
+    """Return the ids of the processes that have opened a file."""
+    used = set()
+    for descriptor in Path("/proc").glob("[0-9]*/fd/*"):
+        with suppress(OSError):
+            if descriptor.readlink() == file:
+                used.add(descriptor.parts[2])
+    return used

@@ -1,0 +1,63 @@
+"""Slow reads: they leave the event loop for a thread, and end at the time limit."""
+
+import math
+import threading
+from contextlib import _GeneratorContextManager
+from pathlib import Path
+
+import pytest
+
+from app.catalog.sqlite.engine import SQLiteEngine
+from app.factory import Overrides
+from tests.conftest import Serve
+from tests.support.images import catalog_of, image
+from tests.support.projects import LIST_URL
+
+TIMEOUT = 7  # seconds
+MESSAGE = f"The query takes longer than {TIMEOUT} seconds: add filters or lower the limit."
+
+
+class SlowEngine(SQLiteEngine):
+    """An engine whose queries exceed the limits of the event loop, or all limits."""
+
+    def __init__(self, path: Path, *, always: bool) -> None:
+        super().__init__(path, progress_interval=1)
+        self.always = always
+        self.threads: list[threading.Thread] = []
+
+    def read_limits(self, seconds: float, images: float = math.inf) -> _GeneratorContextManager[None]:
+        """Record the thread, and limit its reads to no time at all."""
+        self.threads.append(threading.current_thread())
+        return super().read_limits(0 if self.always or seconds < TIMEOUT else seconds, images)
+
+
+@pytest.mark.parametrize("path", [LIST_URL, f"{LIST_URL}?changes-since=2001-01-01T00:00:00Z", "/healthcheck"])
+@pytest.mark.parametrize(("always", "status"), [(False, 200), (True, 503)])
+def test_slow_read_is_repeated_in_a_thread_until_the_time_limit(
+    serve: Serve, sample_catalog: Path, path: str, always: bool, status: int
+) -> None:
+    engine = SlowEngine(sample_catalog, always=always)
+    response = serve(sample_catalog, overrides=Overrides(engine=engine), query_timeout=TIMEOUT).get(path)
+    loop, other = engine.threads
+    assert (response.status_code, loop is other) == (status, False)
+    if always:
+        assert response.headers["retry-after"] == str(TIMEOUT)
+        assert response.json() == {"serviceUnavailable": {"code": 503, "message": MESSAGE}}
+    else:
+        assert response.json() == serve(sample_catalog, response_cache_mb=0).get(path).json() | (
+            {"cache": response.json()["cache"]} if path == "/healthcheck" else {}
+        )
+
+
+def test_large_page_is_the_same_as_small_pages_together(serve: Serve, tmp_path: Path) -> None:
+    catalog = catalog_of(tmp_path, *(image(number, metadata={"key": "x" * 250}) for number in range(2_500)))
+    client = serve(catalog, max_limit=2_000)
+    images, url = [], f"{LIST_URL}?limit=400"
+    while url:
+        page = client.get(url).json()
+        images += page["images"]
+        (url,) = [link["href"] for link in page.get("images_links", [{"href": ""}])]
+    large = client.get(LIST_URL)
+    assert len(large.content) > 1_000_000
+    assert large.json()["images"] == images[:2_000]
+    assert client.get(large.json()["images_links"][0]["href"]).json() == {"images": images[2_000:]}
