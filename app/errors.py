@@ -176,6 +176,10 @@ class CatalogUnavailable(DomainError):
     public_message = "The catalog is unavailable; try again later."
 
 
+class CatalogDamaged(CatalogUnavailable):
+    """The database is damaged, or holds values that no catalog can hold. The message is for the log and commands."""
+
+
 class ReadLimitExceeded(DomainError):
     """A read exceeds the limits of its thread."""
 

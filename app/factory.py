@@ -126,8 +126,9 @@ def create_app(
     )
     # Connexion uses the path of the document's server URL as a prefix of all routes.
     app.add_api(contract.document | {"servers": [{"url": "/"}]})
+    faults = FaultHandler(contract, report_damage=services.catalog.report_damage)
     for error in (HTTPException, ProblemException, Exception):
-        app.add_error_handler(error, FaultHandler(contract).handle)
+        app.add_error_handler(error, faults.handle)
     app.middleware.app = FlaskDispatcher(
         app.app, engine, query_timeout=settings.query_timeout, writers=auth.max_writers
     )

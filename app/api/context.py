@@ -1,6 +1,6 @@
 """The services that operations use, and the context of the current request."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from email.utils import formatdate
 from http import HTTPStatus
@@ -9,10 +9,10 @@ from typing import NamedTuple
 from flask import current_app, request
 
 from app.catalog.editor import Editor
-from app.catalog.models import JsonObject
+from app.catalog.models import Image, JsonObject
 from app.catalog.reader import CatalogReader
 from app.context import RequestContext
-from app.framework.responses import JSONResponse
+from app.framework.responses import CatalogResponse
 from app.mirror.staleness import StalenessMonitor
 from app.settings import Settings
 from app.timestamps import Clock
@@ -42,9 +42,12 @@ def request_context() -> RequestContext:
     return RequestContext.of(request.environ["asgi.scope"])
 
 
-def catalog_response(document: JsonObject) -> JSONResponse:
-    """Build the response of a read. If the catalog is a stale replica, the response states the replica's age (203)."""
-    response = JSONResponse(document)
+def catalog_response(document: JsonObject, images: Sequence[Image]) -> CatalogResponse:
+    """Build the response of a read, from the images that it shows, all or in part.
+
+    If the catalog is a stale replica, the response states the replica's age (203).
+    """
+    response = CatalogResponse(document, images)
     if not request_context().is_fresh:
         response.status_code = HTTPStatus.NON_AUTHORITATIVE_INFORMATION
         response.headers["Cache-Control"] = "no-store"  # the replica may be fresh again at any time

@@ -8,6 +8,7 @@ from app.api import serializers
 from app.api.context import catalog_response, request_context, services
 from app.api.links import link_builder
 from app.catalog.models import ImageFilters
+from app.errors import CatalogDamaged
 from app.framework.responses import NoContentResponse
 
 
@@ -24,7 +25,7 @@ def list_images_details(tenant_id: str, **query: Any) -> Response:
 def show_image(tenant_id: str, image_id: str) -> Response:
     """Return an image that the project can see, with all details."""
     image = services().catalog.get_image(tenant_id, image_id)
-    return catalog_response({"image": serializers.serialize_image(image, link_builder(tenant_id))})
+    return catalog_response({"image": serializers.serialize_image(image, link_builder(tenant_id))}, [image])
 
 
 show_bookmarked_image = show_image
@@ -40,4 +41,8 @@ def _page(serialize: serializers.ImageSerializer, tenant_id: str, query: dict[st
     service = services()
     page = service.catalog.list_images(tenant_id, ImageFilters(**query), max_images=service.settings.max_limit)
     links = link_builder(tenant_id)
-    return catalog_response(serializers.serialize_page(page, serialize, links, request.path, request.query_string))
+    try:
+        document = serializers.serialize_page(page, serialize, links, request.path, request.query_string)
+        return catalog_response(document, page.images)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise CatalogDamaged(f"An image of a list cannot be shown: {error}") from error

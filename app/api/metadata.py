@@ -14,7 +14,8 @@ from app.text import quote
 
 def list_metadata(tenant_id: str, image_id: str) -> Response:
     """Return all metadata items of an image."""
-    return catalog_response({"metadata": _read(tenant_id, image_id)})
+    image = services().catalog.get_image(tenant_id, image_id)
+    return catalog_response({"metadata": image_metadata(image)}, [image])
 
 
 def update_metadata(tenant_id: str, image_id: str, body: JsonObject) -> Response:
@@ -31,7 +32,8 @@ def replace_metadata(tenant_id: str, image_id: str, body: JsonObject) -> Respons
 
 def show_metadata_item(tenant_id: str, image_id: str, key: str) -> Response:
     """Return a metadata item of an image."""
-    return catalog_response({"meta": _item(key, _read(tenant_id, image_id))})
+    image = services().catalog.get_image(tenant_id, image_id)
+    return catalog_response({"meta": _item(key, image_metadata(image))}, [image])
 
 
 def set_metadata_item(tenant_id: str, image_id: str, key: str, body: JsonObject) -> Response:
@@ -52,10 +54,6 @@ def delete_metadata_item(tenant_id: str, image_id: str, key: str) -> Response:
 
     _edit(tenant_id, image_id, without_item)
     return NoContentResponse()
-
-
-def _read(tenant_id: str, image_id: str) -> Metadata:
-    return image_metadata(services().catalog.get_image(tenant_id, image_id))
 
 
 def _edit(tenant_id: str, image_id: str, edit: Callable[[Metadata], Metadata]) -> Metadata:

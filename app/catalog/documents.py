@@ -37,6 +37,19 @@ def image_errors(image: JsonObject) -> Iterator[str]:
         yield "server.id differs from the metadata item instance_uuid"
 
 
+def validate_stored_image(image: StoredImage) -> str | None:
+    """Return the first validation error of an image of the catalog, or None if it is valid."""
+    return next(image_errors(_to_document(image)), None)
+
+
+def first_invalid(images: Iterable[Image]) -> str | None:
+    """Return the first validation error of images as the API shows them, or None if all are valid."""
+    for image in images:
+        for error in image_errors(image_fields(image) | {"visibility": "public"}):  # which the API does not show
+            return f"image {image.id}: {error}"
+    return None
+
+
 def validate_field(name: str, value: str) -> None:
     """Raise InvalidImageFile unless the value is valid for this field of an image."""
     validator, schema = _field_validators()[name]

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from app.catalog.listing import Condition, Cursor, IndexScan, Partition
 from app.catalog.models import (
+    Finding,
     Image,
     ReplicatedImage,
     StoredImage,
@@ -124,8 +125,10 @@ class Engine(Protocol):
     def snapshot(self) -> AbstractContextManager[Snapshot]:
         """Read one state of the catalog, for a request. Connections are reused."""
 
-    def read_limits(self, seconds: float, images: float = math.inf) -> AbstractContextManager[None]:
-        """Limit the time for the reads of a block, on its thread, and the images of a page.
+    def read_limits(
+        self, seconds: float, *, cpu_seconds: float = math.inf, images: float = math.inf
+    ) -> AbstractContextManager[None]:
+        """Limit the reads of a block, on its thread: their time, their time of the CPU, and the images of a page.
 
         Exceeding a limit raises ReadLimitExceeded.
         """
@@ -143,6 +146,12 @@ class Engine(Protocol):
         """Return what the database contains, without changing it.
 
         Raises CatalogUnavailable for a database of another application, and for a catalog of a later version.
+        """
+
+    def check(self) -> Iterator[Finding]:
+        """Yield what is wrong with the database: its schema, its structure, the image index, and who can access it.
+
+        Raises what `schema_state` raises.
         """
 
     def read_sync_status(self) -> SyncStatus:

@@ -159,3 +159,11 @@ class SyncStatus:
     images: int = 0  # how many images the last full sync listed
     failed: tuple[str, ...] = ()  # ids of images that could not be copied; the next sync tries them again
     error: str | None = None  # why the last sync failed; None if it succeeded
+
+
+class Finding(NamedTuple):
+    """What a check of the catalog found, and what to do about it. A warning is no error: the catalog can be used."""
+
+    problem: str
+    advice: str
+    is_warning: bool = False

@@ -3,7 +3,7 @@
 from app.catalog.engine import Engine
 from app.catalog.listing import plan_scans
 from app.catalog.models import ImageFilters, Page, StoredImage, SyncStatus, Upstream
-from app.errors import ImageNotFound
+from app.errors import CatalogDamaged, ImageNotFound
 from app.text import normalize_project_id
 
 
@@ -13,6 +13,7 @@ class CatalogReader:
     def __init__(self, engine: Engine, *, probe_limit: int | None = None) -> None:
         self._engine = engine
         self._probe_limit = probe_limit
+        self._damage: CatalogDamaged | None = None
 
     def list_images(self, project_id: str, filters: ImageFilters, *, max_images: int) -> Page:
         """Return a page of the images that a project can see, newest first.
@@ -39,9 +40,15 @@ class CatalogReader:
             return snapshot.upstream()
 
     def ping(self) -> None:
-        """Raise CatalogUnavailable unless the schema is current and images can be read."""
+        """Raise CatalogUnavailable unless the schema is current and images can be read, as far as this is known."""
+        if self._damage:
+            raise self._damage
         with self._engine.snapshot() as snapshot:
             snapshot.ping()
+
+    def report_damage(self, error: CatalogDamaged) -> None:
+        """Let all later pings fail: a response has shown that the catalog is damaged."""
+        self._damage = error
 
     def sync_status(self) -> SyncStatus:
         """Return the status of the mirror's syncs."""

@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from app.cli.check import check
 from app.cli.mirror import mirror
 from app.cli.serve import serve
 from app.cli.token import token
@@ -37,5 +38,5 @@ def main(context: click.Context) -> None:
     context.obj = Settings.from_env(os.environ)
 
 
-for each in (serve, import_, export_, mirror, token):
+for each in (serve, import_, export_, check, mirror, token):
     main.add_command(each)

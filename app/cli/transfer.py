@@ -3,9 +3,11 @@
 import errno
 import gc
 import os
+import shutil
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from tempfile import SpooledTemporaryFile
 
 import click
 
@@ -21,6 +23,7 @@ from app.text import escape_control_characters, normalize_project_id
 
 _MAX_LEFT_OUT = 20  # names of fields
 _MAX_NAME_LENGTH = 100
+_MAX_EXPORT_MEMORY = 16_000_000  # bytes of an export that are held in memory before they are moved to a file
 _PROGRESS_THRESHOLD = 1000  # images: a smaller import is over before a progress bar can be read
 
 
@@ -107,11 +110,17 @@ def export_(settings: Settings, project_id: str | None, deleted: bool) -> None:
 
     The output is a file that import reads. With --deleted, importing it into an empty catalog restores all images and
     tombstones.
+
+    The output is collected in a temporary file before it is written: a reader of the output that pauses does not hold
+    back the catalog's write-ahead log.
     """
     owner = None if project_id is None else normalize_project_id(project_id)
     images = export_images(open_catalog(settings.catalog), owner=owner, deleted=deleted)
     try:
-        sys.stdout.buffer.writelines(dump_images(images))
+        with SpooledTemporaryFile(_MAX_EXPORT_MEMORY) as spool:
+            spool.writelines(dump_images(images))
+            spool.seek(0)
+            shutil.copyfileobj(spool, sys.stdout.buffer)
         sys.stdout.buffer.flush()
     except OSError as error:
         if error.errno == errno.EPIPE:  # the reader closed the pipe, as `head` does: click exits without a message

@@ -1,7 +1,7 @@
 """Conversion of errors to Compute faults."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 
@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 
 from app import errors
 from app.contract.document import Contract
-from app.errors import INTERNAL_ERROR, DomainError, QueryTimeout, Unauthorized
+from app.errors import INTERNAL_ERROR, CatalogDamaged, DomainError, QueryTimeout, Unauthorized
 from app.text import quote
 
 _STATUS: Mapping[type[DomainError], HTTPStatus] = {
@@ -36,6 +36,7 @@ _STATUS: Mapping[type[DomainError], HTTPStatus] = {
     errors.IdentityUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.UpstreamUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.QueryTimeout: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.CatalogDamaged: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.CatalogUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 
@@ -79,8 +80,10 @@ def fault_for(error: Exception, *, method: str, path: str, allowed: Sequence[str
 class FaultHandler:
     """Sends a Compute fault for every error, and logs the errors with a status of 500 and above."""
 
-    def __init__(self, contract: Contract) -> None:
+    def __init__(self, contract: Contract, *, report_damage: Callable[[CatalogDamaged], None]) -> None:
+        """Set what is called with an error that shows that the catalog is damaged."""
         self._contract = contract
+        self._report_damage = report_damage
 
     async def handle(self, request: ConnexionRequest, error: Exception) -> ConnexionResponse:
         """Return the response. It is a coroutine so that Connexion does not call it in a thread."""
@@ -91,6 +94,8 @@ class FaultHandler:
         fault = fault_for(error, method=request.method, path=path, allowed=allowed)
         if is_wrong_method and request.method == "OPTIONS":  # asks for the same header, and is no error
             return ConnexionResponse(HTTPStatus.NO_CONTENT, headers=fault.headers)
+        if isinstance(error, CatalogDamaged):
+            self._report_damage(error)
         if fault.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             _log.error(
                 "%s %s: %s",

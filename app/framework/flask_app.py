@@ -22,15 +22,16 @@ from starlette.concurrency import run_in_threadpool
 from starlette.types import Receive, Scope, Send
 
 from app.asgi import read_body
+from app.catalog.documents import first_invalid
 from app.catalog.engine import WRITER_TIMEOUT, Engine
-from app.errors import CatalogBusy, DomainError, QueryTimeout, ReadLimitExceeded
-from app.framework.responses import JSONResponse
+from app.errors import CatalogBusy, CatalogDamaged, DomainError, InvalidResponse, QueryTimeout, ReadLimitExceeded
+from app.framework.responses import CatalogResponse, JSONResponse
 
 View = Callable[..., Response]
 
-# What a read on the event loop may take: seconds for its queries, and the images of a page (with one that tells whether
-# more follow), which then take some five milliseconds more to serialize and validate.
-_LOOP_SECONDS, _LOOP_IMAGES = 0.005, 1001
+# What a read on the event loop may take: twice the CPU time of a page of a thousand images (and one, which tells
+# whether more follow), and some more time on a busy machine. Building and validating the response comes on top.
+_LOOP_LIMITS = {"seconds": 0.008, "cpu_seconds": 0.004, "images": 1001}
 _MAX_SLOW_READERS = 2  # of one worker: each holds a connection with its cache, and competes with the event loop
 
 
@@ -88,7 +89,7 @@ class FlaskDispatcher(SpecMiddleware):
         """Send Flask's response, with its document as an additional key of the body's message."""
         if scope["method"] == "GET":
             try:
-                with self._engine.read_limits(_LOOP_SECONDS, _LOOP_IMAGES):
+                with self._engine.read_limits(**_LOOP_LIMITS):
                     response = self._dispatch(scope, b"")
             except ReadLimitExceeded:
                 async with _slot(self._slow_readers, self._query_timeout, QueryTimeout(self._query_timeout)):
@@ -100,7 +101,13 @@ class FlaskDispatcher(SpecMiddleware):
         headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in response.headers]
         await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
         document = response.document if isinstance(response, JSONResponse) else None
-        await send({"type": "http.response.body", "body": response.get_data(), "document": document})
+        try:
+            await send({"type": "http.response.body", "body": response.get_data(), "document": document})
+        except InvalidResponse:
+            problem = first_invalid(response.images) if isinstance(response, CatalogResponse) else None
+            if problem:
+                raise CatalogDamaged(problem) from None
+            raise
 
     def _dispatch_slow_read(self, scope: Scope) -> Response:
         try:

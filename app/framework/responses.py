@@ -1,11 +1,13 @@
 """Flask responses."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from http import HTTPStatus
 from typing import Any
 
 import orjson
 from flask import Response
+
+from app.catalog.models import Image
 
 _PART = 500  # items of a list
 
@@ -16,6 +18,14 @@ class JSONResponse(Response):
     def __init__(self, document: dict[str, Any]) -> None:
         super().__init__(_dump(document), mimetype="application/json")
         self.document = document
+
+
+class CatalogResponse(JSONResponse):
+    """A response that is built from images of the catalog."""
+
+    def __init__(self, document: dict[str, Any], images: Sequence[Image]) -> None:
+        super().__init__(document)
+        self.images = images
 
 
 class NoContentResponse(Response):

@@ -234,10 +234,10 @@ def test_server_link_of_an_image_is_a_filter_that_finds_it(serve: Serve, tmp_pat
         assert ids(client, f"{LIST_URL}?server={quote(link['href'], safe='')}") == [found["id"]]
 
 
-def test_invalid_response_is_an_internal_error_that_discloses_nothing(serve: Serve, tmp_path: Path) -> None:
+def test_invalid_value_in_the_catalog_is_unavailable_and_not_disclosed(serve: Serve, tmp_path: Path) -> None:
     path = catalog_of(tmp_path, image())
     with closing(Database(path)) as db:
         db.execute("UPDATE images SET status = 'SECRET'")
     response = serve(path).get(LIST_URL)
-    message = "Internal error. See the service log for this request id."
-    assert (response.status_code, response.json()) == (500, {"computeFault": {"code": 500, "message": message}})
+    message = "The catalog is unavailable; try again later."
+    assert (response.status_code, response.json()) == (503, {"serviceUnavailable": {"code": 503, "message": message}})

@@ -25,10 +25,13 @@ class SlowEngine(SQLiteEngine):
         self.always = always
         self.threads: list[threading.Thread] = []
 
-    def read_limits(self, seconds: float, images: float = math.inf) -> _GeneratorContextManager[None]:
+    def read_limits(
+        self, seconds: float, *, cpu_seconds: float = math.inf, images: float = math.inf
+    ) -> _GeneratorContextManager[None]:
         """Record the thread, and limit its reads to no time at all."""
         self.threads.append(threading.current_thread())
-        return super().read_limits(0 if self.always or seconds < TIMEOUT else seconds, images)
+        limit = 0 if self.always or seconds < TIMEOUT else seconds
+        return super().read_limits(limit, cpu_seconds=cpu_seconds, images=images)
 
 
 @pytest.mark.parametrize("path", [LIST_URL, f"{LIST_URL}?changes-since=2001-01-01T00:00:00Z", "/healthcheck"])

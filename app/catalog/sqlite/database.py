@@ -4,7 +4,7 @@ import errno
 import os
 import stat
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
@@ -13,13 +13,25 @@ from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
 
 from app.catalog.engine import SchemaState
 from app.catalog.sqlite.migrations import MIGRATIONS, migration_names
-from app.errors import CatalogBusy, CatalogReadOnly, CatalogUnavailable, ReadLimitExceeded
+from app.catalog.sqlite.rows import DamagedValue
+from app.errors import CatalogBusy, CatalogDamaged, CatalogReadOnly, CatalogUnavailable, DomainError, ReadLimitExceeded
 
 _MIN_SQLITE_VERSION = (3, 38, 0)  # the first with the operator ->>
 # Page caches in KiB: for a reader, the pages of some thousand images; for a writer, those that a long import revisits.
 _READER_CACHE_KIB, _WRITER_CACHE_KIB = 16_000, 64_000
 _READER_TIMEOUT = 5.0  # seconds to wait for a process that has locked the file
 _RETRY_INTERVAL = 0.02  # seconds
+# Beginnings of the names of SQLite's and the system's errors.
+_TRANSLATIONS: Mapping[str, Callable[[str], DomainError]] = {
+    "SQLITE_INTERRUPT": lambda _: ReadLimitExceeded(),
+    "SQLITE_BUSY": lambda _: CatalogBusy(),
+    "SQLITE_READONLY": CatalogReadOnly,
+    "EACCES": CatalogReadOnly,
+    "EROFS": CatalogReadOnly,
+    "SQLITE_CORRUPT": CatalogDamaged,
+    "SQLITE_NOTADB": CatalogDamaged,
+}
+_DAMAGE_MESSAGES = ("Could not decode to UTF-8", "malformed JSON")  # of errors without a name of their own
 PRIVATE = 0o600  # the mode of new files: a catalog contains images that not everybody may see
 
 
@@ -67,10 +79,10 @@ def write_transaction(path: Path, *, timeout: float, max_wal_bytes: int) -> Iter
     with translate_errors(path):
         _create_file(path)
         with closing(Database(sqlite3.connect(path.absolute(), timeout=_RETRY_INTERVAL), execute_plugins=False)) as db:
-            db.execute(f"PRAGMA cache_size = -{_WRITER_CACHE_KIB}")
-            db.execute(f"PRAGMA journal_size_limit = {max_wal_bytes}")
             _enable_wal(db, deadline)
             _set_timeout(db, deadline - time.monotonic())
+            db.execute(f"PRAGMA cache_size = -{_WRITER_CACHE_KIB}")
+            db.execute(f"PRAGMA journal_size_limit = {max_wal_bytes}")
             # A deferred BEGIN could fail at its first write, if another writer was faster.
             db.conn.execute("BEGIN IMMEDIATE")
             try:
@@ -86,17 +98,19 @@ def write_transaction(path: Path, *, timeout: float, max_wal_bytes: int) -> Iter
 
 @contextmanager
 def translate_errors(path: Path) -> Iterator[None]:
-    """Translate errors of SQLite and of the file system to CatalogBusy, CatalogReadOnly or CatalogUnavailable."""
+    """Translate errors of SQLite and of the file system, and damaged values, to errors of the domain.
+
+    These are CatalogBusy, CatalogReadOnly, CatalogDamaged, CatalogUnavailable and ReadLimitExceeded.
+    """
     try:
         yield
-    except (sqlite3.Error, OSError) as error:
-        match getattr(error, "sqlite_errorname", errno.errorcode.get(getattr(error, "errno", None) or 0)):
-            case "SQLITE_INTERRUPT":
-                raise ReadLimitExceeded from error
-            case "SQLITE_BUSY":
-                raise CatalogBusy from error
-            case "SQLITE_READONLY" | "SQLITE_READONLY_DIRECTORY" | "EACCES" | "EROFS":
-                raise CatalogReadOnly(f"{path}: {error}") from error
+    except (sqlite3.Error, OSError, UnicodeDecodeError, DamagedValue) as error:
+        if isinstance(error, UnicodeDecodeError | DamagedValue) or str(error).startswith(_DAMAGE_MESSAGES):
+            raise CatalogDamaged(f"{path}: {error}") from error
+        name = getattr(error, "sqlite_errorname", None) or errno.errorcode.get(getattr(error, "errno", None) or 0, "")
+        for prefix, translated in _TRANSLATIONS.items():
+            if name.startswith(prefix):
+                raise translated(f"{path}: {error}") from error
         raise CatalogUnavailable(f"{path}: {error}") from error
 
 

@@ -11,8 +11,9 @@ from pathlib import Path
 from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
 
 from app.catalog.engine import SchemaState
-from app.catalog.models import SyncStatus, Version
+from app.catalog.models import Finding, SyncStatus, Version
 from app.catalog.sqlite import database, sync_status
+from app.catalog.sqlite.check import find_problems
 from app.catalog.sqlite.reader import SQLiteSnapshot
 from app.catalog.sqlite.writer import BATCH_SIZE, SQLiteTransaction
 from app.errors import CatalogUnavailable
@@ -26,6 +27,7 @@ class _ThreadState(threading.local):
 
     connection: sqlite3.Connection | None = None
     deadline = math.inf  # on the monotonic clock
+    cpu_deadline = math.inf  # on the clock of the thread's CPU time
     max_images = math.inf  # of a page
 
 
@@ -72,7 +74,7 @@ class SQLiteEngine:
         if self._version is None:
             try:  # without translate_errors: every cached response waits for this
                 self._version = self._connection().execute("PRAGMA data_version").fetchone()[0]
-            except sqlite3.Error as error:
+            except (sqlite3.Error, UnicodeDecodeError) as error:
                 raise CatalogUnavailable(f"{self._path}: {error}") from error
             asyncio.get_running_loop().call_soon(self._expire_version)
         return self._version
@@ -92,14 +94,15 @@ class SQLiteEngine:
                 connection.rollback()
 
     @contextmanager
-    def read_limits(self, seconds: float, images: float = math.inf) -> Iterator[None]:
-        """Limit the time for the thread's reads, by SQLite's progress handler, and the images of a page."""
+    def read_limits(self, seconds: float, *, cpu_seconds: float = math.inf, images: float = math.inf) -> Iterator[None]:
+        """Limit the reads of the thread: their time by SQLite's progress handler, and the images of a page."""
         thread = self._thread
-        thread.deadline, thread.max_images = time.monotonic() + seconds, images
+        thread.deadline, thread.cpu_deadline = time.monotonic() + seconds, time.thread_time() + cpu_seconds
+        thread.max_images = images
         try:
             yield
         finally:
-            thread.deadline = thread.max_images = math.inf
+            thread.deadline = thread.cpu_deadline = thread.max_images = math.inf
 
     @contextmanager
     def open_snapshot(self) -> Iterator[SQLiteSnapshot]:
@@ -120,6 +123,10 @@ class SQLiteEngine:
     def schema_state(self) -> SchemaState:
         """Return what the file contains, without changing it."""
         return database.schema_state(self._path)
+
+    def check(self) -> Iterator[Finding]:
+        """Yield what is wrong with the file."""
+        return find_problems(self._path)
 
     def read_sync_status(self) -> SyncStatus:
         """Return the status of the mirror's syncs, from the file beside the catalog."""
@@ -146,7 +153,8 @@ class SQLiteEngine:
         return connection
 
     def _is_late(self) -> bool:
-        return time.monotonic() > self._thread.deadline
+        thread = self._thread
+        return time.thread_time() > thread.cpu_deadline or time.monotonic() > thread.deadline
 
 
 def _file_id(path: Path) -> tuple[int, int]:

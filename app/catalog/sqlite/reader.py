@@ -9,9 +9,10 @@ from typing import Any
 
 from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
 
-from app.catalog.listing import Condition, Cursor, IndexScan, Partition
+from app.catalog.listing import EVERYONE, Condition, Cursor, IndexScan, Partition
 from app.catalog.models import Image, ReplicatedImage, StoredImage, Token, Upstream, dump_json
 from app.catalog.sqlite.migrations import MIGRATIONS, migration_names
+from app.catalog.sqlite.rows import require_types, to_image, to_token, to_upstream
 from app.catalog.sqlite.schema import VISIBLE
 from app.errors import CatalogUnavailable, ReadLimitExceeded
 
@@ -46,6 +47,8 @@ SELECT {", ".join(f"images.{field.name}" for field in fields(StoredImage))}, aud
        changed, status_type, image_index.min_disk, image_index.min_ram, image_index.name, image_index.server
 FROM image_index CROSS JOIN images ON sequence = -sort_key LIMIT 1
 """  # noqa: S608 no user input
+_PING_IMAGES = 200  # are read by each health check: all images of a small catalog
+_SOME_IMAGES = f"SELECT {COLUMNS} FROM images LIMIT {_PING_IMAGES}"  # noqa: S608 no user input
 _IMAGE = f"""
 SELECT {COLUMNS} FROM images WHERE id = :id AND status <> 'DELETED' AND {VISIBLE}
 """  # noqa: S608 no user input
@@ -83,7 +86,7 @@ class SQLiteSnapshot:
     def cursor(self, project_id: str, marker: str) -> Cursor | None:
         """Return the position of an image in the order of the list; None if the project cannot see the image."""
         row = self._execute(_CURSOR, {"id": marker, "project_id": project_id}).fetchone()
-        return row and Cursor._make(row)
+        return row and Cursor._make(require_types(row, (int, int)))
 
     def count(self, partition: Partition, condition: Condition, *, at_most: int) -> int:
         """Count the index entries that meet an indexed condition, up to a limit."""
@@ -92,7 +95,10 @@ class SQLiteSnapshot:
         return int(self._execute(statement, [*values, at_most]).fetchone()[0])
 
     def read_page(self, scans: Sequence[IndexScan], count: int) -> list[Image]:
-        """Return the first images that the scans find, merged in the order of the list."""
+        """Return the first images that the scans find, merged in the order of the list.
+
+        Their values are not checked here: the response that is built from them is validated.
+        """
         if not scans:
             return []
         values: list[Any] = []
@@ -105,7 +111,7 @@ class SQLiteSnapshot:
     def find_image(self, project_id: str, image_id: str) -> StoredImage | None:
         """Return an image that the project can see, which includes unlisted community images; None otherwise."""
         row = self._execute(_IMAGE, {"id": image_id, "project_id": project_id}).fetchone()
-        return row and StoredImage(*row)
+        return row and to_image(row)
 
     def contains(self, image_id: str) -> bool:
         """Return whether the catalog has an image or a tombstone with this id, visible to the caller or not."""
@@ -117,38 +123,41 @@ class SQLiteSnapshot:
         if applied != migration_names():
             raise CatalogUnavailable("The schema of the catalog is not that of this version.")
         self._execute(_PING).fetchone()
+        for row in self._execute(_SOME_IMAGES):
+            to_image(row)
+        self.read_page([IndexScan(Partition(EVERYONE, deleted=False), None, (), None)], _PING_IMAGES)
         self.upstream()
         self.audience_of("")
         self.status_types(None, "ALL", deleted=False)
 
     def images_of(self, owner: str | None) -> list[StoredImage]:
         """Return the images that a project owns, or that nobody owns, without tombstones."""
-        return [StoredImage(*row) for row in self._execute(_OWNED, [owner])]
+        return [to_image(row) for row in self._execute(_OWNED, [owner])]
 
     def all_images(self, *, owner: str | None, deleted: bool) -> Iterator[StoredImage]:
         """Yield all images, or those of one owner, in the order in which they were added; tombstones optional."""
         for row in self._execute(_EXPORT, {"owner": owner, "deleted": deleted}):
-            yield StoredImage(*row)
+            yield to_image(row)
 
     def replicated_images(self, ids: Collection[str] | None) -> dict[str, ReplicatedImage]:
         """Return the images and tombstones with these ids (None: all of them), by id."""
         query, values = (_REPLICATED, []) if ids is None else (_SOME_REPLICATED, [dump_json(list(ids))])
         rows = self._execute(query, values)
-        return {row[0]: ReplicatedImage(StoredImage(*row[:-1]), row[-1]) for row in rows}
+        return {row[0]: ReplicatedImage(to_image(row[:-1]), row[-1]) for row in rows}
 
     def upstream(self) -> Upstream | None:
         """Return the image service that the catalog replicates; None if it is not a replica."""
         row = self._execute(_UPSTREAM).fetchone()
-        return row and Upstream._make(row)._replace(is_admin=bool(row[1]))
+        return row and to_upstream(row)
 
     def find_token(self, token_id: str) -> tuple[Token, bytes] | None:
         """Return a token and the SHA-256 of its secret."""
         row = self._execute(_TOKEN, [token_id]).fetchone()
-        return row and (_token(row[:-1]), row[-1])
+        return row and (to_token(row[:-1]), *require_types(row[-1:], (bytes,)))
 
     def tokens(self) -> list[Token]:
         """Return all tokens, the oldest first."""
-        return [_token(row) for row in self._execute(_TOKENS)]
+        return [to_token(row) for row in self._execute(_TOKENS)]
 
 
 def _shape(scan: IndexScan, values: list[Any]) -> _Shape:
@@ -197,8 +206,3 @@ def _from_clause(shape: _Shape) -> str:
     if is_continued:
         terms.append("(created, sort_key) < (?, ?)")
     return f"FROM image_index {index}WHERE {' AND '.join(terms)}"
-
-
-def _token(row: tuple[str, str, int, str, str | None]) -> Token:
-    token = Token._make(row)
-    return token._replace(is_admin=bool(token.is_admin))

@@ -245,6 +245,12 @@ def test_each_field_of_a_response_is_validated(changes: dict[str, Any], message:
     assert str(raised.value).startswith(message)
 
 
+def test_lists_of_responses_can_be_validated_in_parts() -> None:
+    for name in ("ImageList", "ImageDetailsList"):
+        images = Contract.load(secured=True).document["components"]["schemas"][name]["properties"]["images"]
+        assert set(images) <= {"type", "items", "description"}
+
+
 def test_nullable_enum_accepts_null() -> None:
     validator = compile_schema({"type": "string", "nullable": True, "enum": ["a"]})
     assert [validator.is_valid(value) for value in ("a", None, "b", 1)] == [True, True, False, False]

@@ -1,0 +1,36 @@
+"""The check of a catalog, whichever engine stores it."""
+
+from collections.abc import Iterator
+
+from app.catalog.documents import validate_stored_image
+from app.catalog.engine import Engine, SchemaState
+from app.catalog.models import Finding
+from app.catalog.transfer import export_images
+from app.errors import CatalogDamaged
+
+RESTORE = (
+    'restore a backup (README, "Backup and restore"); without one, move the catalog away and fill a new one by import '
+    "or mirror"
+)
+_MAX_INVALID = 10  # images that are named
+
+
+def check_catalog(engine: Engine) -> Iterator[Finding]:
+    """Yield what is wrong with the catalog. Raises CatalogUnavailable if it cannot be opened."""
+    try:
+        yield from engine.check()
+        if engine.schema_state() is SchemaState.CURRENT:
+            yield from _invalid_images(engine)
+    except CatalogDamaged as error:
+        yield Finding(str(error), RESTORE)
+
+
+def _invalid_images(engine: Engine) -> Iterator[Finding]:
+    """Yield the first images that no import could have written."""
+    count = 0
+    for image in export_images(engine, deleted=True):
+        problem = validate_stored_image(image)
+        if problem and (count := count + 1) <= _MAX_INVALID:
+            yield Finding(f"image {image.id} is invalid: {problem}", "import it again, or delete it")
+    if count > _MAX_INVALID:
+        yield Finding(f"{count - _MAX_INVALID} more images are invalid", "import them again, or delete them")

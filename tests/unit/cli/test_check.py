@@ -1,0 +1,83 @@
+"""The command `check`: what it finds, what it advises, and its exit code."""
+
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from sqlite_utils import Database
+
+from app import cli
+from app.catalog.engines import open_catalog
+from app.catalog.tokens import add_token
+from tests.support.images import catalog_of, image
+from tests.support.projects import PROJECT
+
+
+def check(path: Path) -> tuple[int, list[str]]:
+    """Return the exit code, and the lines without the path."""
+    result = CliRunner(env={"IMAGES_CATALOG": str(path)}).invoke(cli.main, ["check"], catch_exceptions=False)
+    return result.exit_code, result.output.replace(str(path), "PATH").splitlines()
+
+
+def test_catalog_without_problems(tmp_path: Path) -> None:
+    path = catalog_of(tmp_path, image(1), image(2, owner=PROJECT, visibility="private"), image(3, status="DELETED"))
+    before = path.read_bytes()
+    assert check(path) == (0, ["PATH has no problems."])
+    assert path.read_bytes() == before
+
+
+def test_missing_catalog_is_an_error(tmp_path: Path) -> None:
+    line = "Error: PATH holds no catalog yet. What to do: create it with serve, import or mirror."
+    assert check(tmp_path / "catalog.db") == (1, [line])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_catalog_of_an_earlier_version_is_a_warning(tmp_path: Path) -> None:
+    path = tmp_path / "catalog.db"
+    with closing(Database(path)) as db:
+        db.conn.executescript((Path(__file__).parents[1] / "catalog/sqlite/earlier/5.sql").read_text())
+    line = (
+        "Warning: PATH holds a catalog of an earlier version; serve, import, mirror and token add upgrade it. "
+        "What to do: back it up before the upgrade."
+    )
+    assert check(path) == (0, [line])
+
+
+@pytest.mark.parametrize(
+    ("statement", "missing", "surplus"),
+    [("DELETE FROM image_index", 2, 0), ("DELETE FROM images", 0, 2), ("UPDATE image_index SET name = 'x'", 2, 2)],
+)
+def test_index_that_differs_from_the_images_is_an_error(
+    tmp_path: Path, statement: str, missing: int, surplus: int
+) -> None:
+    path = catalog_of(tmp_path, image(1), image(2))
+    with closing(Database(path)) as db:
+        db.execute(statement)
+    line = (
+        f"Error: PATH: the index of the lists lacks {missing} entries, and has {surplus} that belong to no image. "
+        "What to do: export the catalog, move it away, and import the export into a new one."
+    )
+    assert check(path) == (1, [line])
+
+
+@pytest.mark.parametrize(
+    ("mode", "token", "visibility", "warning"),
+    [
+        (0o644, False, "public", None),
+        (0o644, True, "public", "read"),
+        (0o644, False, "private", "read"),
+        (0o640, True, "private", None),
+        (0o666, False, "public", "write to"),
+    ],
+)
+def test_file_that_others_can_access_is_a_warning(
+    tmp_path: Path, mode: int, token: bool, visibility: str, warning: str | None
+) -> None:
+    path = catalog_of(tmp_path, image(1, visibility=visibility))
+    if token:
+        add_token(open_catalog(path), PROJECT, is_admin=False, expires=None)
+    path.chmod(mode)
+    code, lines = check(path)
+    assert (code, len(lines)) == (0, 1)
+    assert lines[0].startswith(f"Warning: everybody can {warning} PATH" if warning else "PATH has no problems.")
