@@ -20,6 +20,7 @@ _MIN_SQLITE_VERSION = (3, 38, 0)  # the first with the operator ->>
 # Page caches in KiB: for a reader, the pages of some thousand images; for a writer, those that a long import revisits.
 _READER_CACHE_KIB, _WRITER_CACHE_KIB = 16_000, 64_000
 _READER_TIMEOUT = 5.0  # seconds to wait for a process that has locked the file
+_SHARED_MEMORY_BYTES = 32_768  # at least
 _RETRY_INTERVAL = 0.02  # seconds
 # Beginnings of the names of SQLite's and the system's errors.
 _TRANSLATIONS: Mapping[str, Callable[[str], DomainError]] = {
@@ -62,7 +63,15 @@ def open_reader(path: Path) -> Database:
     with translate_errors(path):
         connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=_READER_TIMEOUT)
         connection.execute("PRAGMA query_only = 1")
-        connection.execute(f"PRAGMA cache_size = -{_READER_CACHE_KIB}")
+        try:
+            connection.execute(f"PRAGMA cache_size = -{_READER_CACHE_KIB}")  # the first statement that reads the file
+        except sqlite3.OperationalError as error:
+            if os.access(path, os.R_OK) and not _has_shared_memory(path):
+                raise CatalogUnavailable(
+                    f"{path}: {error}: SQLite cannot create {path.name}-shm, which the write-ahead log needs. Make the "
+                    'folder writable, or free space; to serve a read-only folder, see README, "Several processes"'
+                ) from error
+            raise
         return Database(connection, execute_plugins=False)
 
 
@@ -118,6 +127,12 @@ def require_regular_file(mode: int, path: Path) -> None:
     """Raise CatalogUnavailable for a folder or a device, and for a pipe, which SQLite would wait for without an end."""
     if not stat.S_ISREG(mode):
         raise CatalogUnavailable(f"{path} is not a regular file")
+
+
+def _has_shared_memory(path: Path) -> bool:
+    """Return whether the file that connections in WAL mode share exists completely."""
+    file = path.with_name(f"{path.name}-shm")
+    return file.exists() and file.stat().st_size >= _SHARED_MEMORY_BYTES
 
 
 def _create_file(path: Path) -> None:

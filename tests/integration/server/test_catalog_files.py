@@ -1,11 +1,13 @@
 """A running service, and changes of its catalog file by other programs."""
 
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
+import orjson
 import pytest
 
 from app.catalog.engines import open_catalog
@@ -13,7 +15,7 @@ from app.errors import CatalogUnavailable
 from tests.integration.server.conftest import LIST
 from tests.integration.server.service import COMMAND, Service, run, serving, session, until
 from tests.integration.server.wire import Connection, request
-from tests.support.catalogs import listed
+from tests.support.catalogs import add_images, exported, listed
 from tests.support.images import catalog_of, image, image_id, stored_images
 
 
@@ -74,11 +76,46 @@ def test_sample_is_not_added_to_a_catalog_that_is_being_made(tmp_path: Path) -> 
     assert listed(open_catalog(catalog)) == [1]
 
 
+@pytest.mark.parametrize("command", [("serve", "--bind", "127.0.0.1:0"), ("token", "add", "openstack"), ("export",)])
+def test_folder_that_is_not_writable_is_explained_in_one_line(tmp_path: Path, command: tuple[str, ...]) -> None:
+    catalog = catalog_of(tmp_path / "data", image(1))
+    for file in catalog.parent.iterdir():
+        if file != catalog:
+            file.unlink()
+    as_user = ("setpriv", "--bounding-set", "-dac_override") if os.getuid() == 0 else ()
+    catalog.parent.chmod(0o555)
+    try:
+        result = run(*as_user, COMMAND, *command, folder=tmp_path)
+    finally:
+        catalog.parent.chmod(0o755)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr == (
+        "Error: data/catalog.db: attempt to write a readonly database: SQLite cannot create catalog.db-shm, which the "
+        "write-ahead log needs. Make the folder writable, or free space; to serve a read-only folder, see README, "
+        '"Several processes"\n'
+    )
+
+
+def test_export_whose_reader_pauses_does_not_hold_back_the_write_ahead_log(tmp_path: Path) -> None:
+    engine = open_catalog(catalog_of(tmp_path, *(image(n, metadata={"key": "x" * 255}) for n in range(1000))))
+    before = [each.id for each in exported(engine)]
+    with session((COMMAND, "export"), tmp_path, {"IMAGES_CATALOG": engine.name}, output=subprocess.PIPE) as process:
+        assert process.stdout
+        start = process.stdout.read(1)  # the rest is more than a pipe holds
+        add_images(engine, image(1, name="new"), image(5000))
+        assert "catalog.db" not in {file.name for file in open_files(process.pid)}
+        assert [each["id"] for each in orjson.loads(start + process.stdout.read())["images"]] == before
+
+
 def users(file: Path) -> set[str]:
     """Return the ids of the processes that have opened a file."""
-    used = set()
-    for descriptor in Path("/proc").glob("[0-9]*/fd/*"):
+    return {process.name for process in Path("/proc").glob("[0-9]*") if file in open_files(process.name)}
+
+
+def open_files(pid: int | str) -> set[Path]:
+    """Return the files that a process has opened."""
+    files = set()
+    for descriptor in Path(f"/proc/{pid}/fd").glob("*"):
         with suppress(OSError):
-            if descriptor.readlink() == file:
-                used.add(descriptor.parts[2])
-    return used
+            files.add(descriptor.readlink())
+    return files
