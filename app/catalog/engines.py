@@ -5,15 +5,19 @@ from pathlib import Path
 from app.catalog.engine import Engine
 from app.catalog.sqlite.engine import SQLiteEngine
 
-_SQLITE = "sqlite:///"
+_SQLITE, _IMMUTABLE = "sqlite:///", "?immutable=1"
 
 
 def open_catalog(location: str | Path) -> Engine:
     """Return the engine of a catalog: a path, or a URL `sqlite:///path`. It is opened, or created, on first use.
 
-    Raises ValueError for other URLs.
+    With `?immutable=1` at the end of the URL, nothing changes the file, and nothing is created beside it. Raises
+    ValueError for other URLs.
     """
-    path = str(location).removeprefix(_SQLITE)
+    text = str(location)
+    path = text.removeprefix(_SQLITE)
     if "://" in path:
         raise ValueError("The location of a catalog is a path, or sqlite:///path.")
+    if text.startswith(_SQLITE) and path.endswith(_IMMUTABLE):
+        return SQLiteEngine(Path(path.removesuffix(_IMMUTABLE)), immutable=True)
     return SQLiteEngine(Path(path))

@@ -27,13 +27,13 @@ SELECT EXISTS (SELECT 1 FROM tokens) OR EXISTS (SELECT 1 FROM images WHERE visib
 """
 
 
-def find_problems(path: Path) -> Iterator[Finding]:
+def find_problems(path: Path, *, immutable: bool) -> Iterator[Finding]:
     """Yield what is wrong with the file. Raises what `schema_state` raises, and CatalogDamaged."""
-    state = schema_state(path)
+    state = schema_state(path, immutable=immutable)
     if state is SchemaState.EMPTY:
         yield Finding(f"{path} holds {state.value}", "create it with serve, import or mirror")
         return
-    with translate_errors(path), closing(open_reader(path)) as db:
+    with translate_errors(path), closing(open_reader(path, immutable=immutable)) as db:
         yield from _structure(db, path)
         if state is SchemaState.OUTDATED:
             yield Finding(f"{path} holds {state.value}", "back it up before the upgrade", is_warning=True)

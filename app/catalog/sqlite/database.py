@@ -36,7 +36,7 @@ _DAMAGE_MESSAGES = ("Could not decode to UTF-8", "malformed JSON")  # of errors 
 PRIVATE = 0o600  # the mode of new files: a catalog contains images that not everybody may see
 
 
-def schema_state(path: Path) -> SchemaState:
+def schema_state(path: Path, *, immutable: bool = False) -> SchemaState:
     """Return what the file contains, without changing it.
 
     Raises CatalogUnavailable for a database of another application, and for a catalog of a later version.
@@ -45,7 +45,10 @@ def schema_state(path: Path) -> SchemaState:
         if not path.exists():
             return SchemaState.EMPTY
         require_regular_file(path.stat().st_mode, path)
-        with closing(open_reader(path)) as db, db.atomic():  # one snapshot, as others may be writing
+        with (
+            closing(open_reader(path, immutable=immutable)) as db,
+            db.atomic(),
+        ):  # one snapshot, as others may be writing
             applied = {migration.name for migration in MIGRATIONS.applied(db)}
             pending = {migration.name for migration in MIGRATIONS.pending(db)}
             if not applied and db.table_names():
@@ -55,13 +58,17 @@ def schema_state(path: Path) -> SchemaState:
     return SchemaState.EMPTY if not applied else SchemaState.OUTDATED if pending else SchemaState.CURRENT
 
 
-def open_reader(path: Path) -> Database:
-    """Open the file read-only, without creating it. Raises CatalogUnavailable."""
+def open_reader(path: Path, *, immutable: bool = False) -> Database:
+    """Open the file read-only, without creating it. Raises CatalogUnavailable.
+
+    An immutable file is read without locks and without a write-ahead log: nothing may write to it.
+    """
     if sqlite3.sqlite_version_info < _MIN_SQLITE_VERSION:
         oldest = ".".join(map(str, _MIN_SQLITE_VERSION))
         raise CatalogUnavailable(f"SQLite {sqlite3.sqlite_version} is too old: version {oldest} or later is required")
     with translate_errors(path):
-        connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=_READER_TIMEOUT)
+        uri = f"{path.absolute().as_uri()}?mode=ro{'&immutable=1' if immutable else ''}"
+        connection = sqlite3.connect(uri, uri=True, timeout=_READER_TIMEOUT)
         connection.execute("PRAGMA query_only = 1")
         try:
             connection.execute(f"PRAGMA cache_size = -{_READER_CACHE_KIB}")  # the first statement that reads the file

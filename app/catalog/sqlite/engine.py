@@ -16,7 +16,7 @@ from app.catalog.sqlite import database, sync_status
 from app.catalog.sqlite.check import find_problems
 from app.catalog.sqlite.reader import SQLiteSnapshot
 from app.catalog.sqlite.writer import BATCH_SIZE, SQLiteTransaction
-from app.errors import CatalogUnavailable
+from app.errors import CatalogReadOnly, CatalogUnavailable
 
 _MAX_WAL_BYTES = 64_000_000  # of the write-ahead log that remains after a transaction, unless a reader still needs it
 _PROGRESS_INTERVAL = 10_000  # steps of SQLite between looks at the clock: about half a millisecond
@@ -43,12 +43,14 @@ class SQLiteEngine:
         self,
         path: Path,
         *,
+        immutable: bool = False,
         batch_size: int = BATCH_SIZE,
         max_wal_bytes: int = _MAX_WAL_BYTES,
         progress_interval: int = _PROGRESS_INTERVAL,
     ) -> None:
-        """Set the number of images that are written at a time, and the constants described above."""
+        """Set whether nothing writes to the file, how many images are written at a time, and the constants above."""
         self._path = path
+        self._immutable = immutable
         self._max_wal_bytes = max_wal_bytes
         self._progress_interval = progress_interval
         self._batch_size = batch_size
@@ -110,23 +112,28 @@ class SQLiteEngine:
         state = self.schema_state()
         if state is not SchemaState.CURRENT:
             raise CatalogUnavailable(f"{self._path} holds {state.value}")
-        with database.translate_errors(self._path), closing(database.open_reader(self._path)) as db:
+        with (
+            database.translate_errors(self._path),
+            closing(database.open_reader(self._path, immutable=self._immutable)) as db,
+        ):
             db.conn.execute("BEGIN")
             yield SQLiteSnapshot(db.conn)
 
     @contextmanager
     def transaction(self, *, timeout: float) -> Iterator[SQLiteTransaction]:
         """Write to the file; create or upgrade it if necessary."""
+        if self._immutable:
+            raise CatalogReadOnly(f"{self._path} is immutable, as its location says")
         with database.write_transaction(self._path, timeout=timeout, max_wal_bytes=self._max_wal_bytes) as (db, is_new):
             yield SQLiteTransaction(db, self._batch_size, is_new=is_new)
 
     def schema_state(self) -> SchemaState:
         """Return what the file contains, without changing it."""
-        return database.schema_state(self._path)
+        return database.schema_state(self._path, immutable=self._immutable)
 
     def check(self) -> Iterator[Finding]:
         """Yield what is wrong with the file."""
-        return find_problems(self._path)
+        return find_problems(self._path, immutable=self._immutable)
 
     def read_sync_status(self) -> SyncStatus:
         """Return the status of the mirror's syncs, from the file beside the catalog."""
@@ -148,7 +155,7 @@ class SQLiteEngine:
             raise CatalogUnavailable(f"{self._path} was replaced by another file: restart the service")
         connection = self._thread.connection
         if connection is None:
-            connection = self._thread.connection = database.open_reader(self._path).conn
+            connection = self._thread.connection = database.open_reader(self._path, immutable=self._immutable).conn
             connection.set_progress_handler(self._is_late, self._progress_interval)
         return connection
 

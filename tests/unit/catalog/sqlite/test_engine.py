@@ -13,7 +13,7 @@ from app.catalog.engines import open_catalog
 from app.catalog.reader import CatalogReader
 from app.catalog.sqlite.engine import SQLiteEngine
 from app.catalog.transfer import ensure_catalog, import_images
-from app.errors import CatalogUnavailable
+from app.errors import CatalogReadOnly, CatalogUnavailable
 from tests.conftest import Serve
 from tests.support.catalogs import add_images, exported_numbers, listed
 from tests.support.images import catalog_of, image, stored_images
@@ -137,3 +137,12 @@ def test_current_catalog_is_served_from_a_read_only_folder(path: Path) -> None:
         assert list(path.parent.iterdir()) == [path]
     finally:
         path.parent.chmod(0o755)
+
+
+def test_immutable_catalog_is_read_without_other_files_and_never_written(path: Path) -> None:
+    engine = open_catalog(f"sqlite:///{path}?immutable=1")
+    before = path.read_bytes()
+    assert (engine.name, listed(engine), list(engine.check()), exported_numbers(engine)) == (str(path), [1], [], [1])
+    with pytest.raises(CatalogReadOnly, match=r"/catalog\.db is immutable, as its location says$"):
+        add_images(engine, image(2))
+    assert (list(path.parent.iterdir()), path.read_bytes()) == ([path], before)
