@@ -20,6 +20,9 @@ def check_catalog(engine: Engine) -> Iterator[Finding]:
     try:
         yield from engine.check()
         if engine.schema_state() is SchemaState.CURRENT:
+            with engine.open_snapshot() as snapshot:
+                snapshot.ping()
+                snapshot.tokens()
             yield from _invalid_images(engine)
     except CatalogDamaged as error:
         yield Finding(str(error), RESTORE)

@@ -45,10 +45,8 @@ def schema_state(path: Path, *, immutable: bool = False) -> SchemaState:
         if not path.exists():
             return SchemaState.EMPTY
         require_regular_file(path.stat().st_mode, path)
-        with (
-            closing(open_reader(path, immutable=immutable)) as db,
-            db.atomic(),
-        ):  # one snapshot, as others may be writing
+        # One snapshot, as others may be writing.
+        with closing(open_reader(path, immutable=immutable)) as db, db.atomic():
             applied = {migration.name for migration in MIGRATIONS.applied(db)}
             pending = {migration.name for migration in MIGRATIONS.pending(db)}
             if not applied and db.table_names():
@@ -159,7 +157,7 @@ def _enable_wal(db: Database, deadline: float) -> None:
         try:
             db.enable_wal()
         except sqlite3.OperationalError as error:
-            if not error.sqlite_errorname.startswith("SQLITE_BUSY") or time.monotonic() > deadline:
+            if not getattr(error, "sqlite_errorname", "").startswith("SQLITE_BUSY") or time.monotonic() > deadline:
                 raise
             time.sleep(_RETRY_INTERVAL)
         else:

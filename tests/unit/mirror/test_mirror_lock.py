@@ -1,5 +1,6 @@
 """The engine's lock, which only one mirror of a catalog can have."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -37,4 +38,10 @@ def test_folder_that_cannot_be_created_makes_the_catalog_unavailable(tmp_path: P
         pytest.raises(CatalogUnavailable, match=r"/file/catalog\.db: "),
         open_catalog(tmp_path / "file" / "catalog.db").mirror_lock(),
     ):
+        pass
+
+
+def test_pipe_in_the_place_of_the_lock_makes_the_catalog_unavailable(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "catalog.db.mirror-lock")
+    with pytest.raises(CatalogUnavailable), open_catalog(tmp_path / "catalog.db").mirror_lock():
         pass

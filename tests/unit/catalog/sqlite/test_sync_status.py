@@ -1,5 +1,6 @@
 """The files beside the database: the status of the mirror's syncs, and the lock."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -30,13 +31,20 @@ DOCUMENTS: list[Any] = [
     *(None, [], [["synced_at", 1.0]], {}, {"synced_at": 1.0}, {"synced_at": 1.0, "failed": []}, VALID | {"more": 1}),
     *(VALID | {name: value} for name, values in INVALID.items() for value in values),
 ]
-DAMAGE: dict[str, Callable[[Path], Any]] = {
-    "missing": lambda file: file.unlink(),
-    "a folder": lambda file: (file.unlink(), file.mkdir()),
-    "empty": lambda file: file.write_bytes(b""),
-    "truncated": lambda file: file.write_bytes(file.read_bytes()[:-1]),
-    "not text": lambda file: file.write_bytes(b"\xff\xfe"),
-} | {str(document): lambda file, document=document: file.write_bytes(orjson.dumps(document)) for document in DOCUMENTS}
+DAMAGE: dict[str, Callable[[Path], Any]] = (
+    {
+        "missing": lambda file: file.unlink(),
+        "a folder": lambda file: (file.unlink(), file.mkdir()),
+        "a pipe": lambda file: (file.unlink(), os.mkfifo(file)),  # type: ignore[func-returns-value]
+        "empty": lambda file: file.write_bytes(b""),
+        "truncated": lambda file: file.write_bytes(file.read_bytes()[:-1]),
+        "not text": lambda file: file.write_bytes(b"\xff\xfe"),
+    }
+    | {
+        str(document): lambda file, document=document: file.write_bytes(orjson.dumps(document))
+        for document in DOCUMENTS
+    }
+)
 
 
 @pytest.fixture
