@@ -1,6 +1,6 @@
 """The errors of the domain, with their messages. framework/faults.py maps each to the status of a response."""
 
-from app.text import quote
+from app.text import escape_control_characters, quote
 
 INTERNAL_ERROR = "Internal error. See the service log for this request id."
 
@@ -118,7 +118,7 @@ class ProjectMismatch(DomainError):
     """The caller's project is not the one in the path."""
 
     def __init__(self, own: str | None, requested: str) -> None:
-        scope = "no project" if own is None else f"project {own}"
+        scope = "no project" if own is None else f"project {escape_control_characters(own)}"
         super().__init__(f"The token is for {scope}, and the path names {quote(requested)}.")
 
 

@@ -1,6 +1,9 @@
 """Quoting and escaping of text in messages, and the normalization of project ids."""
 
+import re
+
 _MAX_QUOTE_LENGTH = 100
+_UUID = re.compile("[0-9A-Fa-f]{32}|[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
 
 
 def quote(value: str) -> str:
@@ -16,5 +19,5 @@ def escape_control_characters(text: str) -> str:
 
 
 def normalize_project_id(project_id: str) -> str:
-    """Return a project id in the form in which ids are stored and compared: lower case, no dashes."""
-    return project_id.lower().replace("-", "")
+    """Return a project id in the form in which ids are stored and compared: a UUID in lower case and without dashes."""
+    return project_id.lower().replace("-", "") if _UUID.fullmatch(project_id) else project_id

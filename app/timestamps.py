@@ -1,13 +1,14 @@
-"""Times: RFC 3339 as input; UTC, to the second, everywhere else."""
+"""Times: RFC 3339 and some shorter forms as input; UTC, to the second, everywhere else."""
 
 import re
 import time
 from datetime import UTC, datetime, timedelta
 
+# RFC 3339, and what else has only one meaning in UTC: no seconds, an offset without its colon or minutes, a date.
 _DATE_TIME = re.compile(
-    r"(?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2})[Tt]"
-    r"(?P<time>[0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.[0-9]+)?"
-    r"(?P<offset>[Zz]|[+-][0-9]{2}:[0-5][0-9])"
+    r"(?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2})"
+    r"(?:[Tt](?P<minute>[0-9]{2}:[0-9]{2})(?:(?P<second>:[0-9]{2})(?:\.[0-9]+)?)?"
+    r"(?P<offset>[Zz]|[+-][0-9]{2}(?::?[0-5][0-9])?))?"
 )
 
 
@@ -39,16 +40,19 @@ SYSTEM_CLOCK = Clock()
 
 
 def utc(text: str) -> str:
-    """Convert an RFC 3339 time to UTC, to the second: `2011-01-01T01:02:03Z`. Fractions of a second are cut off.
+    """Convert a time to UTC, to the second: `2011-01-01T01:02:03Z`. Fractions of a second are cut off.
 
-    Raises ValueError unless the text is such a time, for a leap second, and outside the years 1 to 9999 in UTC.
+    The time is one of RFC 3339. The seconds, and the colon or the minutes of the offset may be absent. A date alone
+    means its begin in UTC. Raises ValueError for other text, for a leap second, and outside the years 1 to 9999 in UTC.
     """
     match = _DATE_TIME.fullmatch(text)
     if not match:
         raise ValueError(f"{text!r} is not an RFC 3339 date and time with a UTC offset")
-    offset = "+00:00" if match["offset"] in "Zz" else match["offset"]
+    date, minute, second, offset = match.groups()
+    if offset in {"Z", "z", None}:
+        offset = "+00:00"
     try:
-        return format_utc(datetime.fromisoformat(f"{match['date']}T{match['time']}{offset}"))
+        return format_utc(datetime.fromisoformat(f"{date}T{minute or '00:00'}{second or ''}{offset}"))
     except OverflowError as error:
         raise ValueError(f"{text!r} is outside the years 1 to 9999 in UTC") from error
 

@@ -1,5 +1,6 @@
 """Operations on images. The name of each function is its operationId in the contract, in snake case."""
 
+from dataclasses import replace
 from typing import Any
 
 from flask import Response, request
@@ -39,10 +40,16 @@ def delete_image(tenant_id: str, image_id: str) -> Response:
 
 def _page(serialize: serializers.ImageSerializer, tenant_id: str, query: dict[str, Any]) -> Response:
     service = services()
-    page = service.catalog.list_images(tenant_id, ImageFilters(**query), max_images=service.settings.max_limit)
+    page = service.catalog.list_images(tenant_id, _filters(query), max_images=service.settings.max_limit)
     links = link_builder(tenant_id)
     try:
         document = serializers.serialize_page(page, serialize, links, request.path, request.query_string)
         return catalog_response(document, page.images)
     except (AttributeError, TypeError, ValueError) as error:
         raise CatalogDamaged(f"An image of a list cannot be shown: {error}") from error
+
+
+def _filters(query: dict[str, Any]) -> ImageFilters:
+    """Return the filters of a valid query: a status may be in lower case, and an empty marker counts as none."""
+    filters = ImageFilters(**query)
+    return replace(filters, status=filters.status and filters.status.upper(), marker=filters.marker or None)

@@ -14,7 +14,10 @@ from app.origins import host_name
 
 @dataclass(frozen=True)
 class LinkBuilder:
-    """Builds the links of a response: the base URLs of both services, and the project id as the request spells it."""
+    """Builds the links of a response: the base URLs of both services, and the project id as the request spells it.
+
+    The project id is percent-encoded.
+    """
 
     compute_url: str
     glance_url: str
@@ -22,7 +25,7 @@ class LinkBuilder:
 
     def image(self, image_id: str) -> list[JsonObject]:
         """Return the links to an image in the Compute API and in the image service."""
-        path = f"{self.project_id}/images/{image_id}"  # the contract allows only characters that need no escaping
+        path = f"{self.project_id}/images/{image_id}"  # the contract allows no image id that needs encoding
         alternate = {
             "rel": "alternate",
             "href": f"{self.glance_url}/{path}",
@@ -35,11 +38,14 @@ class LinkBuilder:
         return self._compute_links(f"{self.project_id}/servers/{quote(server_id, safe='')}")
 
     def next_page(self, path: str, query_string: bytes, marker: str) -> list[JsonObject]:
-        """Return the link to the page after the marker: the same request with another marker."""
-        query = parse_qsl(query_string.decode("ascii"), keep_blank_values=True, errors="surrogateescape")
-        others = [(name, value) for name, value in query if name != "marker"]
-        next_query = urlencode([*others, ("marker", marker)], errors="surrogateescape")
-        return [{"rel": "next", "href": f"{self.compute_url}{path}?{next_query}"}]
+        """Return the link to the page after the marker: the same request with another marker.
+
+        Some clients add their own query to it again, which must not make it longer from page to page.
+        """
+        query = dict(parse_qsl(query_string.decode("ascii"), keep_blank_values=True, errors="surrogateescape"))
+        query.pop("marker", None)
+        next_query = urlencode(query | {"marker": marker}, errors="surrogateescape")
+        return [{"rel": "next", "href": f"{self.compute_url}{quote(path)}?{next_query}"}]
 
     def _compute_links(self, path: str) -> list[JsonObject]:
         return [
@@ -51,7 +57,7 @@ class LinkBuilder:
 def link_builder(project_id: str) -> LinkBuilder:
     """Return the link builder for the current request. Raises InvalidHost."""
     compute = compute_url()
-    return LinkBuilder(compute, services().settings.glance_url or compute, project_id)
+    return LinkBuilder(compute, services().settings.glance_url or compute, quote(project_id))
 
 
 def compute_url() -> str:

@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 from app.catalog.models import ImageFilters
 from app.errors import InvalidParameter
-from app.text import normalize_project_id, quote
+from app.text import escape_control_characters, normalize_project_id, quote
 from app.timestamps import seconds, utc
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Condition(NamedTuple):
     """A condition on index entries: the column equals the value, is one of the values, or is at least the value."""
 
     column: str
-    value: str | int | tuple[int, ...]
+    value: str | int | tuple[str, ...] | tuple[int, ...]
     is_minimum: bool = False
     is_indexed: bool = True
     is_ordered: bool = True  # whether its index yields entries in the order of the list
@@ -90,7 +90,8 @@ def _find_cursor(snapshot: "Snapshot", project_id: str, marker: str) -> Cursor:
     """Return the position of a marker. Raises InvalidParameter if the project cannot see the image."""
     cursor = snapshot.cursor(normalize_project_id(project_id), marker)
     if cursor is None:
-        raise InvalidParameter("marker", f": {quote(marker)} is not the id of an image that {project_id} can see")
+        project = escape_control_characters(project_id)
+        raise InvalidParameter("marker", f": {quote(marker)} is not the id of an image that {project} can see")
     return cursor
 
 
@@ -106,7 +107,7 @@ def _conditions(
     snapshot: "Snapshot", filters: ImageFilters, since: int | None, *, deleted: bool
 ) -> Iterator[Condition]:
     if filters.server is not None:
-        yield Condition("server", _last_segment(filters.server))
+        yield Condition("server", _server_ids(filters.server))
     if filters.name is not None:
         yield Condition("name", filters.name)
     if filters.status is not None or filters.type_ not in {None, "ALL"}:
@@ -145,7 +146,8 @@ def _split(driving: Condition | None) -> list[Condition | None]:
     return [driving._replace(value=value) for value in driving.value]
 
 
-def _last_segment(uri: str) -> str:
-    """Return the last segment of the path of a URI reference: the id of a server, from its URL or alone."""
-    path = _URI_PATH.match(uri)
-    return unquote(path[1].rpartition("/")[2]) if path else ""
+def _server_ids(text: str) -> tuple[str, ...]:
+    """Return the ids that a client may mean: the text, and if it is a URL, the last segment of its path."""
+    path = _URI_PATH.match(text)
+    last_segment = unquote(path[1].rpartition("/")[2]) if path else text
+    return tuple(dict.fromkeys([text, last_segment]))

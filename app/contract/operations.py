@@ -25,6 +25,7 @@ class Parameter:
 
     name: str
     required: bool
+    ignores_case: bool
     schema: Schema
     expected: str
     validator: jsonschema_rs.Validator
@@ -36,6 +37,7 @@ class Parameter:
         return cls(
             name=definition["name"],
             required=definition.get("required", False),
+            ignores_case=definition.get("x-ignore-case", False),
             schema=schema,
             expected=describe(schema),
             validator=compile_schema(schema, formats={"date-time": is_date_time}),
@@ -45,10 +47,15 @@ class Parameter:
         """Raise InvalidParameter unless the percent-decoded text conforms to the schema."""
         if not _is_unicode(text):
             raise InvalidParameter(self.name, f": {quote(_percent_encode(text))} is not percent-encoded UTF-8")
-        value = int(text) if self.schema["type"] == "integer" and _INTEGER.fullmatch(text) else text
-        if not self.validator.is_valid(value):
+        if not self.validator.is_valid(self._parse(text)):
             hint = "; encode '+' as %2B" if self.schema.get("format") == "date-time" and " " in text else ""
             raise InvalidParameter(self.name, f": {quote(text)} is not {self.expected}{hint}")
+
+    def _parse(self, text: str) -> str | int:
+        if self.schema["type"] == "integer" and _INTEGER.fullmatch(text):
+            return int(text)
+        # Some other characters have an ASCII letter as their upper case.
+        return text.upper() if self.ignores_case and text.isascii() else text
 
 
 @dataclass(frozen=True)
@@ -75,20 +82,24 @@ class Operation:
         for name, parameter in self.path.items():
             parameter.validate(values[name])
 
-    def validate_query(self, query_string: bytes, *, ignore_unknown: bool) -> None:
-        """Raise InvalidParameter for the first query parameter that is invalid, repeated, missing or unknown."""
-        seen = set()
+    def validate_query(self, query_string: bytes, *, lenient: bool) -> None:
+        """Raise InvalidParameter for the first query parameter that is unknown, contradictory, invalid or missing.
+
+        If `lenient`, unknown parameters are ignored, and of a parameter with several values the last one counts.
+        """
+        values: dict[str, str] = {}
         for name, text in _decode_query(query_string):
             if name in self.query:
-                if name in seen:
-                    raise InvalidParameter(name, " appears more than once")
-                seen.add(name)
-                self.query[name].validate(text)
-            elif not ignore_unknown:
+                if values.setdefault(name, text) != text and not lenient:
+                    raise InvalidParameter(name, " appears more than once, with different values")
+                values[name] = text
+            elif not lenient:
                 accepted = ", ".join(sorted(self.query)) or "none"
                 raise InvalidParameter(name, f" is unknown; accepted parameters: {accepted}")
+        for name, text in values.items():
+            self.query[name].validate(text)
         for name, parameter in self.query.items():
-            if parameter.required and name not in seen:
+            if parameter.required and name not in values:
                 raise InvalidParameter(name, f" is missing; expected {parameter.expected}")
 
     def validate_body(self, body: bytes) -> None:

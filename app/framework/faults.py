@@ -67,7 +67,9 @@ def fault_for(error: Exception, *, method: str, path: str, allowed: Sequence[str
         headers["Allow"] = ", ".join(allowed)
     match error.status_code:
         case HTTPStatus.NOT_FOUND:
-            message = f"Path {quote(path)} not found."
+            # Clients whose base URL ends with a slash append another one.
+            hint = " It has an empty segment: does a base URL end with a slash?" if "//" in path else ""
+            message = f"Path {quote(path)} not found.{hint}"
         case HTTPStatus.METHOD_NOT_ALLOWED:
             message = f"{quote(path)} does not support {method}; supported methods are {headers['Allow']}."
         case status if status >= HTTPStatus.INTERNAL_SERVER_ERROR:

@@ -1,7 +1,7 @@
 """Connexion's `validator_map`: validation by the contract's compiled schemas.
 
 The validators have the interface of Connexion's own, one object for each request. Those would parse and compile the
-schemas for each request, ignore most formats, and accept repeated parameters.
+schemas for each request, ignore most formats, and accept contradictory parameters.
 """
 
 from functools import partial
@@ -42,7 +42,7 @@ class ParameterValidator:
         """Raise InvalidParameter unless all parameters are valid."""
         operation = _operation_of(self._contract, scope)
         operation.validate_path(scope["path_params"])
-        operation.validate_query(scope["query_string"], ignore_unknown=not self._strict)
+        operation.validate_query(scope["query_string"], lenient=not self._strict)
 
 
 class BodyValidator:

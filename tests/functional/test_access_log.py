@@ -20,7 +20,8 @@ REQUESTS = [
     ("GET", f"{LIST_URL}?name=a%20b", 200, "openstack"),
     ("GET", "/openstack/images/x", 404, "openstack"),
     ("POST", f"/v2/{DASHED_PROJECT}/images", 405, DASHED_PROJECT),
-    ("GET", "/v2/no%20tenant/images", 400, None),
+    ("GET", "/v2/my%20project/images", 200, "my project"),
+    ("GET", "/v2/no%0aproject/images", 400, None),
     ("GET", "/v2", 200, None),
     ("GET", "/nowhere", 404, None),
 ]

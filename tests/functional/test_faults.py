@@ -116,7 +116,8 @@ def test_quoted_input_is_escaped_and_truncated(text: str, quoted: str) -> None:
 )
 def test_unknown_path_is_not_found_and_not_redirected(client: TestClient, path: str) -> None:
     response = client.get(f"http://compute.test{path}")
-    assert response.json() == {"itemNotFound": {"code": 404, "message": f"Path '{path}' not found."}}
+    hint = " It has an empty segment: does a base URL end with a slash?" if "//" in path else ""
+    assert response.json() == {"itemNotFound": {"code": 404, "message": f"Path '{path}' not found.{hint}"}}
     assert response.status_code == 404
     assert "location" not in response.headers
 

@@ -420,7 +420,7 @@ def test_response_is_not_used_for_another_request(
     assert service.stats[:3] == (0, 2, 2)
 
 
-@pytest.mark.parametrize(("valid", "invalid"), [("?name=a", "?name=a&name=a"), ("?limit=1", "?limit=1&x=y")])
+@pytest.mark.parametrize(("valid", "invalid"), [("?name=a", "?name=a&name=b"), ("?limit=1", "?limit=1&x=y")])
 def test_invalid_query_does_not_match_a_valid_one(service: Service, valid: str, invalid: str) -> None:
     assert service.send(LIST_URL + valid).status == 200
     assert service.send(LIST_URL + invalid).status == 400

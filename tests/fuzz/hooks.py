@@ -26,11 +26,10 @@ def map_case(_context: Any, case: Any) -> Any:
 
 
 @schemathesis.hook.apply_to(operation_id=["listImages", "listImagesDetails"])
-def filter_failure(_context: Any, failure: Any, case: Any, response: Any) -> bool:
+def filter_failure(_context: Any, failure: Any, _case: Any, response: Any) -> bool:
     """Accept the rejection of a marker that is not the id of an image, which the contract cannot know."""
-    unknown = f" is not the id of an image that {case.path_parameters['tenant_id']} can see."
     return not (
         isinstance(failure, RejectedPositiveData)
         and response.status_code == HTTPStatus.BAD_REQUEST
-        and response.json()["badRequest"]["message"].endswith(unknown)
+        and " is not the id of an image that " in response.json()["badRequest"]["message"]
     )

@@ -86,7 +86,7 @@ def _changed_since(image: Document, time: str) -> bool:
 
 
 def _is_from(image: Document, uri: str) -> bool:
-    return made_from(image) == unquote(urlsplit(uri).path.split("/")[-1])
+    return made_from(image) in {uri, unquote(urlsplit(uri).path.split("/")[-1])}
 
 
 _MATCHES: Mapping[str, Callable[[Document, str], bool]] = {

@@ -74,8 +74,11 @@ EXPECTED = {
     "invalid project": failed(
         400,
         "Bad Request",
-        "GET /v2/nonsense/images/detail",
-        badRequest="Parameter 'tenant_id': 'nonsense' is not a UUID, with or without dashes, or the word openstack.",
+        "GET /v2/%00/images/detail",
+        badRequest=(
+            r"Parameter 'tenant_id': '\x00' is not a project id: "
+            "1 to 64 characters without '/', '?', '#' and control characters, but not '.' or '..'."
+        ),
     ),
     "foreign image": failed(
         403,

@@ -68,7 +68,7 @@ _NO_KEY = 'Invalid request body: metadata: "new/" does not match "^[A-Za-z0-9_:.
 _NOT_FOUND = "Image not found."
 _NO_LIMIT = "Parameter 'limit': '-1' is not a whole number from 0 to 2147483647."
 _NO_MARKER = "Parameter 'marker': 'nowhere' is not the id of an image that openstack can see."
-_NO_STATUS = "Parameter 'status': 'active' is not one of ACTIVE, SAVING, DELETED, ERROR, UNKNOWN."
+_NO_STATUS = "Parameter 'status': 'queued' is not one of ACTIVE, SAVING, DELETED, ERROR, UNKNOWN."
 
 FAULTS = [
     Fault(ALL, "show", ["nowhere"], {}, 404, _NOT_FOUND),
@@ -81,7 +81,7 @@ FAULTS = [
     Fault(COMPLETE, "item", [OWN, "nowhere"], {}, 404, _NO_ITEM),
     Fault(WITH_METADATA, "details", [], {"limit": -1}, 400, _NO_LIMIT),
     Fault(WITH_METADATA, "details", [], {"marker": "nowhere"}, 400, _NO_MARKER),
-    Fault(COMPLETE, "details", [], {"status": "active"}, 400, _NO_STATUS),
+    Fault(COMPLETE, "details", [], {"status": "queued"}, 400, _NO_STATUS),
 ]
 
 
@@ -239,8 +239,11 @@ def test_fault_raises_the_clients_exception(client: Client, openstack: str, faul
 @pytest.mark.parametrize("client", ALL, indirect=True)
 def test_invalid_project_raises_the_clients_exception(client: Client, sample: Listing) -> None:
     with pytest.raises(ClientError) as raised:
-        client(sample.url.replace("openstack", "nonsense"), "details")
-    message = "Parameter 'tenant_id': 'nonsense' is not a UUID, with or without dashes, or the word openstack."
+        client(sample.url.replace("openstack", "%00"), "details")
+    message = (
+        r"Parameter 'tenant_id': '\x00' is not a project id: "
+        "1 to 64 characters without '/', '?', '#' and control characters, but not '.' or '..'."
+    )
     assert raised.value.args == expected_error(client, 400, message)
 
 

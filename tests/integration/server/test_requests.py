@@ -20,7 +20,7 @@ PIPELINED = [
     request(f"/{LIST}"),
     request(f"{LIST}?limit=1&marker=70a599e0-31e7-49b7-b260-868f441e862b"),
     request("/v2/openstack/images", method="DELETE"),
-    request("/v2/nonsense/images/detail"),
+    request("/v2/non%00sense/images/detail"),
     request(f"{LIST}?limit=2"),
 ]
 

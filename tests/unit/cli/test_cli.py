@@ -208,8 +208,8 @@ def test_dry_run_reports_what_import_would_change_and_changes_nothing(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("import", "--tenant", "me", "-"), "'me' is not a UUID, with or without dashes, or the word openstack"),
-        (("export", "--tenant", "me"), "'me' is not a UUID, with or without dashes, or the word openstack"),
+        (("import", "--tenant", "m/e", "-"), "'m/e' is not a project id: 1 to 64 characters"),
+        (("export", "--tenant", "m/e"), "'m/e' is not a project id: 1 to 64 characters"),
         (("import", "--visibility", "x", "-"), "'x' is not one of public, private, shared, community"),
         (("import",), "Missing argument 'FILE...'"),
         (("import", "none.json"), "'FILE...': File 'none.json' does not exist."),

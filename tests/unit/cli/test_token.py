@@ -66,9 +66,9 @@ def test_expiry_can_be_a_duration(run: Run, engine: Engine, text: str, delay: ti
         ((PROJECT, "--expires", "0d"), "'0d' is in the past"),
         *(
             ((PROJECT, "--expires", text), f"'{text}' is not a time such as 90d, 12h, 30m or 2030-01-31T00:00:00Z")
-            for text in ("2030-01-01", "999999999d")
+            for text in ("2030-01", "999999999d")
         ),
-        (("me",), "'me' is not a UUID, with or without dashes, or the word openstack"),
+        (("m/e",), "characters without '/', '?', '#' and control characters, but not '.' or '..'"),
     ],
 )
 def test_invalid_arguments_are_usage_errors(run: Run, engine: Engine, arguments: tuple[str, ...], problem: str) -> None:

@@ -182,6 +182,11 @@ CHANGES: dict[str, tuple[str, str, dict[str, int | str]]] = {
         {"limit=2": 2, "limit=10": "Parameter 'limit': '10' is not a whole number from 2 to 9."},
     ),
     "default": ("default: ALL", "default: SERVER", {"": 0}),
+    "case": (
+        "x-ignore-case: true",
+        "x-ignore-case: false",
+        {"status=active": "Parameter 'status': 'active' is not one of ACTIVE, SAVING, DELETED, ERROR, UNKNOWN."},
+    ),
     "required": (
         r"name: marker\n      in: query",
         r"name: marker\n      in: query\n      required: true",

@@ -182,7 +182,7 @@ def test_value_that_is_no_object_is_rejected(image: Any) -> None:
         to_catalog_image(image)
 
 
-@pytest.mark.parametrize("members", [["me"], [None], [5]])
+@pytest.mark.parametrize("members", [["m/e"], [None], [5]])
 def test_invalid_member_is_rejected(members: Any) -> None:
     with pytest.raises(InvalidImageFile, match=r"^members\[0\]: "):
         to_catalog_image(glance_image(), members)
@@ -232,7 +232,7 @@ INVALID_ACCESS: list[Any] = [
     None,
     [],
     "x",
-    *(glance_image(**fields) for fields in ({"owner": "me"}, {"visibility": "secret"}, {"visibility": None})),
+    *(glance_image(**fields) for fields in ({"owner": "m/e"}, {"visibility": "secret"}, {"visibility": None})),
 ]
 
 

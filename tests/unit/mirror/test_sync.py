@@ -353,9 +353,9 @@ MEMBER_FAILURES: dict[str, tuple[FakeResponse, str, str]] = {
     "HTML": (FakeResponse(200, b"<html>"), "A malformed response", r" \(unexpected character.*\)"),
     "incomplete member": (FakeResponse(200, {"members": [{}]}), "A malformed response", r" \('(status|member_id)'\)"),
     "invalid project": (
-        FakeResponse(200, {"members": [{"member_id": "me", "status": "accepted"}]}),
+        FakeResponse(200, {"members": [{"member_id": "m/e", "status": "accepted"}]}),
         "A malformed image",
-        r' \(members\[0\]: "me" is not .*\)',
+        r' \(members\[0\]: "m/e" is not .*\)',
     ),
 }
 

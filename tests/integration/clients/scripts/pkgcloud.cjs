@@ -31,7 +31,7 @@ async function main() {
     shown: await call("getImage", id),
     metadata: await call("updateImageMeta", id, { os: "plan9" }),
     "invalid key": await failure(call("updateImageMeta", id, { "no/key": "" })),
-    "invalid project": await failure(clientOf(url.replace(/[^/]+$/, "nonsense"))("getImages")),
+    "invalid project": await failure(clientOf(url.replace(/[^/]+$/, "%00"))("getImages")),
     "foreign image": await failure(call("destroyImage", foreign)),
     destroyed: await call("destroyImage", await call("getImage", id)),
     "shown after deletion": await failure(call("getImage", id)),

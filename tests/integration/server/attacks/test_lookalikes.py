@@ -31,9 +31,6 @@ PROJECTS = {
     "a dash at the end": "openstack-",
     "a space before": " openstack",
     "a space after": "openstack ",
-    "a tab after": "openstack\t",
-    "a line break after": "openstack\n",
-    "NUL after": "openstack\0",
     "a dot after": "openstack.",
     "wildcard": "*",
     "null": "null",
@@ -63,14 +60,15 @@ def test_project_sees_its_own_images(connection: Connection, project: str) -> No
 
 
 @pytest.mark.parametrize("project", PROJECTS.values(), ids=PROJECTS.keys())
-def test_lookalike_of_project_id_is_rejected(connection: Connection, project: str) -> None:
+def test_lookalike_of_project_id_is_another_project(connection: Connection, project: str) -> None:
     name = percent_encoded(project)
-    paths = [f"/v2/{name}/images", f"/v2/{name}/images/detail"]
-    paths += [f"{begin}/{name}/images/{image}" for begin in ("/v2", "") for image in PRIVATE.values()]
+    for path in (f"/v2/{name}/images", f"/v2/{name}/images/detail"):
+        assert set(connection.fetch(request(path)).images) == set(PUBLIC)
+    paths = [f"{begin}/{name}/images/{image}" for begin in ("/v2", "") for image in PRIVATE.values()]
     connection.send(*(request(path) for path in paths))
-    assert [connection.receive().fault for _ in paths] == [(400, "badRequest")] * len(paths)
+    assert [connection.receive().fault for _ in paths] == [(404, "itemNotFound")] * len(paths)
     for image in PRIVATE.values():
-        assert connection.fetch(request(f"/v2/{name}/images/{image}", method="DELETE")).fault == (400, "badRequest")
+        assert connection.fetch(request(f"/v2/{name}/images/{image}", method="DELETE")).fault == (404, "itemNotFound")
 
 
 @pytest.mark.parametrize(

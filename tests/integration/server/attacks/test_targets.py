@@ -37,8 +37,8 @@ NOT_FOUND_PATHS = [
     *("/V2/openstack/images/detail", "*"),
 ]
 BAD_PATHS = [  # with an invalid project
-    *("/v2/../images/detail", "/v2/openstack;x/images/detail", "/v2/openstack%00/images/detail"),
-    *("/v2/openstack%0a/images/detail", "/v2/openstack%ff/images/detail", "/v2/OPENSTACK/images/detail"),
+    *("/v2/../images/detail", "/v2/./images/detail", "/v2/%2e%2e/images/detail", "/v2/openstack%00/images/detail"),
+    *("/v2/openstack%0a/images/detail", "/v2/openstack%09/images/detail", "/v2/openstack%ff/images/detail"),
 ]
 
 NO_PATH = [
