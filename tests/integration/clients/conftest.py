@@ -87,6 +87,15 @@ def small_pages(sample_catalog: Path, tmp_path_factory: pytest.TempPathFactory) 
         yield _documented(service)
 
 
+@pytest.fixture(scope="session", params=["reject", "ignore"])
+def many(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Listing]:
+    """Serve more images than a page can have, with each value of IMAGES_UNKNOWN_PARAMETERS."""
+    images = [image(number) for number in range(1006)]
+    catalog = catalog_of(tmp_path_factory.mktemp("many"), *images)
+    with serving(catalog.parent, IMAGES_CATALOG=str(catalog), IMAGES_UNKNOWN_PARAMETERS=request.param) as service:
+        yield Listing(Endpoint(service.url).url, images)
+
+
 @pytest.fixture(scope="session")
 def catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Create a catalog with an image of the project `openstack`, and a community image of another project."""

@@ -12,11 +12,10 @@ from tests.support.images import Fields, catalog_of, image, image_id
 from tests.support.npm import modules
 from tests.support.packages import Missing
 
-VERSION = "2.2.0"
-PACKAGE = f"pkgcloud@{VERSION}"
+VERSIONS = ["1.7.0", "2.2.0"]
 SCRIPT = Path(__file__).parent / "scripts" / "pkgcloud.cjs"
 
-pytestmark = pytest.mark.external(install=[partial(modules, PACKAGE)])
+pytestmark = pytest.mark.external(install=[partial(modules, f"pkgcloud@{version}") for version in VERSIONS])
 
 PROJECT, OTHER = "1" * 32, "2" * 32
 OWN, FOREIGN = image_id(1), image_id(2)
@@ -29,19 +28,21 @@ IMAGES = [
 ]
 
 
-@pytest.fixture(scope="module")
-def results(tmp_path_factory: pytest.TempPathFactory) -> Any:
+@pytest.fixture(scope="module", params=VERSIONS)
+def results(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """List, show, change and destroy images with pkgcloud; return its results."""
     folder = tmp_path_factory.mktemp("pkgcloud")
     try:
-        packages = modules(PACKAGE)
+        packages = modules(f"pkgcloud@{request.param}")
     except Missing as missing:
         pytest.skip(str(missing))
     with serving(folder, IMAGES_CATALOG=str(catalog_of(folder, *IMAGES))) as service:
         url = f"http://127.0.0.1:{service.port}/v2/{PROJECT}"
         ended = run("node", str(SCRIPT), url, OWN, FOREIGN, folder=folder, NODE_PATH=str(packages))
     assert ended.returncode == 0, ended.stderr
-    return orjson.loads(ended.stdout)
+    results = orjson.loads(ended.stdout)
+    assert results.pop("version") == request.param
+    return results
 
 
 def pkgcloud_image(fields: Fields) -> Fields:
@@ -61,7 +62,6 @@ def failed(status: int, word: str, request: str, **fault: str) -> Fields:
 
 
 EXPECTED = {
-    "version": VERSION,
     "listed": [pkgcloud_image(fields) for fields in (IMAGES[0], IMAGES[1], IMAGES[3])],
     "shown": pkgcloud_image(IMAGES[0]),
     "metadata": {"metadata": {"kernel_id": "nokernel", "os": "plan9"}},

@@ -31,6 +31,7 @@ def connect(url: str) -> Operations:
         ],
         "list": lambda **query: [fields_of(image) for image in compute.images(details=False, **query)],
         "details": lambda **query: [fields_of(image) for image in compute.images(**query)],
+        "ids": lambda **query: [image.id for image in compute.images(**query)],
         "find": lambda name: [fields_of(image) for image in [compute.find_image(name)] if image],
         "show": lambda image: fields_of(compute.get_image(image)),
         "delete": lambda image: compute.delete_image(image, ignore_missing=False),
