@@ -34,6 +34,7 @@ class SwaggerUIMiddleware:
 
     def __init__(self, next_app: ASGIApp, contract: Contract) -> None:
         self._next_app = next_app
+        self._contract = contract
         self._pages: dict[str, ASGIApp] = {
             "/openapi.yaml": Response(contract.yaml, media_type="application/yaml"),
             "/openapi.json": Response(contract.json, media_type="application/json"),
@@ -47,7 +48,7 @@ class SwaggerUIMiddleware:
         app, path = self._next_app, scope["path"] if scope["type"] == "http" else ""
         if path in self._pages:
             app = self._pages[path]
-        elif path.startswith("/ui/"):
+        elif path.startswith("/ui/") and not self._contract.methods(path):  # a project may have the id "ui"
             app, scope = self._ui, {**scope, "root_path": "/ui"}
         if app is self._next_app:
             await app(scope, receive, send)

@@ -240,6 +240,14 @@ def test_project_id_that_only_matches_after_unicode_lowercasing_is_another(
     assert send(client, token("openstack"), project_id=f"openstac{kelvin_sign}", number=3).status_code == 403
 
 
+def test_path_that_two_paths_of_the_contract_match_needs_the_token_of_its_project(
+    client: TestClient, token: CreateToken
+) -> None:
+    path = "/v2/images/images"  # the list of the project `images`, not the image `images` of the project `v2`
+    statuses = [client.get(path, headers={"X-Auth-Token": token(each)}).status_code for each in ("images", "v2")]
+    assert statuses == [200, 403]
+
+
 def test_administrator_sees_what_the_project_in_the_path_sees(client: TestClient, token: CreateToken) -> None:
     admin = token("openstack", is_admin=True)
     for project_id in (PROJECT, OTHER_PROJECT):

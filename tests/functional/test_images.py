@@ -200,16 +200,8 @@ def test_invalid_project_id_is_a_bad_request(client: TestClient, project_id: str
 
 
 PROJECT_IDS = [
-    "657197",
-    "admin",
-    "Admin",
-    "a b",
-    "it's (a) 100% ~id;x@y:z+,=&$!*",
-    "\N{SNOWMAN}" * 64,
-    "images",
-    "v2",
-    "-",
-    "a\\b",
+    *("657197", "admin", "Admin", "a b", "it's (a) 100% ~id;x@y:z+,=&$!*", "\N{SNOWMAN}" * 64, "-", "a\\b"),
+    *("images", "detail", "v2", "ui"),  # segments of other paths
 ]
 
 
