@@ -64,7 +64,7 @@ def ceiling(response: Response, folder: Path) -> Spec:
     headers = [(name, value) for name, value in response.headers if name.lower() != "date"]  # the worker adds one
     (folder / "headers").write_text(json.dumps(headers))
     (folder / "body").write_bytes(response.body)
-    return _gunicorn(CEILING, "ceiling", CACHED_TARGET, worker="app.server.gunicorn.Worker", BENCH_RESPONSE=str(folder))
+    return _gunicorn(CEILING, "ceiling", CACHED_TARGET, worker="app.server.worker.Worker", BENCH_RESPONSE=str(folder))
 
 
 class Skipped(NamedTuple):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from starlette.types import Message, Receive, Scope, Send
 
-from app.server.gunicorn import tuned_lifespan
+from app.server.worker import tuned_lifespan
 
 RESPONSE = "BENCH_RESPONSE"
 

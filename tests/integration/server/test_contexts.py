@@ -1,5 +1,6 @@
 """Context variables do not leak from one request to the next."""
 
+import os
 import threading
 from collections.abc import Iterator
 from contextvars import ContextVar
@@ -7,9 +8,9 @@ from typing import Any
 
 import pytest
 from uvicorn import Config
-from uvicorn import Server as Uvicorn
 
-from app.server.gunicorn import Worker
+from app.server.backpressure import Buffers
+from app.server.worker import Worker, WorkerServer
 from tests.integration.server.service import until
 from tests.integration.server.wire import Connection, request
 
@@ -34,7 +35,7 @@ async def leaky(scope: Any, receive: Any, send: Any) -> None:
 def port() -> Iterator[int]:
     """Serve `leaky` with the configuration of a worker."""
     settings: dict[str, Any] = Worker.CONFIG_KWARGS
-    server = Uvicorn(Config(leaky, port=0, log_config=None, **settings))
+    server = WorkerServer(Config(leaky, port=0, log_config=None, **settings), Buffers(), master=os.getppid())
     thread = threading.Thread(target=server.run)
     thread.start()
     until(lambda: server.started)

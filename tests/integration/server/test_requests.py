@@ -74,6 +74,27 @@ def test_pipelined_requests_get_their_responses_in_order(service: Service, conne
         assert [constant_parts(connection.receive()) for _ in PIPELINED] == single
 
 
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize(
+    "raw",
+    [request(LIST), request(f"{LIST[:-7]}/x/metadata", "Content-Length: 2", method="PUT") + b"{}"],
+    ids=["GET", "PUT"],
+)
+def test_client_that_closes_its_sending_side_gets_all_responses(connection: Connection, raw: bytes, count: int) -> None:
+    expected = constant_parts(connection.fetch(raw))
+    connection.send(*[raw] * count)
+    connection.finish()
+    assert [constant_parts(response) for response in connection.receive_all()] == [expected] * count
+
+
+def test_white_space_around_header_values_is_ignored(connection: Connection) -> None:
+    plain = constant_parts(connection.fetch(request(LIST, "Accept-Encoding: gzip")))
+    spaced = request(LIST, "Accept-Encoding: \t gzip \t", host=" compute.test\t ")
+    assert constant_parts(connection.fetch(spaced)) == plain
+    chunked = request(LIST, "Transfer-Encoding: chunked ") + b"0\r\n\r\n"
+    assert connection.fetch(chunked).status == 200
+
+
 def test_request_can_arrive_byte_by_byte(connection: Connection) -> None:
     for byte in request(f"{LIST}?limit=2"):
         connection.send(bytes([byte]))
@@ -153,7 +174,7 @@ def test_malformed_request_returns_400_closes_connection_and_is_logged(
     Contract.load(secured=False).operations["listImagesDetails"].validate_response(400, response.document)
     assert connection.receive_if_any() is None
     request_id = response.headers["x-compute-request-id"]
-    assert f"Z INFO app.server.http_protocol {request_id} Request rejected: Bad Request\n" in service.log
+    assert f"Z INFO app.server.rejections {request_id} Request rejected: Bad Request\n" in service.log
 
 
 def test_malformed_request_is_rejected_after_responses_to_earlier_requests(connection: Connection) -> None:

@@ -10,7 +10,8 @@ import pytest
 
 import app
 from app.resources import resource_path
-from app.server.gunicorn import Server, Worker
+from app.server.gunicorn import Server
+from app.server.worker import Worker
 from app.settings import Settings
 from tests.integration.server.conftest import LIST
 from tests.integration.server.service import SERVE, Service, free_port, run, serving

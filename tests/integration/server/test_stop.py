@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Sequence
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.server.conftest import LIST, MANY
+from tests.integration.server.load import load, reload
 from tests.integration.server.service import Service, serving, until
 from tests.integration.server.wire import Connection, Response, fetch, request
 from tests.support.images import image_id
@@ -120,6 +122,28 @@ def test_sigterm_completes_requests_in_progress(large_catalog: Path, tmp_path: P
     assert service.errors == []
 
 
+def test_sigterm_completes_pipelined_requests_that_wait(large_catalog: Path, tmp_path: Path) -> None:
+    count = 40  # more responses than the buffers of both sides can hold
+    with serving(tmp_path, IMAGES_CATALOG=str(large_catalog)) as service, Connection(service.port) as connection:
+        connection.send(*[LARGE] * count)
+        connection.wait()
+        service.terminate()
+        until(lambda: "Shutting down" in service.log)
+        responses = connection.receive_all()
+        assert service.wait() == 0
+    assert [response.images for response in responses] == [IDS] * count
+    assert [response.headers.get("connection") for response in responses] == [None] * (count - 1) + ["close"]
+
+
+def test_sigterm_lets_kept_connections_end_with_a_response(tmp_path: Path) -> None:
+    with serving(tmp_path) as service, Connection(service.port) as connection:
+        connection.fetch(request(LIST))
+        service.terminate()
+        until(lambda: "Waiting for connections to close" in service.log)
+        assert connection.fetch(request(LIST)).headers["connection"] == "close"
+        assert connection.receive_if_any() is None
+
+
 def test_sigterm_closes_idle_connections(tmp_path: Path) -> None:
     with serving(tmp_path) as service:
         idle, unused, unfinished = (Connection(service.port) for _ in range(3))
@@ -129,6 +153,37 @@ def test_sigterm_closes_idle_connections(tmp_path: Path) -> None:
             service.terminate()
             assert stopped(service, time.monotonic()) == (0, True)
             assert [each.receive_if_any() for each in (idle, unused, unfinished)] == [None] * 3
+
+
+def test_sighup_loses_no_request(tmp_path: Path) -> None:
+    with serving(tmp_path, workers=2) as service:
+        with load(service.port, clients=4) as clients:
+            for _ in range(2):
+                reload(service, clients)
+        assert [client.lost for client in clients] == [[]] * 4
+        assert service.errors == []
+
+
+def test_sighup_with_unusable_catalog_keeps_old_workers(tmp_path: Path) -> None:
+    catalog = tmp_path / "data" / "catalog.db"
+    with serving(tmp_path, workers=2) as service:
+        old = service.workers
+        catalog.rename(catalog.with_suffix(".moved"))
+        service.process.send_signal(signal.SIGHUP)
+        until(lambda: "Reload failed: " in service.log)
+        catalog.with_suffix(".moved").rename(catalog)
+        assert [len(fetch(service.port, request(LIST)).images) for _ in range(10)] == [7] * 10
+        assert [pid for pid in old if not Path(f"/proc/{pid}").exists()] == []
+
+
+def test_workers_stop_without_their_master(tmp_path: Path) -> None:
+    with serving(tmp_path, workers=2) as service, Connection(service.port) as connection:
+        connection.fetch(request(LIST))
+        service.process.kill()
+        until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in service.workers))
+        assert service.log.count("The master process is gone: this worker stops.") == 2
+        with socket.create_server(("127.0.0.1", service.port)):
+            pass
 
 
 def test_killed_worker_is_replaced(tmp_path: Path) -> None:

@@ -1,0 +1,47 @@
+"""The master process of gunicorn."""
+
+import signal
+import time
+from contextlib import suppress
+
+from gunicorn.arbiter import Arbiter
+from gunicorn.errors import HaltServer
+
+_POLL_INTERVAL = 0.05  # seconds
+
+
+class ReloadingArbiter(Arbiter):
+    """gunicorn's master process, whose reload (SIGHUP) loses no requests.
+
+    gunicorn stops the old workers while the new ones still start. Here, the old ones serve until the new ones are
+    ready, and continue if the new ones cannot start.
+    """
+
+    def reload(self) -> None:
+        """Replace all workers."""
+        age = self.worker_age
+        try:
+            super().reload()
+        except HaltServer as error:
+            self.log.error("Reload failed: %s The old workers continue.", error.reason)  # noqa: TRY400 known
+            self._kill_workers_after(age)
+
+    def manage_workers(self) -> None:
+        """Start missing workers, and stop the oldest surplus ones once the others are ready."""
+        deadline = time.monotonic() + self.timeout
+        while len(self.WORKERS) > self.num_workers and time.monotonic() < deadline:
+            newest = sorted(self.WORKERS.values(), key=lambda worker: worker.age)[-self.num_workers :]
+            if all(worker.is_ready for worker in newest):
+                break
+            time.sleep(_POLL_INTERVAL)
+            self.reap_workers()
+        super().manage_workers()
+
+    def _kill_workers_after(self, age: int) -> None:
+        new = [pid for pid, worker in self.WORKERS.items() if worker.age > age]
+        for pid in new:
+            self.kill_worker(pid, signal.SIGKILL)
+        while any(pid in self.WORKERS for pid in new):
+            time.sleep(_POLL_INTERVAL)
+            with suppress(HaltServer):
+                self.reap_workers()

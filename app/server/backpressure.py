@@ -1,0 +1,101 @@
+"""Backpressure: bounds the memory that clients occupy by sending much, or by reading slowly."""
+
+from asyncio import Transport
+from collections import Counter
+from typing import Protocol
+
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.server import ServerState
+
+MIN_BUFFERED_BYTES = 16_000_000
+
+
+class Holder(Protocol):
+    """A connection."""
+
+    def drop(self) -> None:
+        """Close the connection at once."""
+
+
+class Buffers:
+    """The data that a worker holds for its connections: requests that wait, and responses that are not yet read.
+
+    Stored responses are counted once, however many connections wait for them. Beyond the bound, the connections that
+    have held data for the longest time are closed. The last one is not: a single response may exceed the bound.
+    """
+
+    def __init__(self, max_bytes: int = MIN_BUFFERED_BYTES) -> None:
+        self._max_bytes = max_bytes
+        self._held: dict[Holder, list[bytes]] = {}
+        self._uses: Counter[int] = Counter()  # by the identity of the data
+        self._bytes = 0
+
+    def hold(self, connection: Holder, data: list[bytes]) -> None:
+        """Replace what a connection holds."""
+        for each in data:
+            self._uses[id(each)] += 1
+            self._bytes += len(each) if self._uses[id(each)] == 1 else 0
+        self._release(self._held.get(connection, []))
+        self._held[connection] = data
+        while self._bytes > self._max_bytes and len(self._held) > 1:
+            longest = next(iter(self._held))
+            self.release(longest)
+            longest.drop()
+
+    def release(self, connection: Holder) -> None:
+        """Record that a connection holds nothing."""
+        self._release(self._held.pop(connection, []))
+
+    def _release(self, data: list[bytes]) -> None:
+        for each in data:
+            self._uses[id(each)] -= 1
+            if not self._uses[id(each)]:
+                del self._uses[id(each)]
+                self._bytes -= len(each)
+
+
+class WorkerState(ServerState):
+    """The state that all connections of a worker share."""
+
+    is_stopping = False
+
+    def __init__(self, buffers: Buffers) -> None:
+        super().__init__()
+        self.buffers = buffers
+
+
+class ReadControl(FlowControl):
+    """Flow control that does not resume reading while received data waits to be parsed."""
+
+    is_held = False
+
+    def hold(self) -> None:
+        """Stop reading until `release`."""
+        self.is_held = True
+        self.pause_reading()
+
+    def release(self) -> None:
+        """Resume reading."""
+        self.is_held = False
+        self.resume_reading()
+
+    def resume_reading(self) -> None:
+        """Resume reading unless it is held."""
+        if not self.is_held:
+            super().resume_reading()
+
+
+class ResponseWriter:
+    """The part of a transport that responses use. Knows the data that the client has not read."""
+
+    def __init__(self, transport: Transport, flow: FlowControl) -> None:
+        self._write, self._flow = transport.write, flow
+        self.close, self.is_closing = transport.close, transport.is_closing
+        self.unsent = b""
+
+    def write(self, data: bytes) -> None:
+        """Write data. Flow control is paused before this returns if the operating system cannot buffer all of it."""
+        self.unsent = data
+        self._write(data)
+        if not self._flow.write_paused:
+            self.unsent = b""

@@ -1,0 +1,177 @@
+"""Reading of pipelined requests: one at a time, in bounded memory."""
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING
+
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+
+from app.server.backpressure import ReadControl, ResponseWriter, WorkerState
+from app.server.request_head import without_upgrade
+from app.server.timeouts import LAST_REQUEST_TIMEOUT
+
+if TYPE_CHECKING:
+    from uvicorn._types import ASGI3Application
+
+_HEAD_END = b"\r\n\r\n"  # the end of a request head; without it, no request is complete
+_MAX_PARSED_BYTES = 16_384  # in one iteration of the event loop
+
+_log = logging.getLogger(__name__)
+
+
+class PipelinedProtocol(HttpToolsProtocol):
+    """One connection, whose next request is parsed when its client has read the response to the last one.
+
+    uvicorn parses everything that it receives, and reads on at each response. Here, at most two requests are parsed
+    before their turn, and nothing is read while received data waits. A response is begun when the client has read the
+    one before, so that a connection holds one response at most.
+    """
+
+    server_state: WorkerState
+    flow: ReadControl
+    _received = b""
+    _position = 0  # what was received is parsed up to here
+    _is_at_eof = False
+    _responding: RequestResponseCycle | None = None  # the request that is being processed
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Prepare flow control."""
+        super().connection_made(transport)
+        transport.set_write_buffer_limits(high=0)
+        self.flow = ReadControl(transport)
+        self._writer = ResponseWriter(transport, self.flow)
+        if self.server_state.is_stopping:
+            self.shutdown()
+
+    def data_received(self, data: bytes) -> None:
+        """Parse the data, or keep it until it can be parsed."""
+        self._received = self._received[self._position :] + data
+        self._position = 0
+        self._parse()
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Keep the connection open if a complete request waits for its response."""
+        self._is_at_eof = True
+        return not self._can_parse()
+
+    def on_response_complete(self) -> None:
+        """Continue with the next request."""
+        super().on_response_complete()
+        if self.flow.write_paused:  # the time of an idle connection begins when the client has read the response
+            self._unset_keepalive_if_required()
+        self._parse()
+
+    def pause_writing(self) -> None:
+        """Account for a response that the client does not read."""
+        super().pause_writing()
+        self._hold_buffers()
+
+    def resume_writing(self) -> None:
+        """Continue with the next request."""
+        super().resume_writing()
+        self._writer.unsent = b""
+        self._hold_buffers()
+        if self.transport.is_closing() or (self._responding and not self._responding.response_complete):
+            return
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        else:
+            self._start_keep_alive()
+            self._parse()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Notify the request that is being processed. uvicorn notifies only the newest one of a pipeline."""
+        if self._responding and not self._responding.response_complete:
+            self._responding.disconnected = True
+        self.pipeline.clear()
+        self._received = b""
+        super().connection_lost(exc)
+        self.server_state.buffers.release(self)
+
+    def drop(self) -> None:
+        """Close the connection at once."""
+        _log.warning("Connection closed: its client reads too slowly, or sends more than it reads.")
+        self.transport.abort()
+
+    def shutdown(self) -> None:
+        """Close the connection after the response to the last request that was received, or when it stays idle."""
+        self.timeout_keep_alive = LAST_REQUEST_TIMEOUT
+        if self._responding is None or self._responding.response_complete:
+            self._start_keep_alive()
+        elif not self._responding.response_started and not self._has_more():
+            self._responding.keep_alive = False
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: "ASGI3Application") -> None:
+        if self.flow.write_paused:
+            self.pipeline.append((cycle, app))
+            return
+        self._responding = cycle
+        cycle.transport = self._writer  # type: ignore[assignment]
+        if self.server_state.is_stopping and not self._has_more():
+            cycle.keep_alive = False
+        super()._start_asgi_task(cycle, app)
+
+    def _feed(self, data: bytes) -> None:
+        """Feed the parser."""
+        try:
+            self.parser.feed_data(data)
+        except HttpParserUpgrade as upgrade:  # the parser has stopped after a head
+            self._position -= len(data) - upgrade.args[0]
+            self._parse_without_upgrade()
+        except HttpParserError as error:
+            self.send_400_response(str(error))
+
+    def _parse_without_upgrade(self) -> None:
+        """Parse a head again without its Upgrade header, which HTTP lets a server ignore.
+
+        httptools treats the data after the head as another protocol, so that a body would become the next request.
+        """
+        head = without_upgrade(self.parser.get_method(), self.url, self.parser.get_http_version(), self.headers)
+        self.parser = HttpRequestParser(self)
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn configures its parser
+        self.parser.feed_data(head)
+
+    def _hold_buffers(self) -> None:
+        """Account for the data that this connection holds."""
+        data = [each for each in (self._received, self._writer.unsent) if each]
+        if not data:
+            self.server_state.buffers.release(self)
+        elif not self.transport.is_closing():
+            self.server_state.buffers.hold(self, data)
+
+    def _start_keep_alive(self) -> None:
+        """Start the time after which an idle connection is closed."""
+        self._unset_keepalive_if_required()
+        self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
+
+    def _has_more(self) -> bool:
+        """Return whether another request was received."""
+        return bool(self.pipeline) or self._received.find(_HEAD_END, self._position) >= 0
+
+    def _can_parse(self) -> bool:
+        """Return whether no complete request waits for its response, and no response for its client."""
+        return not self.flow.write_paused and (
+            self.cycle is None or self.cycle.response_complete or self.cycle.more_body
+        )
+
+    def _parse(self) -> None:
+        """Parse what was received, up to the end of one request."""
+        end = min(len(self._received), self._position + _MAX_PARSED_BYTES)
+        while self._position < end and self._can_parse() and not self.transport.is_closing():
+            self._unset_keepalive_if_required()
+            begin, head_end = self._position, self._received.find(_HEAD_END, self._position, end)
+            self._position = end if head_end < 0 else head_end + len(_HEAD_END)
+            self._feed(self._received[begin : self._position])
+        if self._position < len(self._received):
+            self.flow.hold()
+            self._hold_buffers()
+            if self._can_parse() and not self.transport.is_closing():
+                self.loop.call_soon(self._parse)  # other connections have their turn
+            return
+        self._received, self._position = b"", 0
+        if self.flow.is_held:
+            self.flow.release()
+            self._hold_buffers()
+        if self._is_at_eof and self._can_parse():
+            self.transport.close()

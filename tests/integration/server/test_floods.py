@@ -1,0 +1,92 @@
+"""Clients that send much, or do not read, exhaust neither the memory of a worker nor the time of other clients."""
+
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+import pytest
+
+from app.server.backpressure import MIN_BUFFERED_BYTES
+from tests.integration.server.conftest import LIST, MANY
+from tests.integration.server.service import Service, serving, until
+from tests.integration.server.wire import Connection, fetch, request
+
+MAX_GROWTH = 2  # times the memory of an idle worker
+FLOOD = 8_000_000  # bytes
+RESPONSES = 500  # read during a flood
+MANY_REQUESTS = 500
+
+ONE = request(f"{LIST}?limit=1")
+UPGRADES = {
+    "h2c": ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMA"),
+    "websocket": ("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA=="),
+}
+
+
+@pytest.fixture
+def flooded(large_catalog: Path, tmp_path: Path) -> Iterator[Service]:
+    """Run a service, and compare its memory afterwards with that before."""
+    with serving(tmp_path, IMAGES_CATALOG=str(large_catalog), IMAGES_RESPONSE_CACHE_MB="0") as service:
+        fetch(service.port, ONE)
+        idle = peak_memory(service)
+        yield service
+        assert len(fetch(service.port, ONE).images) == 1
+        assert peak_memory(service) < MAX_GROWTH * idle
+        assert service.errors == []
+
+
+def peak_memory(service: Service) -> int:
+    """Return the kilobytes of memory that the only worker has used at most."""
+    (line,) = (
+        line
+        for line in Path(f"/proc/{service.workers[0]}/status").read_text().splitlines()
+        if line.startswith("VmHWM:")
+    )
+    return int(line.split()[1])
+
+
+@pytest.mark.parametrize("headers", [(), UPGRADES["h2c"]], ids=["plain", "Upgrade"])
+def test_flood_of_pipelined_requests(flooded: Service, headers: tuple[str, ...]) -> None:
+    with socket.create_connection(("127.0.0.1", flooded.port)) as flood, Connection(flooded.port) as other:
+        flood.setblocking(False)
+        unsent = memoryview(request("/v2", *headers) * (FLOOD // 50))
+        received = 0
+        while received < RESPONSES:
+            with suppress(BlockingIOError):
+                unsent = unsent[flood.send(unsent) :]
+            assert other.fetch(ONE).status == 200
+            with suppress(BlockingIOError):
+                received += flood.recv(1_000_000).count(b"HTTP/1.1 200")
+
+
+def test_slow_readers_beyond_the_bound_are_disconnected(flooded: Service) -> None:
+    page = request(f"{LIST}?limit={MANY}")
+    size = len(fetch(flooded.port, page).body)
+    count = MIN_BUFFERED_BYTES // size + 10
+    with ExitStack() as stack:
+        for _ in range(count):
+            reader = stack.enter_context(socket.socket())
+            reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            reader.connect(("127.0.0.1", flooded.port))
+            reader.sendall(page * 10)
+        with Connection(flooded.port) as other:
+            until(lambda: other.fetch(ONE).status == 200 and "Connection closed: " in flooded.log)
+            assert len(other.fetch(page).images) == MANY
+
+
+@pytest.mark.parametrize("headers", UPGRADES.values(), ids=UPGRADES)
+def test_many_upgrades_in_one_segment_are_ignored(service: Service, headers: tuple[str, ...]) -> None:
+    body = request(f"{LIST}?limit=2", *headers, "Content-Length: 2") + b"{}"
+    with Connection(service.port) as connection:
+        connection.send(*[request(f"{LIST}?limit=1", *headers), body] * (MANY_REQUESTS // 2))
+        counts = [len(connection.receive().images) for _ in range(MANY_REQUESTS)]
+    assert counts == [1, 2] * (MANY_REQUESTS // 2)
+    assert service.errors == []
+
+
+def test_many_connects_in_one_segment_get_one_rejection(service: Service) -> None:
+    with Connection(service.port) as connection:
+        connection.send(request("compute.test:80", method="CONNECT") * 100)
+        assert connection.receive().fault == (400, "badRequest")
+        assert connection.receive_if_any() is None
