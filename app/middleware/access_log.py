@@ -1,12 +1,13 @@
 """The access log: one line on standard output for each request."""
 
-import asyncio
 import sys
 import time
+from collections.abc import Awaitable
 from contextlib import suppress
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.background_writer import BackgroundWriter
 from app.context import RequestContext
 from app.contract.document import Contract
 from app.logs import FORMATS, format_time
@@ -23,12 +24,12 @@ class AccessLogMiddleware:
         self._next_app = next_app
         self._contract = contract
         self._format = FORMATS[log_format]
-        self._lines: list[str] = []
+        self._writer = BackgroundWriter(_write_to_stdout, self._dropped_line)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, and log it."""
         if scope["type"] != "http":
-            await self._next_app(scope, receive, send)
+            await self._write_while(self._next_app(scope, receive, send))
             return
         begin = time.perf_counter()
         status, size = 500, 0  # the server responds with 500 if the application sends nothing
@@ -42,7 +43,14 @@ class AccessLogMiddleware:
         try:
             await self._next_app(scope, receive, send_counted)
         finally:
-            self._write(self._line(scope, status, size, time.perf_counter() - begin))
+            self._writer.put(self._line(scope, status, size, time.perf_counter() - begin))
+
+    async def _write_while(self, lifespan: Awaitable[None]) -> None:
+        self._writer.start()
+        try:
+            await lifespan
+        finally:
+            self._writer.close()
 
     def _line(self, scope: Scope, status: int, size: int, seconds: float) -> str:
         query = b"?" + scope["query_string"] if scope["query_string"] else b""
@@ -66,14 +74,22 @@ class AccessLogMiddleware:
             }
         )
 
-    def _write(self, line: str) -> None:
-        """Write the lines of one iteration of the event loop together: each write costs as much as a response."""
-        if not self._lines:
-            asyncio.get_running_loop().call_soon(self._flush)
-        self._lines.append(line)
+    def _dropped_line(self, count: int) -> str:
+        return self._format(
+            {
+                "time": format_time(int(time.time())),
+                "level": "WARNING",
+                "logger": "app.access",
+                "request_id": "-",
+                "message": f"{count} lines were dropped, because standard output is not read fast enough.",
+                "exception": None,
+            }
+        )
 
-    def _flush(self) -> None:
-        lines, self._lines = self._lines, []
-        with suppress(OSError):  # the service continues even if the reader of the log has ended
-            sys.stdout.writelines(f"{line}\n" for line in lines)
-            sys.stdout.flush()
+
+def _write_to_stdout(data: bytes) -> None:
+    """Write without Python's own buffer, whose lock would block the end of the process."""
+    raw = getattr(sys.stdout.buffer, "raw", sys.stdout.buffer)
+    with suppress(OSError):  # the service continues even if the reader of the log has ended
+        while data:
+            data = data[raw.write(data) :]

@@ -1,0 +1,72 @@
+"""Writing of lines in a thread, which a slow reader cannot block the service with."""
+
+import time
+from collections.abc import Callable
+from threading import Event, Lock, Thread
+
+MAX_BYTES = 4_000_000
+_GATHERING_TIME = 0.05  # seconds
+_CLOSE_TIMEOUT = 1  # seconds
+
+
+class BackgroundWriter:
+    """Writes lines to a stream that may block. Lines beyond the bound are dropped, counted, and reported.
+
+    The lines of a moment are written together, because each write costs as much as a response.
+    """
+
+    def __init__(
+        self,
+        write: Callable[[bytes], object],
+        format_dropped: Callable[[int], str],
+        *,
+        max_bytes: int = MAX_BYTES,
+    ) -> None:
+        self._write = write
+        self._format_dropped = format_dropped
+        self._max_bytes = max_bytes
+        self._lines: list[str] = []
+        self._size = self._dropped = 0  # of the lines that wait
+        self._lock = Lock()
+        self._has_lines = Event()
+        self._is_closed = False
+        self._thread = Thread(target=self._run, name="background-writer", daemon=True)  # may never end
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def put(self, line: str) -> None:
+        """Write a line soon, or drop it."""
+        with self._lock:
+            if self._size + len(line) > self._max_bytes:
+                self._dropped += 1
+                return
+            self._lines.append(line)
+            self._size += len(line)
+        if not self._has_lines.is_set():
+            self._has_lines.set()
+
+    def close(self) -> None:
+        """Write all lines, unless the stream blocks, and end the thread."""
+        self._is_closed = True
+        self._has_lines.set()
+        self._thread.join(_CLOSE_TIMEOUT)
+
+    def _run(self) -> None:
+        is_closed = False
+        while not is_closed:
+            self._has_lines.wait()
+            self._has_lines.clear()
+            time.sleep(_GATHERING_TIME)
+            is_closed = self._is_closed
+            self._write(self._take().encode(errors="backslashreplace"))
+
+    def _take(self) -> str:
+        """Return the lines that wait, and the report of those that were dropped after them."""
+        with self._lock:
+            lines, dropped = self._lines, self._dropped
+            self._lines, self._size, self._dropped = [], 0, 0
+        if dropped:
+            lines.append(self._format_dropped(dropped))
+        return "".join(f"{line}\n" for line in lines)

@@ -1,0 +1,50 @@
+"""The access log of a running service."""
+
+import os
+from pathlib import Path
+
+from tests.integration.server.conftest import LIST
+from tests.integration.server.service import SERVE, serving
+from tests.integration.server.wire import Connection, request
+
+TO_PIPE = ("sh", "-c", 'exec "$@" > access', "sh", *SERVE)
+LONG = request(f"{LIST}?name={'x' * 16_000}")
+COUNT = 700  # lines, which are longer than the pipe and the bound together
+
+
+def test_access_log_into_pipe_that_is_not_read_loses_lines_but_no_requests(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "access")
+    pipe = os.open(tmp_path / "access", os.O_RDONLY | os.O_NONBLOCK)
+    with os.fdopen(pipe, "rb") as access, serving(tmp_path, command=TO_PIPE, IMAGES_ACCESS_LOG="on") as service:
+        with Connection(service.port) as connection:
+            for _ in range(COUNT):
+                assert connection.fetch(LONG).status == 200
+        os.set_blocking(pipe, True)
+        written = 0
+        while b"lines were dropped" not in (line := access.readline()):
+            written += 1
+        assert b" WARNING app.access - " in line
+        assert written + int(line.split()[4]) == COUNT
+
+
+def test_stop_does_not_wait_for_the_reader_of_the_access_log(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "access")
+    with (
+        os.fdopen(os.open(tmp_path / "access", os.O_RDONLY | os.O_NONBLOCK)),
+        serving(tmp_path, command=TO_PIPE, IMAGES_ACCESS_LOG="on") as service,
+    ):
+        with Connection(service.port) as connection:
+            for _ in range(10):
+                connection.fetch(LONG)
+        service.terminate()
+        assert service.wait() == 0
+
+
+def test_stop_writes_all_lines_of_the_access_log(tmp_path: Path) -> None:
+    with serving(tmp_path, workers=2, IMAGES_ACCESS_LOG="on") as service:
+        with Connection(service.port) as connection:
+            for _ in range(100):
+                connection.fetch(request(LIST))
+        service.terminate()
+        assert service.wait() == 0
+        assert service.log.count(f" GET {LIST} 200 ") == 100
