@@ -10,6 +10,7 @@ from werkzeug.http import parse_accept_header, parse_etags
 
 Header = tuple[bytes, bytes]
 _MIN_GZIP_BYTES = 1000
+_MAX_PARSED_HEADER = 4096  # bytes, far more than clients send
 _MAX_CACHED_HEADER = 200  # bytes
 _GZIP_LEVEL = 1  # on these responses it saves nearly as much as the other levels, in a fraction of their time
 
@@ -26,19 +27,22 @@ class StoredResponse(NamedTuple):
     etag: str
 
     def matches(self, if_none_match: bytes) -> bool:
-        """Return whether the If-None-Match header contains the response's ETag."""
+        """Return whether the If-None-Match header contains the response's ETag. A very long header is ignored."""
         if if_none_match == self.not_modified_headers[0][1]:  # the usual case, without parsing
             return True
+        if len(if_none_match) > _MAX_PARSED_HEADER:
+            return False
         return parse_etags(if_none_match.decode("latin-1")).contains_weak(self.etag)
 
 
 def accepts_gzip(accept_encoding: bytes) -> bool:
-    """Return whether the Accept-Encoding header allows gzip. Clients' usual values are cached, long ones are not."""
-    return (
-        _accepts_gzip(accept_encoding)
-        if len(accept_encoding) <= _MAX_CACHED_HEADER
-        else _accepts_gzip.__wrapped__(accept_encoding)
-    )
+    """Return whether the Accept-Encoding header allows gzip. A very long header is ignored.
+
+    Clients' usual values are cached, long ones are not.
+    """
+    if len(accept_encoding) <= _MAX_CACHED_HEADER:
+        return _accepts_gzip(accept_encoding)
+    return len(accept_encoding) <= _MAX_PARSED_HEADER and _accepts_gzip.__wrapped__(accept_encoding)
 
 
 @lru_cache(maxsize=256)
