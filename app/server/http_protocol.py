@@ -4,9 +4,11 @@ import asyncio
 from http import HTTPStatus
 from typing import ClassVar
 
+from httptools import HttpParserError, HttpParserUpgrade
+
 from app.server.pipelining import PipelinedProtocol
 from app.server.rejections import Rejections
-from app.server.request_head import MAX_HEAD_BYTES, MAX_HEADERS, is_too_long, take_host_from_url, validate_head
+from app.server.request_head import MAX_HEAD_BYTES, is_too_long, take_host_from_url, validate_head
 from app.server.timeouts import HEAD_TIMEOUT, WRITE_TIMEOUT, Timeout
 
 _OPTIONAL_WHITESPACE = b" \t"
@@ -23,7 +25,6 @@ class HttpProtocol(PipelinedProtocol):
     head_timeout: ClassVar[float] = HEAD_TIMEOUT
     write_timeout: ClassVar[float] = WRITE_TIMEOUT
     rejections: ClassVar[Rejections]  # those of this worker
-    _rejection: HTTPStatus | None = None
     _in_head = False
     _pending_bytes = 0  # received since the last complete head, piece of a body, or message
     _head_bytes = 0  # received for this head, including all of the data in which it began
@@ -34,28 +35,27 @@ class HttpProtocol(PipelinedProtocol):
         self._receive_timeout, self._send_timeout = Timeout(self._on_timeout), Timeout(transport.abort)
         self._receive_timeout.start(self.head_timeout)
 
-    def data_received(self, data: bytes) -> None:
-        """Parse the data, unless a request of this connection was rejected."""
-        if not self._rejection:
-            super().data_received(data)
-
     def on_header(self, name: bytes, value: bytes) -> None:
         """Add a header. White space after a value is not part of it (RFC 9112, section 5.1)."""
-        if len(self.headers) > MAX_HEADERS:
-            self._stop_parsing(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
-        super().on_header(name, value.rstrip(_OPTIONAL_WHITESPACE))
+        name, value = name.lower(), value.rstrip(_OPTIONAL_WHITESPACE)
+        if name == b"expect" and value.lower() == b"100-continue":
+            self.expect_100_continue = True
+        self.headers.append((name, value))
 
     def on_headers_complete(self) -> None:
         """Start the request, unless it is rejected or has to be parsed again."""
         self._receive_timeout.cancel()
         self._pending_bytes = 0
-        method, version = self.parser.get_method(), self.parser.get_http_version()
-        status = validate_head(method, self.url, version, self.headers, is_large=self._head_bytes > MAX_HEAD_BYTES)
+        is_upgrade = self.parser.should_upgrade()
+        status = validate_head(self.url, self.parser.get_http_version(), self.headers, self._head_bytes)
+        if is_upgrade and self.parser.get_method() == b"CONNECT":  # the service is no proxy
+            status = HTTPStatus.BAD_REQUEST
         if status:
-            self._stop_parsing(status)
+            self._reject(status)
+            raise ValueError(status)  # stops httptools
         if not self.url.startswith(b"/"):
             take_host_from_url(self.url, self.headers)
-        if not self.parser.should_upgrade():
+        if not is_upgrade:
             super().on_headers_complete()
             self.headers = []  # uvicorn would add trailers to the list of headers in the scope
 
@@ -70,10 +70,6 @@ class HttpProtocol(PipelinedProtocol):
         if not self.parser.should_upgrade():
             super().on_message_complete()
             self.cycle.more_body = False  # uvicorn omits this if the response was sent before the body was received
-
-    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 httptools' own message
-        """Reject a request that httptools cannot parse."""
-        self._reject(HTTPStatus.BAD_REQUEST)
 
     def on_response_complete(self) -> None:
         """Continue with the next request, or reject it."""
@@ -99,14 +95,16 @@ class HttpProtocol(PipelinedProtocol):
         self._send_timeout.cancel()
         super().connection_lost(exc)
 
-    def _can_parse(self) -> bool:
-        return not self._rejection and super()._can_parse()
-
     def _feed(self, data: bytes) -> None:
         """Feed the parser, and limit what it has received of a head."""
         self._pending_bytes += len(data)
         self._head_bytes = self._head_bytes + len(data) if self._in_head else len(data)
-        super()._feed(data)
+        try:
+            self.parser.feed_data(data)
+        except HttpParserUpgrade as upgrade:
+            self._parse_without_upgrade(len(data) - upgrade.args[0])
+        except HttpParserError:
+            self._reject(HTTPStatus.BAD_REQUEST)
         if self._rejection:
             return
         # uvicorn creates a scope when a head begins, and the cycle of that scope when the head is complete.
@@ -122,11 +120,6 @@ class HttpProtocol(PipelinedProtocol):
             self._reject(HTTPStatus.REQUEST_TIMEOUT)
         else:  # no request was begun, or the rest of a body does not arrive after its response
             self.transport.close()
-
-    def _stop_parsing(self, status: HTTPStatus) -> None:
-        """Reject the request from a callback of httptools, which an exception stops."""
-        self._reject(status)
-        raise ValueError(status)
 
     def _reject(self, status: HTTPStatus) -> None:
         """Reject the request that is being received, now or after the responses to earlier ones."""

@@ -2,9 +2,10 @@
 
 import asyncio
 import logging
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
+from httptools import HttpRequestParser
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from app.server.backpressure import ReadControl, ResponseWriter, WorkerState
@@ -33,6 +34,7 @@ class PipelinedProtocol(HttpToolsProtocol):
     _received = b""
     _position = 0  # what was received is parsed up to here
     _is_at_eof = False
+    _rejection: HTTPStatus | None = None  # of the last request that is parsed
     _responding: RequestResponseCycle | None = None  # the request that is being processed
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -46,7 +48,9 @@ class PipelinedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse the data, or keep it until it can be parsed."""
-        self._received = self._received[self._position :] + data
+        if self._rejection:
+            return
+        self._received = self._received[self._position :] + data if self._received else data
         self._position = 0
         self._parse()
 
@@ -60,7 +64,8 @@ class PipelinedProtocol(HttpToolsProtocol):
         super().on_response_complete()
         if self.flow.write_paused:  # the time of an idle connection begins when the client has read the response
             self._unset_keepalive_if_required()
-        self._parse()
+        if self._received or self._is_at_eof:
+            self._parse()
 
     def pause_writing(self) -> None:
         """Account for a response that the client does not read."""
@@ -113,20 +118,16 @@ class PipelinedProtocol(HttpToolsProtocol):
         super()._start_asgi_task(cycle, app)
 
     def _feed(self, data: bytes) -> None:
-        """Feed the parser."""
-        try:
-            self.parser.feed_data(data)
-        except HttpParserUpgrade as upgrade:  # the parser has stopped after a head
-            self._position -= len(data) - upgrade.args[0]
-            self._parse_without_upgrade()
-        except HttpParserError as error:
-            self.send_400_response(str(error))
+        """Feed the parser. Implemented by the subclass, which limits what is fed."""
+        raise NotImplementedError
 
-    def _parse_without_upgrade(self) -> None:
+    def _parse_without_upgrade(self, unparsed: int) -> None:
         """Parse a head again without its Upgrade header, which HTTP lets a server ignore.
 
-        httptools treats the data after the head as another protocol, so that a body would become the next request.
+        httptools has stopped after the head, and left so many bytes unparsed. It treats them as another protocol, so
+        that a body would become the next request.
         """
+        self._position -= unparsed
         head = without_upgrade(self.parser.get_method(), self.url, self.parser.get_http_version(), self.headers)
         self.parser = HttpRequestParser(self)
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn configures its parser
@@ -150,23 +151,26 @@ class PipelinedProtocol(HttpToolsProtocol):
         return bool(self.pipeline) or self._received.find(_HEAD_END, self._position) >= 0
 
     def _can_parse(self) -> bool:
-        """Return whether no complete request waits for its response, and no response for its client."""
-        return not self.flow.write_paused and (
-            self.cycle is None or self.cycle.response_complete or self.cycle.more_body
+        """Return whether no complete request waits for its response, and no response for its client to read it."""
+        cycle = self.cycle
+        return not (self.flow.write_paused or self._rejection or self.transport.is_closing()) and (
+            cycle is None or cycle.response_complete or cycle.more_body
         )
 
     def _parse(self) -> None:
         """Parse what was received, up to the end of one request."""
-        end = min(len(self._received), self._position + _MAX_PARSED_BYTES)
-        while self._position < end and self._can_parse() and not self.transport.is_closing():
+        received, length = self._received, len(self._received)
+        end = self._position + _MAX_PARSED_BYTES
+        while self._position < length and self._position < end and self._can_parse():
             self._unset_keepalive_if_required()
-            begin, head_end = self._position, self._received.find(_HEAD_END, self._position, end)
-            self._position = end if head_end < 0 else head_end + len(_HEAD_END)
-            self._feed(self._received[begin : self._position])
-        if self._position < len(self._received):
+            begin = self._position
+            head_end = received.find(_HEAD_END, begin, end)
+            self._position = min(end, length) if head_end < 0 else head_end + len(_HEAD_END)
+            self._feed(received[begin : self._position])
+        if self._position < length:
             self.flow.hold()
             self._hold_buffers()
-            if self._can_parse() and not self.transport.is_closing():
+            if self._can_parse():
                 self.loop.call_soon(self._parse)  # other connections have their turn
             return
         self._received, self._position = b"", 0

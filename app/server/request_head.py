@@ -8,14 +8,12 @@ Headers = list[tuple[bytes, bytes]]
 MAX_HEAD_BYTES, MAX_URL_BYTES, MAX_HEADERS = 65_536, 16_384, 100
 
 
-def validate_head(method: bytes, url: bytes, version: str, headers: Headers, *, is_large: bool) -> HTTPStatus | None:
-    """Return the status with which to reject a request, or None. Only a large head can be too long."""
+def validate_head(url: bytes, version: str, headers: Headers, received: int) -> HTTPStatus | None:
+    """Return the status with which to reject a request of which so many bytes were received, or None."""
     if len(url) > MAX_URL_BYTES:
         return HTTPStatus.REQUEST_URI_TOO_LONG
-    if len(headers) > MAX_HEADERS or (is_large and is_too_long(url, headers)):
+    if len(headers) > MAX_HEADERS or (received > MAX_HEAD_BYTES and is_too_long(url, headers)):
         return HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
-    if method == b"CONNECT":  # the service is no proxy
-        return HTTPStatus.BAD_REQUEST
     return None if _is_unambiguous(version, headers) else HTTPStatus.BAD_REQUEST
 
 
