@@ -32,10 +32,12 @@ UNBOUNDED = 64_000_000  # bytes
 GZIP_ACCEPTED = (
     *("gzip", "GZIP", "*", "gzip;q=0.5", "gzip;q=0.001", "br, gzip"),
     *("deflate, gzip;q=1.0, *;q=0", "*;q=0, gzip", "identity, gzip"),
+    pytest.param("gzip" + "," * 4000, id="long"),
 )
 GZIP_NOT_ACCEPTED = (
     *(None, "", "identity", "gzip;q=0", "gzip;q=0.000", "*;q=0", "gzip;q=0, *", "*, gzip;q=0", "br, deflate"),
     *("gzi", "gzip;q=x", "gzip;q=2", "gzip;q=-1", ";;,=", "\xff"),
+    pytest.param("gzip" + "," * 5000, id="too long"),
 )
 
 Headers = list[tuple[str, str]]
@@ -232,7 +234,26 @@ def test_each_304_has_its_own_request_id(service: Service) -> None:
 
 @pytest.mark.parametrize(
     "if_none_match",
-    ["", ",", '"x"', 'W/"x"', '""', '"*"', '"*", "x"', "W/", "nonsense", '"', '"x', "{0}x", '"x{0}', "\xff", "-{0}-"],
+    [
+        *(
+            "",
+            ",",
+            '"x"',
+            'W/"x"',
+            '""',
+            '"*"',
+            '"*", "x"',
+            "W/",
+            "nonsense",
+            '"',
+            '"x',
+            "{0}x",
+            '"x{0}',
+            "\xff",
+            "-{0}-",
+        ),
+        pytest.param("{0}" + "," * 5000, id="too long"),
+    ],
 )
 @each_read
 def test_other_etag_returns_the_complete_response(service: Service, if_none_match: str, method: str) -> None:

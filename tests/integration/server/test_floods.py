@@ -1,5 +1,6 @@
 """Clients that send much, or do not read, exhaust neither the memory of a worker nor the time of other clients."""
 
+import os
 import socket
 from collections.abc import Iterator
 from contextlib import ExitStack, suppress
@@ -90,3 +91,21 @@ def test_many_connects_in_one_segment_get_one_rejection(service: Service) -> Non
         connection.send(request("compute.test:80", method="CONNECT") * 100)
         assert connection.receive().fault == (400, "badRequest")
         assert connection.receive_if_any() is None
+
+
+def test_long_headers_take_linear_time(tmp_path: Path) -> None:
+    """A parser that takes quadratic time would need seconds for each request."""
+    names = ("Accept", "Accept-Encoding", "If-None-Match", "Cookie", "Connection", "X-Forwarded-For", "Origin")
+    with serving(tmp_path) as service:
+        before = processor_time(service)
+        for repeated in (",", '"', '"a",', "a;q=0.5,", "a=b;", " ", "W/"):
+            value = (repeated * 60_000)[:60_000]
+            for name in names:
+                assert fetch(service.port, request(LIST, f"{name}: {value}x")).status == 200
+        assert processor_time(service) - before < 3
+
+
+def processor_time(service: Service) -> float:
+    """Return the seconds that the only worker has used."""
+    user, system = Path(f"/proc/{service.workers[0]}/stat").read_text().rpartition(") ")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
