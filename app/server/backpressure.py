@@ -1,13 +1,15 @@
 """Backpressure: bounds the memory that clients occupy by sending much, or by reading slowly."""
 
-from asyncio import Transport
-from collections import Counter
+import asyncio
+from collections import Counter, deque
+from collections.abc import Callable
 from typing import Protocol
 
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.server import ServerState
 
 MIN_BUFFERED_BYTES = 16_000_000
+_MAX_STARTS = 16  # requests in one iteration of the event loop
 
 
 class Holder(Protocol):
@@ -62,6 +64,25 @@ class WorkerState(ServerState):
     def __init__(self, buffers: Buffers) -> None:
         super().__init__()
         self.buffers = buffers
+        self._waiting: deque[Callable[[], None]] = deque()
+
+    def start(self, request: Callable[[], None]) -> None:
+        """Start a request now, or in a later iteration of the event loop if many are in progress.
+
+        If a crowd sent requests at the same moment, all of their responses would be built before any is released.
+        """
+        if len(self.tasks) < _MAX_STARTS:
+            request()
+            return
+        if not self._waiting:
+            asyncio.get_running_loop().call_soon(self._start_waiting)
+        self._waiting.append(request)
+
+    def _start_waiting(self) -> None:
+        for _ in range(min(_MAX_STARTS, len(self._waiting))):
+            self._waiting.popleft()()
+        if self._waiting:
+            asyncio.get_running_loop().call_soon(self._start_waiting)
 
 
 class ReadControl(FlowControl):
@@ -88,7 +109,7 @@ class ReadControl(FlowControl):
 class ResponseWriter:
     """The part of a transport that responses use. Knows the data that the client has not read."""
 
-    def __init__(self, transport: Transport, flow: FlowControl) -> None:
+    def __init__(self, transport: asyncio.Transport, flow: FlowControl) -> None:
         self._write, self._flow = transport.write, flow
         self.close, self.is_closing = transport.close, transport.is_closing
         self.unsent = b""

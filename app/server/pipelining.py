@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -90,7 +91,7 @@ class PipelinedProtocol(HttpToolsProtocol):
         if self._responding and not self._responding.response_complete:
             self._responding.disconnected = True
         self.pipeline.clear()
-        self._received = b""
+        self._received = self._writer.unsent = b""  # at once: only the garbage collector frees a connection
         super().connection_lost(exc)
         self.server_state.buffers.release(self)
 
@@ -101,7 +102,7 @@ class PipelinedProtocol(HttpToolsProtocol):
 
     def shutdown(self) -> None:
         """Close the connection after the response to the last request that was received, or when it stays idle."""
-        self.timeout_keep_alive = LAST_REQUEST_TIMEOUT
+        self.timeout_keep_alive = LAST_REQUEST_TIMEOUT  # type: ignore[assignment]  # may be a float
         if self._responding is None or self._responding.response_complete:
             self._start_keep_alive()
         elif not self._responding.response_started and not self._has_more():
@@ -113,6 +114,11 @@ class PipelinedProtocol(HttpToolsProtocol):
             return
         self._responding = cycle
         cycle.transport = self._writer  # type: ignore[assignment]
+        self.server_state.start(partial(self._start, cycle, app))
+
+    def _start(self, cycle: RequestResponseCycle, app: "ASGI3Application") -> None:
+        if cycle.disconnected:
+            return
         if self.server_state.is_stopping and not self._has_more():
             cycle.keep_alive = False
         super()._start_asgi_task(cycle, app)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 HEAD_TIMEOUT = 10  # seconds, for a request head, and for the rest of a body after the response was sent
 WRITE_TIMEOUT = 60  # seconds, for a client that stops reading
-LAST_REQUEST_TIMEOUT = 1  # seconds, for the next request of an idle connection while the worker stops
+LAST_REQUEST_TIMEOUT = 0.5  # seconds, for the next request of an idle connection while the worker stops
 
 
 class Timeout:
