@@ -3,6 +3,7 @@
 import asyncio
 from collections import Counter, deque
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 from uvicorn.protocols.http.flow_control import FlowControl
@@ -66,17 +67,17 @@ class WorkerState(ServerState):
         self.buffers = buffers
         self._waiting: deque[Callable[[], None]] = deque()
 
-    def start(self, request: Callable[[], None]) -> None:
+    def start(self, request: Callable[..., None], *args: object) -> None:
         """Start a request now, or in a later iteration of the event loop if many are in progress.
 
         If a crowd sent requests at the same moment, all of their responses would be built before any is released.
         """
         if len(self.tasks) < _MAX_STARTS:
-            request()
+            request(*args)
             return
         if not self._waiting:
             asyncio.get_running_loop().call_soon(self._start_waiting)
-        self._waiting.append(request)
+        self._waiting.append(partial(request, *args))
 
     def _start_waiting(self) -> None:
         for _ in range(min(_MAX_STARTS, len(self._waiting))):

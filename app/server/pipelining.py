@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -114,7 +113,7 @@ class PipelinedProtocol(HttpToolsProtocol):
             return
         self._responding = cycle
         cycle.transport = self._writer  # type: ignore[assignment]
-        self.server_state.start(partial(self._start, cycle, app))
+        self.server_state.start(self._start, cycle, app)
 
     def _start(self, cycle: RequestResponseCycle, app: "ASGI3Application") -> None:
         if cycle.disconnected:
