@@ -8,7 +8,7 @@ from contextvars import copy_context
 from http import HTTPStatus
 from typing import Protocol
 
-from keystoneauth1.access import AccessInfoV3
+from keystoneauth1.access import AccessInfo, AccessInfoV3
 from keystoneauth1.exceptions import AuthPluginException, BadRequest, Forbidden, Unauthorized
 from keystoneauth1.identity import BaseIdentityPlugin
 from keystoneauth1.plugin import AUTH_INTERFACE
@@ -151,9 +151,14 @@ def check_credentials() -> None:
         _log.warning("%s", error)
 
 
+def has_admin_role(access: AccessInfo) -> bool:
+    """Return whether a token has the admin role. Like oslo.policy, compare the names of roles without case."""
+    return _ADMIN_ROLE in {name.lower() for name in access.role_names or []}
+
+
 def _token_info(access: AccessInfoV3) -> TokenInfo:
     if access.expires is None:
         raise ValueError("the token has no expiry")
     project_id = normalize_project_id(access.project_id) if access.project_id else None
-    is_admin = project_id is not None and _ADMIN_ROLE in (access.role_names or [])
+    is_admin = project_id is not None and has_admin_role(access)
     return TokenInfo(Caller(project_id, is_admin), access.expires.timestamp())

@@ -15,6 +15,7 @@ from keystoneauth1.session import Session
 from openstack.config import OpenStackConfig
 from openstack.config.cloud_region import CloudRegion
 
+from app.auth.keystone import has_admin_role
 from app.catalog.models import JsonObject
 from app.errors import DomainError
 
@@ -22,7 +23,6 @@ PAGE_SIZE = 1000  # images; Glance's own maximum
 _REQUEST_TIMEOUT, _MEMBERS_TIMEOUT = 25, 10  # seconds; Glance needs several for a large page
 _SERVICE_TYPE = "image"
 
-_ADMIN_ROLE = "admin"
 _NO_COOKIES = DefaultCookiePolicy(allowed_domains=[])
 
 _JSON_PATCH = "application/openstack-images-v2.1-json-patch"
@@ -221,7 +221,7 @@ def _translate_errors() -> Iterator[None]:
 def _is_admin(session: Session) -> bool:
     """Return whether the token of the session's credentials has the admin role."""
     access = session.auth.get_access(session) if isinstance(session.auth, BaseIdentityPlugin) else None
-    return access is not None and _ADMIN_ROLE in (access.role_names or [])
+    return access is not None and has_admin_role(access)
 
 
 def _strip_version(url: str) -> str:

@@ -69,7 +69,7 @@ def access_of(image: Any) -> tuple[str | None, str] | None:
 
 def _to_file_form(image: JsonObject) -> JsonObject:
     status, progress = _status_and_progress(image.get("status"))
-    optional = {"OS-EXT-IMG-SIZE:size": image.get("size"), "owner": image.get("owner")}
+    optional = {"OS-EXT-IMG-SIZE:size": image.get("size"), "owner": image.get("owner") or None}
     return {
         "id": image.get("id"),
         "name": image.get("name"),

@@ -108,7 +108,9 @@ def keystone(monkeypatch: pytest.MonkeyPatch) -> Iterator[FakeKeystone]:
 # --- the client ---
 
 
-def test_valid_token_has_a_caller_and_an_expiry(keystone: FakeKeystone) -> None:
+@pytest.mark.parametrize("role", ["admin", "Admin"])
+def test_valid_token_has_a_caller_and_an_expiry(keystone: FakeKeystone, role: str) -> None:
+    keystone.validate_response = (200, {"token": TOKEN | {"roles": [{"id": "r", "name": role}]}})
     assert KeystoneClient().validate("x") == TokenInfo(Caller(PROJECT, is_admin=True), 4070908800.0)
 
 

@@ -465,12 +465,21 @@ def region(credentials: BaseAuthPlugin) -> Any:
     [
         (FakeCredentials("admin"), True),
         (FakeCredentials("reader", "admin", "member"), True),
+        (FakeCredentials("Admin"), True),
         (FakeCredentials("reader", "member"), False),
         (FakeCredentials("Administrator", "admins", "project_admin"), False),
         (FakeCredentials(), False),
         (NoAuth(), False),
     ],
-    ids=["admin", "admin among others", "other roles", "similar names", "no roles", "no credentials"],
+    ids=[
+        "admin",
+        "admin among others",
+        "admin in another case",
+        "other roles",
+        "similar names",
+        "no roles",
+        "no credentials",
+    ],
 )
 def test_admin_role_of_the_token_makes_the_client_admin(credentials: BaseAuthPlugin, is_admin: bool) -> None:
     assert connect(region(credentials)).is_admin is is_admin

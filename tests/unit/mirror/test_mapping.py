@@ -64,6 +64,7 @@ CONVERSIONS: list[tuple[Fields, Fields]] = [
     ({"size": 2**53 - 1}, {"size": 2**53 - 1}),
     ({"name": "ubuntu"}, {"name": "ubuntu"}),
     ({"name": None, "owner": None, "size": None}, {"name": None, "owner": None, "size": None}),
+    ({"owner": ""}, {"owner": None}),
     ({"owner": HEX_ID.upper()}, {"owner": HEX_ID}),
     ({"owner": DASHED_ID}, {"owner": HEX_ID}),
     *(({"visibility": word}, {"visibility": word}) for word in VISIBILITIES),
