@@ -25,7 +25,9 @@ _SERVICE_TYPE = "image"
 
 _NO_COOKIES = DefaultCookiePolicy(allowed_domains=[])
 
-_JSON_PATCH = "application/openstack-images-v2.1-json-patch"
+# In this version, Glance rejects an addition whose name is taken (409). In later versions, it would also accept the
+# names of attributes of its own classes, and `image_id` would write to another image.
+_JSON_PATCH = "application/openstack-images-v2.0-json-patch"
 
 
 class CloudConfigError(DomainError):
@@ -110,7 +112,7 @@ class GlanceClient:
         self._request("DELETE", _image_path(image_id))
 
     def patch_image(self, image_id: str, patch: list[JsonObject]) -> Any:
-        """Apply a JSON patch (RFC 6902) to an image, and return the image."""
+        """Apply a JSON patch to an image, and return the image. Each change has one member: add, replace or remove."""
         return self._request(
             "PATCH", _image_path(image_id), data=orjson.dumps(patch), headers={"Content-Type": _JSON_PATCH}
         )

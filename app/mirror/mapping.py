@@ -21,9 +21,19 @@ _BASE_PROPERTIES = frozenset(
 )  # fmt: skip
 
 
+# Names that Glance accepts neither as base properties nor as custom ones.
+_RESERVED_PROPERTIES, _RESERVED_PREFIX = frozenset({"location", "deleted", "deleted_at"}), "os_glance"
+
+
 def is_base_property(key: str) -> bool:
     """Return whether a key is a base property of Glance's images, whose names custom properties cannot have."""
     return key in _BASE_PROPERTIES
+
+
+def is_reserved(key: str) -> bool:
+    """Return whether Glance never accepts a key for a custom property. It strips white space from keys."""
+    is_changed = key != key.strip()
+    return is_base_property(key) or key in _RESERVED_PROPERTIES or key.startswith(_RESERVED_PREFIX) or is_changed
 
 
 def to_catalog_image(image: Any, members: Iterable[str] = ()) -> StoredImage:

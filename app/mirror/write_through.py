@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http import HTTPStatus
+from typing import Any
 
 import orjson
 
@@ -15,7 +16,7 @@ from app.catalog.replica import SYNC_STATUS_REASON, apply_delete, apply_update
 from app.context import RequestContext
 from app.errors import DomainError, ImageNotFound, InvalidBody, UpstreamConflict, UpstreamForbidden, UpstreamUnavailable
 from app.mirror.client import CloudConfigError, GlanceClient, GlanceClientFactory, UpstreamError
-from app.mirror.mapping import custom_properties, is_base_property, to_existing_image
+from app.mirror.mapping import custom_properties, is_reserved, to_existing_image
 from app.text import quote
 from app.timestamps import SYSTEM_CLOCK, Clock
 
@@ -58,7 +59,9 @@ class WriteThroughEditor:
             self._editor.delete(context, project_id, image_id)
             return
         with self._translate_errors(image_id, upstream):
-            self._client(upstream, context).delete_image(image_id)
+            glance = self._client(upstream, context)
+            with _missing_image_is_not_found(glance, image_id):
+                glance.delete_image(image_id)
         self._apply_delete(image_id, upstream)
 
     def edit_metadata(
@@ -76,8 +79,7 @@ class WriteThroughEditor:
             to_existing_image(image)  # Glance would patch an invalid image, which the catalog then could not store
             before = custom_properties(image)
             after = _drop_echoed_status_reason(stored, before, _validate_metadata(before, edit(before)))
-            patch = _json_patch(before, after)
-            changed = glance.patch_image(image_id, patch) if patch else image
+            changed = _patch(glance, image_id, before, after) if after != before else image
             converted = to_existing_image(changed)
         with _log_deferred(image_id):
             apply_update(self._engine, upstream, converted, clock=self._clock)
@@ -99,8 +101,6 @@ class WriteThroughEditor:
             self._apply_delete(image_id, upstream)
             raise
         except UpstreamError as error:
-            if error.status == HTTPStatus.NOT_FOUND:
-                self._apply_delete(image_id, upstream)
             raise self._domain_error(error, image_id) from error
         except CloudConfigError as error:
             _log.error("Request to the image service failed: %s", error)
@@ -117,20 +117,44 @@ class WriteThroughEditor:
                 return self._unauthorized("The image service rejected the token")
             case HTTPStatus.FORBIDDEN | HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
                 return UpstreamForbidden(image_id)
-            case HTTPStatus.NOT_FOUND:
-                return ImageNotFound()
             case HTTPStatus.CONFLICT:
                 return UpstreamConflict(image_id)
         _log.error("Request to the image service failed: %s: %s", error, error.__cause__)
         return UpstreamUnavailable()
 
 
+@contextmanager
+def _missing_image_is_not_found(glance: GlanceClient, image_id: str) -> Iterator[None]:
+    """Raise ImageNotFound for a 404, if Glance does not have the image: a 404 can also have other causes."""
+    try:
+        yield
+    except UpstreamError as error:
+        if error.status == HTTPStatus.NOT_FOUND and glance.get_image(image_id) is None:
+            raise ImageNotFound from error
+        raise
+
+
+def _patch(glance: GlanceClient, image_id: str, before: Metadata, after: Metadata) -> Any:
+    """Change the custom properties of an image, and return the image. Raises InvalidBody for names that are taken."""
+    added = after.keys() - before.keys()
+    try:
+        with _missing_image_is_not_found(glance, image_id):
+            return glance.patch_image(image_id, _json_patch(before, after))
+    except UpstreamError as error:
+        if error.status == HTTPStatus.NOT_FOUND:
+            raise InvalidBody("the image service rejected it") from error
+        if error.status == HTTPStatus.CONFLICT and added and added.isdisjoint(glance.get_image(image_id) or added):
+            names = quote(", ".join(sorted(added)))
+            raise InvalidBody(f"the image service cannot store a metadata item with the key {names}") from error
+        raise
+
+
 def _validate_metadata(before: Metadata, after: Metadata) -> Metadata:
-    """Return the new metadata. Raises MetadataQuotaExceeded, and InvalidBody for names of base properties."""
+    """Return the new metadata. Raises MetadataQuotaExceeded, and InvalidBody for changed items with a reserved key."""
     check_metadata_quota(before, after)
-    for key in after:
-        if is_base_property(key):
-            raise InvalidBody(f"{quote(key)} is a base property of the image and cannot be a metadata item")
+    for key in sorted(before.keys() | after.keys()):
+        if is_reserved(key) and (key not in after or key not in before or before[key] != after[key]):
+            raise InvalidBody(f"the image service does not allow changes of a metadata item with the key {quote(key)}")
     return after
 
 
@@ -141,10 +165,10 @@ def _drop_echoed_status_reason(stored: StoredImage, before: Metadata, after: Met
 
 
 def _json_patch(before: Metadata, after: Metadata) -> list[JsonObject]:
-    """Build the JSON patch (RFC 6902) that turns one set of properties into another."""
-    removed: list[JsonObject] = [{"op": "remove", "path": _json_pointer(key)} for key in before if key not in after]
+    """Build the JSON patch that turns one set of properties into another."""
+    removed: list[JsonObject] = [{"remove": _json_pointer(key)} for key in before if key not in after]
     changed: list[JsonObject] = [
-        {"op": "replace" if key in before else "add", "path": _json_pointer(key), "value": value}
+        {"replace" if key in before else "add": _json_pointer(key), "value": value}
         for key, value in after.items()
         if key not in before or before[key] != value
     ]

@@ -28,10 +28,11 @@ from app.errors import (
     UpstreamUnavailable,
 )
 from app.mirror.client import CloudConfigError, GlanceClient
-from app.mirror.mapping import is_base_property, to_catalog_image
+from app.mirror.mapping import to_catalog_image
 from app.timestamps import SYSTEM_CLOCK
 from tests.conftest import Serve
 from tests.support.fake_glance import (
+    ATTRIBUTES,
     CONNECTION_CLOSED,
     NO_RESPONSE,
     FakeGlance,
@@ -122,9 +123,9 @@ def test_tombstone_is_purged_after_its_days(path: Path, catalog: Engine) -> None
 
 # --- metadata ---
 
-ADD_C = {"op": "add", "path": "/c", "value": "4"}
-REPLACE_B = {"op": "replace", "path": "/b", "value": "3"}
-REMOVE_A = {"op": "remove", "path": "/a"}
+ADD_C = {"add": "/c", "value": "4"}
+REPLACE_B = {"replace": "/b", "value": "3"}
+REMOVE_A = {"remove": "/a"}
 B_AND_C, C, ALL = {"metadata": {"b": "3", "c": "4"}}, {"meta": {"c": "4"}}, {"a": "1", "b": "3", "c": "4"}
 # The request, the JSON patch, the response and the metadata afterwards.
 EDITS: dict[str, tuple[Request, list[dict[str, str]], Any, Any]] = {
@@ -174,7 +175,7 @@ def test_edit_applies_to_the_current_image_not_to_the_stored_one(
     glance.put(glance_image(1, owner=PROJECT, name="new", visibility="public", updated_at=LATER, a="0", d="5"))
     response = send(client, "POST", "/metadata", {"metadata": {"a": "1"}})
     assert response.json() == {"metadata": {"a": "1", "d": "5"}}
-    assert patches(glance) == [[{"op": "replace", "path": "/a", "value": "1"}]]
+    assert patches(glance) == [[{"replace": "/a", "value": "1"}]]
     expected = to_catalog_image(glance.images[image_id(1)])
     assert stored(catalog)[1] == replace(expected, visibility="private")  # only a sync changes the visibility
 
@@ -190,32 +191,56 @@ def test_properties_are_compared_as_text(client: TestClient, glance: FakeGlance)
     glance.put(glance_image(1, owner=PROJECT, a=True, b=5, c=None, d=["nested"]))
     items = {"a": "True", "b": "5", "d": '["nested"]', "e": "x"}
     assert send(client, "PUT", "/metadata", {"metadata": items}).status_code == 200
-    assert patches(glance) == [[{"op": "remove", "path": "/c"}, {"op": "add", "path": "/e", "value": "x"}]]
+    assert patches(glance) == [[{"remove": "/c"}, {"add": "/e", "value": "x"}]]
 
 
 def test_keys_are_escaped_in_json_pointers(client: TestClient, glance: FakeGlance) -> None:
     pointers = {"a/b": "/a~1b", "~": "/~0", "~1": "/~01", "/": "/~1", "a b:c.d-e": "/a b:c.d-e"}
     glance.put(glance_image(1, owner=PROJECT) | dict.fromkeys(pointers, "x"))
     assert send(client, "PUT", "/metadata", {"metadata": {}}).status_code == 200
-    assert patches(glance) == [[{"op": "remove", "path": pointer} for pointer in pointers.values()]]
+    assert patches(glance) == [[{"remove": pointer} for pointer in pointers.values()]]
     assert glance.images[image_id(1)] == glance_image(1, owner=PROJECT)
 
 
-@pytest.mark.parametrize("key", sorted({*glance_image(), "direct_url", "locations", "stores"}))
-def test_base_property_cannot_be_a_metadata_item(
+RESERVED = {"location", "deleted", "deleted_at", "os_glance_failed_import", " a", "a "}
+
+
+@pytest.mark.parametrize("key", sorted({*glance_image(), "direct_url", "locations", "stores", *RESERVED}))
+def test_reserved_name_cannot_be_a_metadata_item(
     client: TestClient, glance: FakeGlance, catalog: Engine, key: str
 ) -> None:
-    assert is_base_property(key)
     before = stored(catalog)
     for change in (
         ("POST", "/metadata", {"metadata": {"c": "3", key: "x"}}),
         ("PUT", "/metadata", {"metadata": {"c": "3", key: "x"}}),
         ("PUT", f"/metadata/{key}", {"meta": {key: "x"}}),
     ):
-        error = InvalidBody(f"'{key}' is a base property of the image and cannot be a metadata item")
+        error = InvalidBody(f"the image service does not allow changes of a metadata item with the key '{key}'")
         assert fault(send(client, *change)) == (400, "badRequest", str(error))
     assert send(client, "DELETE", f"/metadata/{key}").status_code == 404
     assert (patches(glance), stored(catalog)) == ([], before)
+
+
+@pytest.mark.parametrize("key", sorted(ATTRIBUTES))
+def test_name_that_glance_cannot_take_is_a_bad_request(
+    client: TestClient, glance: FakeGlance, catalog: Engine, key: str
+) -> None:
+    before = stored(catalog)
+    error = InvalidBody(f"the image service cannot store a metadata item with the key '{key}'")
+    assert fault(send(client, "PUT", f"/metadata/{key}", {"meta": {key: "x"}})) == (400, "badRequest", str(error))
+    assert (glance.images[image_id(1)], stored(catalog)) == (OWN, before)
+
+
+def test_item_that_another_client_adds_meanwhile_is_a_conflict(client: TestClient, glance: FakeGlance) -> None:
+    glance.before[f"PATCH {IMAGE_PATH}"] = lambda: glance.put(OWN | {"c": "5"})
+    expected = (409, "conflictingRequest", str(UpstreamConflict(image_id(1))))
+    assert fault(send(client, *EDITS["set item"][0])) == expected
+
+
+def test_unchanged_item_with_a_reserved_name_can_be_echoed(client: TestClient, glance: FakeGlance) -> None:
+    glance.put(OWN | {"os_glance_failed_import": "x"})
+    items = {"a": "1", "os_glance_failed_import": "x"}
+    assert send(client, "PUT", "/metadata", {"metadata": items}).json() == {"metadata": items}
 
 
 def test_item_that_glance_lacks_is_not_found(client: TestClient, glance: FakeGlance, catalog: Engine) -> None:
@@ -230,7 +255,7 @@ def test_quota_limits_added_items(client: TestClient, glance: FakeGlance) -> Non
     response = send(client, "POST", "/metadata", {"metadata": {"a": "1"}})
     assert fault(response) == (403, "forbidden", str(MetadataQuotaExceeded(129, 128)))
     assert send(client, "POST", "/metadata", {"metadata": {"5": "y"}}).status_code == 200
-    assert patches(glance) == [[{"op": "replace", "path": "/5", "value": "y"}]]
+    assert patches(glance) == [[{"replace": "/5", "value": "y"}]]
 
 
 def fail(glance: FakeGlance, catalog: Engine) -> Any:
@@ -248,7 +273,7 @@ def test_echoed_status_reason_is_not_sent_to_glance(client: TestClient, glance: 
         response = send(client, method, "/metadata", {"metadata": items | {"c": method}})
         assert response.json() == {"metadata": {"a": "1", "b": "2", "c": method}}
         fail(glance, catalog)
-    assert patches(glance) == [[{"op": "add", "path": "/c", "value": method}] for method in ("PUT", "POST")]
+    assert patches(glance) == [[{"add": "/c", "value": method}] for method in ("PUT", "POST")]
 
 
 def test_edit_recovers_a_failed_image(client: TestClient, glance: FakeGlance, catalog: Engine) -> None:
@@ -272,7 +297,7 @@ def test_status_reason_of_glance_is_preserved(client: TestClient, glance: FakeGl
     items = metadata(catalog) | {"c": "3"}
     assert send(client, "PUT", "/metadata", {"metadata": items}).json() == {"metadata": items}
     assert items == {"a": "1", "b": "2", "c": "3", SYNC_STATUS_REASON: "upstream's"}
-    assert patches(glance) == [[{"op": "add", "path": "/c", "value": "3"}]]
+    assert patches(glance) == [[{"add": "/c", "value": "3"}]]
 
 
 def test_changes_since_lists_changed_and_deleted_images(client: TestClient) -> None:
@@ -387,13 +412,27 @@ def test_image_missing_in_glance_is_deleted_in_the_catalog(
     client: TestClient, glance: FakeGlance, catalog: Engine, change: Request, request_line: str
 ) -> None:
     before = stored(catalog)
-    glance.responses[request_line] = FakeResponse(404)
+    glance.before[request_line] = lambda: glance.remove(1)
     assert fault(send(client, *change)) == NOT_FOUND
     after = stored(catalog)
     assert after == before | {1: replace(before[1], status="DELETED", progress=0, updated=after[1].updated)}
     glance.take_requests()
     assert fault(send(client, *change)) == NOT_FOUND
     assert glance.take_requests() == []
+
+
+@pytest.mark.parametrize(
+    ("change", "method", "expected"),
+    [("delete", "DELETE", UNAVAILABLE), ("update", "PATCH", FAILURES["400"][1])],
+)
+def test_404_for_an_image_that_exists_changes_nothing(  # noqa: PLR0913, PLR0917 a table and three fixtures
+    client: TestClient, glance: FakeGlance, catalog: Engine, change: str, method: str, expected: Fault
+) -> None:
+    before = stored(catalog)
+    glance.responses[f"{method} {IMAGE_PATH}"] = FakeResponse(404)
+    assert fault(send(client, *CHANGES[change])) == expected
+    expected_requests = [f"{method} {IMAGE_PATH}", f"GET {IMAGE_PATH}"]
+    assert (stored(catalog), glance.take_requests()[-2:]) == (before, expected_requests)
 
 
 MALFORMED_IMAGES: dict[str, Any] = {

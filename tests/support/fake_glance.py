@@ -54,6 +54,7 @@ class FakeResponse(NamedTuple):
     headers: tuple[tuple[str, str], ...] = ()
 
 
+ATTRIBUTES = {"image_id", "base", "__class__"}  # some that Glance's own classes have: no property can be added
 NO_RESPONSE = FakeResponse(0)  # the client times out
 CONNECTION_CLOSED = FakeResponse(-1)
 
@@ -144,8 +145,11 @@ class FakeGlance(ThreadingHTTPServer):
             return FakeResponse(404)
         changed = dict(self.images[image])
         for change in patch:
-            key = change["path"][1:].replace("~1", "/").replace("~0", "~")
-            if change["op"] == "remove":
+            ((operation, pointer),) = ((name, path) for name, path in change.items() if name != "value")
+            key = pointer[1:].replace("~1", "/").replace("~0", "~")
+            if operation == "add" and (key in changed or key in ATTRIBUTES):
+                return FakeResponse(409)
+            if operation == "remove":
                 del changed[key]
             else:
                 changed[key] = change["value"]

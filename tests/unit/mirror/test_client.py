@@ -197,7 +197,7 @@ def test_malformed_members_raise(glance: FakeGlance, client: GlanceClient, docum
 
 def test_patch_is_sent_as_json_patch_and_returns_the_image(glance: FakeGlance, client: GlanceClient) -> None:
     glance.put(glance_image(1, a="b"))
-    patch = [{"op": "remove", "path": "/a"}, {"op": "add", "path": "/c", "value": "d"}]
+    patch = [{"remove": "/a"}, {"add": "/c", "value": "d"}]
     assert client.patch_image(image_id(1), patch) == glance_image(1, c="d")
     assert [(request.line, orjson.loads(request.body)) for request in glance.requests] == [
         (f"PATCH {IMAGE_PATH}", patch)
