@@ -49,7 +49,7 @@ from app.settings import Settings
 from app.timestamps import SYSTEM_CLOCK, Clock
 
 if TYPE_CHECKING:
-    from app.mirror.client import GlanceClientFactory
+    from app.mirror.cloud import GlanceClientFactory
 
 # Connexion would log an error for each unknown parameter that is ignored, because the operations take **query.
 logging.getLogger("connexion.decorators.parameter").setLevel(logging.CRITICAL)
@@ -220,7 +220,7 @@ def _keystone_parts(settings: Settings, contract: Contract, engine: Engine, over
     """Build the parts for Keystone tokens. Glance accepts these too, so reads and writes can be passed on to it."""
     # Imported here because only this mode requires the extra that installs openstacksdk.
     from app.auth.keystone import KeystoneAuthenticator, KeystoneClient  # noqa: PLC0415
-    from app.mirror.client import client_factory  # noqa: PLC0415
+    from app.mirror.cloud import client_factory  # noqa: PLC0415
     from app.mirror.read_through import ReadThroughMiddleware  # noqa: PLC0415
     from app.mirror.write_through import WriteThroughEditor  # noqa: PLC0415
 

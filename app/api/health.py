@@ -15,15 +15,18 @@ if TYPE_CHECKING:
 def check_health() -> Response:
     """Return the state of the catalog, of the response cache and of the mirror. Raises CatalogUnavailable.
 
-    Cache statistics are shown only without authentication; otherwise they would reveal other callers' requests.
+    Cache statistics and the ids of images are shown only without authentication; otherwise they would reveal other
+    callers' requests and images.
     """
     service = services()
     service.catalog.ping()
     document: JsonObject = {"status": "available"}
-    if service.settings.auth == "none":
+    is_open = service.settings.auth == "none"
+    if is_open:
         document["cache"] = service.cache_stats()._asdict()
     if service.catalog.upstream() is not None:
-        document["mirror"] = serialize_mirror_health(service.catalog.sync_status(), service.clock.time())
+        status = service.catalog.sync_status()
+        document["mirror"] = serialize_mirror_health(status, service.clock.time(), with_images=is_open)
     response = JSONResponse(document)
     response.headers["Cache-Control"] = "no-store"
     return response

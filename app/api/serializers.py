@@ -1,6 +1,7 @@
 """Serializers of images and of the service's state to JSON documents of the API. Pure functions, without I/O."""
 
 from collections.abc import Callable
+from itertools import islice
 
 from app.api.links import LinkBuilder
 from app.catalog.documents import image_fields
@@ -8,6 +9,7 @@ from app.catalog.models import Image, JsonObject, Page, SyncStatus
 
 ImageSerializer = Callable[[Image, LinkBuilder], JsonObject]
 
+_MAX_PROBLEMS = 100  # images
 _VERSION_UPDATED = "2011-01-21T11:33:21Z"  # the date of version 2.0 in Nova
 
 
@@ -23,9 +25,21 @@ def serialize_version(compute_url: str) -> JsonObject:
     }
 
 
-def serialize_mirror_health(status: SyncStatus, now: float) -> JsonObject:
-    """Return the seconds since the last successful sync began, and the last sync's error. `now` is a Unix time."""
-    return {"age": None if status.synced_at is None else max(0, int(now - status.synced_at)), "error": status.error}
+def serialize_mirror_health(status: SyncStatus, now: float, *, with_images: bool) -> JsonObject:
+    """Return the age of the last successful sync, the last sync's error, and which images have problems.
+
+    `now` is a Unix time. Without `with_images`, the images are only counted.
+    """
+    document: JsonObject = {
+        "age": None if status.synced_at is None else max(0, int(now - status.synced_at)),
+        "error": status.error,
+        "failed": len(status.failed),
+        "incomplete": len(status.incomplete),
+    }
+    if with_images:
+        problems = islice({**status.failed, **status.incomplete}.items(), _MAX_PROBLEMS)
+        document["problems"] = [{"id": image_id, "problem": problem} for image_id, problem in problems]
+    return document
 
 
 def serialize_image_summary(image: Image, links: LinkBuilder) -> JsonObject:

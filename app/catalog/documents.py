@@ -52,9 +52,15 @@ def first_invalid(images: Iterable[Image]) -> str | None:
 
 def validate_field(name: str, value: str) -> None:
     """Raise InvalidImageFile unless the value is valid for this field of an image."""
-    validator, schema = _field_validators()[name]
-    if not validator.is_valid(value):
+    if not is_valid_field(name, value):
+        _, schema = _field_validators()[name]
         raise InvalidImageFile(f"{quote(value)} is not {describe(schema)}")
+
+
+def is_valid_field(name: str, value: object) -> bool:
+    """Return whether the value is valid for this field of an image."""
+    validator, _ = _field_validators()[name]
+    return validator.is_valid(value)
 
 
 def load_sample() -> list[StoredImage]:
@@ -170,12 +176,23 @@ def to_stored_image(image: JsonObject) -> StoredImage:
         metadata=dump_json(metadata),
         owner=normalize_project_id(image["owner"]) if "owner" in image else None,
         visibility=image["visibility"],
-        members=dump_json(sorted({normalize_project_id(project_id) for project_id in image.get("members", [])})),
+        members=_dump_members(image.get("members", [])),
+        pending_members=_dump_members(image.get("pending_members", [])),
+        hidden=image.get("os_hidden", False),
     )
+
+
+def _dump_members(project_ids: Iterable[str]) -> str:
+    return dump_json(sorted({normalize_project_id(project_id) for project_id in project_ids}))
 
 
 def _to_document(image: StoredImage) -> JsonObject:
     document = image_fields(image)
     if image.owner is not None:
         document["owner"] = image.owner
-    return document | {"visibility": image.visibility, "members": orjson.loads(image.members)}
+    document |= {"visibility": image.visibility, "members": orjson.loads(image.members)}
+    if image.pending_members != "[]":
+        document["pending_members"] = orjson.loads(image.pending_members)
+    if image.hidden:
+        document["os_hidden"] = True
+    return document

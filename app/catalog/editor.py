@@ -98,7 +98,7 @@ def _get_editable_image(snapshot: Snapshot, context: RequestContext, project_id:
     caller = context.caller  # raises unless the request was authenticated
     project = normalize_project_id(project_id)
     image = snapshot.find_image(project, image_id)
-    if image is None:
+    if image is None or image.status == "DELETED":
         raise ImageNotFound
     if image.owner != project and not (image.owner is None and caller.is_admin):
         raise NotImageOwner(image_id)

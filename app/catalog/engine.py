@@ -64,6 +64,9 @@ class Snapshot(Protocol):
     def all_images(self, *, owner: str | None, deleted: bool) -> Iterator[StoredImage]:
         """Yield all images, or those of one owner, in the order in which they were added; tombstones optional."""
 
+    def image_ids(self) -> set[str]:
+        """Return the ids of all images, without tombstones."""
+
     def replicated_images(self, ids: Collection[str] | None) -> dict[str, ReplicatedImage]:
         """Return the images and tombstones with these ids (None: all of them), by id."""
 

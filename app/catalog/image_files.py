@@ -21,8 +21,7 @@ from app.catalog.models import JsonObject, StoredImage
 from app.errors import DomainError
 from app.text import escape_control_characters, quote
 
-# Converts an image of Glance to the form of image files; None if the image is hidden.
-GlanceConverter = Callable[[JsonObject], JsonObject | None]
+GlanceConverter = Callable[[JsonObject], JsonObject]  # converts an image of Glance to the form of image files
 
 _Place = tuple[str, int]  # of an image: the name of its file, and its number in the file, from 1
 
@@ -47,7 +46,6 @@ class ImageFiles:
 
     images: list[StoredImage] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)  # number of images by what was left out of them
-    hidden: int = 0  # number of images that Glance hides, which are left out
     part: str | None = None  # why the files may not have all images of a list
     unfinished: str | None = None  # the name of the last file, if it links to another page
 
@@ -104,28 +102,18 @@ class ImageFileReader:
         except InvalidImageFile as error:
             self._report(place, image, error.args)
             return
-        if complete is None:
-            self._files.hidden += 1
-            self._files.part = f"{place[0]} has hidden images, which Glance lists separately"
-            return
         earlier = self._places.setdefault(complete["id"], place)
         if earlier is place:
             self._files.images.append(to_stored_image(complete))
         else:
             self._report(place, image, ["duplicate id, already in {}, image {}".format(*earlier)])
 
-    def _complete(self, image: Any) -> JsonObject | None:
-        """Return an image in the form of image files, with the defaults; None if Glance hides it.
-
-        Raises InvalidImageFile with all errors.
-        """
+    def _complete(self, image: Any) -> JsonObject:
+        """Return an image in the form of image files, with the defaults. Raises InvalidImageFile with all errors."""
         if not isinstance(image, dict):
             raise InvalidImageFile("it is not an object")
         if is_glance_image(image):
-            converted = self._from_glance(image)
-            if converted is None:
-                return None
-            image = converted
+            image = self._from_glance(image)
         known, left_out = select_fields(image)
         complete = self._defaults | known
         errors = [f"{quote(name)} is not a field of image files" for name in left_out] if self._strict else []

@@ -36,24 +36,26 @@ class Image:
 class StoredImage(Image):
     """An image as the catalog stores it: with its owner, and with the projects that may see it.
 
-    The members, projects that accepted a shared image, are JSON text. Project ids are normalized.
+    Members are JSON text: the projects that accepted a shared image, and those whose membership is pending or rejected.
+    Lists omit the image for the latter, and omit a hidden image for everyone. Project ids are normalized.
     """
 
     owner: str | None
     visibility: str
     members: str
+    pending_members: str
+    hidden: bool
 
 
 class ReplicatedImage(NamedTuple):
-    """An image of a replica, and the revision in which it was last written."""
+    """An image of a replica, the revision in which it was last written, and whether it is a tombstone.
+
+    An image that is being deleted also has the status DELETED, but upstream still has it.
+    """
 
     image: StoredImage
     revision: int
-
-    @property
-    def is_deleted(self) -> bool:
-        """Return whether it is a tombstone."""
-        return self.image.status == "DELETED"
+    is_tombstone: bool
 
 
 @dataclass(frozen=True)
@@ -157,7 +159,9 @@ class SyncStatus:
     full_synced_at: float | None = None  # when the last successful full sync began
     changes_since: str | None = None  # the next incremental sync lists the images changed since this time
     images: int = 0  # how many images the last full sync listed
-    failed: tuple[str, ...] = ()  # ids of images that could not be copied; the next sync tries them again
+    # Images that could not be copied, by id, and why; the next sync tries them again.
+    failed: Mapping[str, str] = field(default_factory=dict)
+    incomplete: Mapping[str, str] = field(default_factory=dict)  # images without a part that could not be copied
     error: str | None = None  # why the last sync failed; None if it succeeded
 
 

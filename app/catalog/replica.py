@@ -53,6 +53,12 @@ def read_replica(engine: Engine, url: str, ids: Collection[str] = ()) -> tuple[i
         return upstream.revision, {image_id: each.image for image_id, each in stored.items()}
 
 
+def read_image_ids(engine: Engine) -> set[str]:
+    """Return the ids of all images, without tombstones. Raises CatalogUnavailable."""
+    with engine.open_snapshot() as snapshot:
+        return snapshot.image_ids()
+
+
 def apply_snapshot(
     engine: Engine,
     snapshot: UpstreamSnapshot,
@@ -102,8 +108,8 @@ def apply_update(
     """
     with _replica_transaction(engine, upstream.url, timeout, clock) as (transaction, mark):
         stored = transaction.replicated_images([image.id]).get(image.id)
-        if stored and not stored.is_deleted and stored.revision <= upstream.revision:
-            visible = replace(image, visibility=stored.image.visibility, members=stored.image.members)
+        if stored and not stored.is_tombstone and stored.revision <= upstream.revision:
+            visible = replace(with_members_of(stored.image, image), visibility=stored.image.visibility)
             transaction.upsert_images([_merge(visible, stored.image, upstream, clock)], mark=mark)
 
 
@@ -119,9 +125,14 @@ def apply_delete(  # noqa: PLR0913 each is a dependency or a limit
     """Turn an image of a replica into a tombstone, unless it already is one. Raises what a transaction raises."""
     with _replica_transaction(engine, url, timeout, clock) as (transaction, mark):
         stored = transaction.replicated_images([image_id]).get(image_id)
-        if stored and not stored.is_deleted:
+        if stored and not stored.is_tombstone:
             write_tombstones(transaction, [stored.image], clock, mark=mark)
         transaction.purge_tombstones(clock.days_ago(tombstone_days))
+
+
+def with_members_of(stored: StoredImage, image: StoredImage) -> StoredImage:
+    """Return an image with the members of the stored one."""
+    return replace(image, members=stored.members, pending_members=stored.pending_members)
 
 
 def format_sync_status_reason(reason: str, url: str, image_id: str) -> str:
@@ -163,7 +174,7 @@ def _claim_catalog(transaction: Transaction, name: str, upstream: Upstream, samp
     current = transaction.upstream()
     if current is None:
         stored = transaction.replicated_images(None)
-        if not {image_id for image_id, each in stored.items() if not each.is_deleted} <= set(sample_ids):
+        if not {image_id for image_id, each in stored.items() if not each.is_tombstone} <= set(sample_ids):
             raise CatalogNotEmpty(name)
         transaction.delete_images()
         transaction.set_upstream(upstream)
@@ -181,7 +192,7 @@ def _changes(
     seen = {image.id for image in snapshot.images} | snapshot.failed.keys()
     stored = transaction.replicated_images(None if snapshot.deleted is None else {*seen, *snapshot.deleted})
     newer = {image_id for image_id, each in stored.items() if each.revision > snapshot.upstream.revision}
-    live = {image_id: each.image for image_id, each in stored.items() if image_id not in newer and not each.is_deleted}
+    live = {id_: each.image for id_, each in stored.items() if id_ not in newer and not each.is_tombstone}
     images = [
         _merge(image, _image_of(stored, image.id), snapshot.upstream, clock)
         for image in snapshot.images
@@ -215,8 +226,9 @@ def _with_failure(image: StoredImage, failure: ImageFailure, upstream: Upstream,
     """Return the last good copy of an image, with the reason of the failure and, if known, its present access."""
     if failure.access:
         owner, visibility = failure.access
-        members = image.members if image.visibility == visibility else "[]"
-        image = replace(image, owner=owner, visibility=visibility, members=members)
+        if image.visibility != visibility:
+            image = replace(image, members="[]", pending_members="[]")
+        image = replace(image, owner=owner, visibility=visibility)
     metadata = orjson.loads(image.metadata)
     reason = format_sync_status_reason(failure.reason, upstream.url, image.id)
     is_from_upstream = SYNC_STATUS_REASON in metadata and not _has_own_reason(image, upstream)

@@ -18,8 +18,6 @@ from app.timestamps import SYSTEM_CLOCK
 if TYPE_CHECKING:
     from app.mirror.sync import SyncFailed, SyncReport
 
-_MAX_REPORTED_FAILURES = 3  # images
-
 
 @click.command()
 @click.option("--once", is_flag=True, help="Run one full sync and exit.")
@@ -50,24 +48,25 @@ def mirror(settings: Settings, once: bool, interval: float, full_sync_interval: 
     The mirror needs a catalog of its own: the command fails if the catalog contains imported images.
     """
     with require_extra("mirror", "The command mirror"):
-        from app.mirror import client, scheduler, sync  # noqa: PLC0415 only this command needs the extra
+        from app.mirror import cloud, scheduler, sync  # noqa: PLC0415 only this command needs the extra
 
     logging.getLogger("keystoneauth").setLevel(logging.CRITICAL)  # the errors that it logs are also raised
-    region = client.load_cloud_config()
+    region = cloud.load_cloud_config()
     engine = open_catalog(settings.catalog)
     mirror = sync.Mirror(
-        lambda: client.connect(region),
+        lambda: cloud.connect(region),
         engine,
         tombstone_days=settings.tombstone_days,
         sample_ids=[image.id for image in load_sample()],
         progress=_with_progress,
     )
+    report = _Reporter()
     with engine.mirror_lock():
         if not once:
             signal.signal(signal.SIGTERM, _exit)
-            scheduler.run_forever(mirror, interval=interval, full_sync_interval=full_sync_interval, report=_report)
+            scheduler.run_forever(mirror, interval=interval, full_sync_interval=full_sync_interval, report=report)
         try:
-            _report(mirror.sync(full=True))
+            report(mirror.sync(full=True))
         except sync.SyncFailed as error:
             raise click.ClickException(str(error)) from error
 
@@ -85,18 +84,35 @@ def _with_progress(pages: Iterable[list[Any]], expected: int) -> Iterator[list[A
             yield page
 
 
-def _report(result: "SyncReport | SyncFailed") -> None:
-    """Write the result of a sync as one line to standard error."""
-    click.echo(f"{SYSTEM_CLOCK.now()} {escape_control_characters(_line(result))}", err=True)
+class _Reporter:
+    """Writes the result of each sync to standard error: a line for the sync, and one for each image with a problem.
+
+    A problem that the previous sync had as well is not written again.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[str, str] = {}
+
+    def __call__(self, result: "SyncReport | SyncFailed") -> None:
+        if isinstance(result, Exception):
+            _log(f"Sync failed: {result}")
+            return
+        _log(_summary(result))
+        problems = {**result.failed, **result.incomplete}
+        for image_id, problem in problems.items():
+            if self._known.get(image_id) != problem:
+                _log(f"Image {image_id}: {problem}")
+        self._known = problems
 
 
-def _line(result: "SyncReport | SyncFailed") -> str:
-    if isinstance(result, Exception):
-        return f"Sync failed: {result}"
-    counts = result.counts
-    line = (
-        f"{'Full' if result.is_full else 'Incremental'} sync: {result.images} images in {result.seconds:.2f} s "
-        f"({counts.new} new, {counts.changed} changed, {counts.deleted} deleted, {len(result.failed)} failed)"
+def _summary(report: "SyncReport") -> str:
+    counts = report.counts
+    return (
+        f"{'Full' if report.is_full else 'Incremental'} sync: {report.images} images in {report.seconds:.2f} s "
+        f"({counts.new} new, {counts.changed} changed, {counts.deleted} deleted, {len(report.failed)} failed, "
+        f"{len(report.incomplete)} incomplete)."
     )
-    reasons = "; ".join(f"{image}: {reason}" for image, reason in list(result.failed.items())[:_MAX_REPORTED_FAILURES])
-    return f"{line}: {reasons}" if reasons else f"{line}."
+
+
+def _log(line: str) -> None:
+    click.echo(f"{SYSTEM_CLOCK.now()} {escape_control_characters(line)}", err=True)

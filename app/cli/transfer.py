@@ -150,8 +150,6 @@ def _report_left_out(content: ImageFiles) -> None:
     ]
     if len(content.left_out) > len(parts):
         parts.append(f"{len(content.left_out) - len(parts)} other fields")
-    if content.hidden:
-        parts.append(f"{content.hidden} hidden images")
     if parts:
         click.echo(f"Left out: {', '.join(parts)}.", err=True)
 

@@ -1,8 +1,7 @@
 """Client of an image service (Glance v2), built on keystoneauth."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cache
 from http import HTTPStatus
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
@@ -10,19 +9,14 @@ from urllib.parse import quote, urlencode, urlsplit
 
 import orjson
 from keystoneauth1.exceptions import AuthPluginException, ClientException, ConnectTimeout, HttpError
-from keystoneauth1.identity import BaseIdentityPlugin
 from keystoneauth1.session import Session
-from openstack.config import OpenStackConfig
-from openstack.config.cloud_region import CloudRegion
 
-from app.auth.keystone import has_admin_role
 from app.catalog.models import JsonObject
 from app.errors import DomainError
 
 PAGE_SIZE = 1000  # images; Glance's own maximum
+_ALL_VISIBILITIES, _EACH_VISIBILITY = ("all",), ("public", "private", "shared", "community")
 _REQUEST_TIMEOUT, _MEMBERS_TIMEOUT = 25, 10  # seconds; Glance needs several for a large page
-_SERVICE_TYPE = "image"
-
 _NO_COOKIES = DefaultCookiePolicy(allowed_domains=[])
 
 # In this version, Glance rejects an addition whose name is taken (409). In later versions, it would also accept the
@@ -69,21 +63,37 @@ class GlanceClient:
         self.url = url
         self.is_admin = is_admin
         self._timeout = timeout
+        self._visibilities: tuple[str, ...] = _ALL_VISIBILITIES
         self._auth_options: dict[str, Any] = {} if token is None else {"authenticated": False}
         self._headers = {} if token is None else {"X-Auth-Token": token}
 
     def list_pages(self, changed_since: str | None = None) -> Iterator[list[Any]]:
-        """Yield all images, or those changed at that time or later, a page at a time, the newest first.
+        """Yield all images, or those changed at that time or later, a page at a time. Hidden ones follow the others.
 
-        The order is by creation time, which does not change while pages are read.
+        The order is by creation time, the newest first, which does not change while pages are read.
         """
-        params = {"limit": PAGE_SIZE, "visibility": "all"}
-        if changed_since is not None:
-            params |= {"updated_at": f"gte:{changed_since}"}
-        query, seen = urlencode(params), set[str]()
+        changed = {} if changed_since is None else {"updated_at": f"gte:{changed_since}"}
+        yield from self._list_pages(changed)
+        yield from self._list_pages(changed | {"os_hidden": "true"})
+
+    def _list_pages(self, filters: dict[str, str]) -> Iterator[list[Any]]:
+        """Yield the pages of images of all visibilities. Glance before Train lists only one visibility at a time."""
+        try:
+            for visibility in self._visibilities:
+                yield from self._follow_pages(urlencode({"limit": PAGE_SIZE, "visibility": visibility} | filters))
+        except UpstreamError as error:
+            is_unknown = error.status == HTTPStatus.BAD_REQUEST and not isinstance(error, MarkerNotFound)
+            if not is_unknown or self._visibilities is _EACH_VISIBILITY:
+                raise
+            self._visibilities = _EACH_VISIBILITY
+            yield from self._list_pages(filters)
+
+    def _follow_pages(self, query: str) -> Iterator[list[Any]]:
+        seen = set[str]()
         while query:
             page = self._get_page(query)
-            yield page["images"]
+            if page["images"]:
+                yield page["images"]
             seen.add(query)
             query = _query_of_next_page(page.get("next", ""))
             if query in seen:
@@ -94,16 +104,19 @@ class GlanceClient:
         self._get_page("limit=1")
 
     def get_image(self, image_id: str) -> Any:
-        """Return an image, or None if Glance has no such image."""
-        return self._get(_image_path(image_id))
+        """Return an image, or None if Glance has no such image. The id may be in upper case in Glance."""
+        image = self._get(_image_path(image_id))
+        if image is None and image_id != image_id.upper():
+            return self._get(_image_path(image_id.upper()))
+        return image
 
-    def list_accepted_members(self, image_id: str) -> list[str] | None:
-        """Return the projects that accepted an image, or None if Glance has no such image."""
+    def list_members(self, image_id: str) -> dict[str, str] | None:
+        """Return the members of an image with their statuses, or None if Glance has no such image."""
         document = self._get(f"{_image_path(image_id)}/members", timeout=min(self._timeout, _MEMBERS_TIMEOUT))
         if document is None:
             return None
         try:
-            return [member["member_id"] for member in document["members"] if member["status"] == "accepted"]
+            return {member["member_id"]: member["status"] for member in document["members"]}
         except (KeyError, TypeError) as error:
             raise UpstreamError("A malformed response") from error
 
@@ -143,7 +156,7 @@ class GlanceClient:
 
     def _request(self, method: str, path: str, *, headers: dict[str, str] | None = None, **options: Any) -> Any:
         """Send a request, and return the JSON document of a successful response, or None if its body is empty."""
-        with _translate_errors():
+        with translate_errors():
             response = self._session.request(
                 f"{self.url}/v2{path}",
                 method,
@@ -161,52 +174,8 @@ class GlanceClient:
             raise UpstreamError("A malformed response") from error
 
 
-def load_cloud_config() -> CloudRegion:
-    """Read the configuration of the cloud from `clouds.yaml` or the environment. Raises CloudConfigError."""
-    try:
-        return OpenStackConfig(app_name="compute-images").get_one()
-    except Exception as error:
-        raise CloudConfigError(error) from error
-
-
-def connect(region: CloudRegion) -> GlanceClient:
-    """Return a client of a cloud's Glance with the configured credentials. Raises CloudConfigError and UpstreamError.
-
-    The credentials are used at once, so that invalid ones do not fail in the middle of a sync.
-    """
-    try:
-        with _translate_errors():
-            session: Session = region.get_session()
-            session.get_token()
-            url = region.get_endpoint(_SERVICE_TYPE) or session.get_endpoint(
-                service_type=_SERVICE_TYPE,
-                interface=region.get_interface(_SERVICE_TYPE),
-                region_name=region.get_region_name(_SERVICE_TYPE),
-            )
-    except (UpstreamError, CloudConfigError):
-        raise
-    except Exception as error:  # keystoneauth raises a bare Exception for a missing password, for example
-        raise CloudConfigError(error) from error
-    if url is None:
-        raise CloudConfigError("the service catalog has no image service")
-    return GlanceClient(session, _strip_version(url), is_admin=_is_admin(session))
-
-
-GlanceClientFactory = Callable[[str, str, float], GlanceClient]
-
-
-def client_factory(load_config: Callable[[], CloudRegion] = load_cloud_config) -> GlanceClientFactory:
-    """Return a function that builds a client from a URL, a caller's token and a timeout in seconds.
-
-    All clients share one session, which has the certificates of the cloud. The configuration is read once, when the
-    first client is built, so that none is required if the catalog is not a replica.
-    """
-    session = cache(lambda: load_config().get_session())
-    return lambda url, token, timeout: GlanceClient(session(), url, token=token, timeout=timeout)
-
-
 @contextmanager
-def _translate_errors() -> Iterator[None]:
+def translate_errors() -> Iterator[None]:
     """Raise keystoneauth's errors, those of Keystone included, as UpstreamError or CloudConfigError."""
     try:
         yield
@@ -218,17 +187,6 @@ def _translate_errors() -> Iterator[None]:
         raise CloudConfigError(error) from error
     except ClientException as error:
         raise UpstreamError("A connection failure") from error
-
-
-def _is_admin(session: Session) -> bool:
-    """Return whether the token of the session's credentials has the admin role."""
-    access = session.auth.get_access(session) if isinstance(session.auth, BaseIdentityPlugin) else None
-    return access is not None and has_admin_role(access)
-
-
-def _strip_version(url: str) -> str:
-    base, _, last = url.rstrip("/").rpartition("/")
-    return base if last.startswith("v") and last[1:].replace(".", "").isdigit() else url.rstrip("/")
 
 
 def _query_of_next_page(url: str) -> str:

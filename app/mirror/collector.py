@@ -8,8 +8,9 @@ from typing import Any
 
 from app.catalog.documents import InvalidImageFile
 from app.catalog.models import ImageFailure, StoredImage
+from app.catalog.replica import with_members_of
 from app.mirror.client import GlanceClient, UpstreamError
-from app.mirror.mapping import access_of, is_visible, to_catalog_image
+from app.mirror.mapping import Conversion, access_of, convert
 
 _MAX_CONCURRENCY = 8  # requests for single images
 _MAX_CONSECUTIVE_FAILURES = 5  # images; then Glance itself is probed
@@ -23,6 +24,7 @@ class ImageCollector:
         self.images: list[StoredImage] = []
         self.failed: dict[str, ImageFailure] = {}
         self.failure_messages: dict[str, str] = {}  # by image id, with details for the log
+        self.incomplete: dict[str, str] = {}  # by image id, what could not be copied
         self.deleted: set[str] = set()
         self._glance = glance
         self._stored = stored
@@ -48,35 +50,40 @@ class ImageCollector:
         finally:
             pool.shutdown(cancel_futures=True)
 
-    def _add(self, image_id: str, get: Callable[[], StoredImage | None], listed: Any) -> None:
+    def _add(self, image_id: str, get: Callable[[], Conversion | None], listed: Any) -> None:
         try:
-            image = get()
+            conversion = get()
         except InvalidImageFile as error:
             self._add_failure(image_id, listed, "A malformed image", str(error))
         except UpstreamError as error:
             self._add_failure(image_id, listed, error.reason, str(error.__cause__ or ""))
         else:
-            if image is None:
+            if conversion is None:
                 self.deleted.add(image_id)
-            else:
-                self.images.append(image)
+                return
+            self.images.append(conversion.image)
+            if conversion.omitted:
+                self.incomplete[image_id] = f"Copied without {', '.join(conversion.omitted)}"
 
-    def _fetch(self, image_id: str) -> StoredImage | None:
+    def _fetch(self, image_id: str) -> Conversion | None:
         image = self._glance.get_image(image_id)
         return None if image is None else self._convert(image)
 
-    def _convert(self, image: Any) -> StoredImage | None:
-        """Convert an image, its members included. Return None if it is deleted or hidden."""
-        converted = to_catalog_image(image)
-        if not is_visible(image, converted):
-            return None
+    def _convert(self, image: Any) -> Conversion | None:
+        """Convert an image, its members included. Return None if it is deleted."""
+        conversion = convert(image)
+        converted = conversion.image
         if converted.visibility != "shared":
-            return converted
+            return conversion
         stored = self._stored.get(converted.id)
         if stored and stored.updated >= converted.updated and _ignoring_members(stored, converted) == converted:
-            return replace(converted, members=stored.members)
-        members = self._glance.list_accepted_members(converted.id)
-        return None if members is None else to_catalog_image(image, members)
+            return conversion._replace(image=with_members_of(stored, converted))
+        members = self._glance.list_members(image["id"])
+        if members is not None:
+            return convert(image, members)
+        if self._glance.get_image(image["id"]) is not None:
+            raise UpstreamError("A response with status 404")
+        return None
 
     def _add_failure(self, image_id: str, listed: Any, reason: str, detail: str) -> None:
         self.failed[image_id] = ImageFailure(reason, access_of(listed))
@@ -96,4 +103,4 @@ def _is_shared(image: Any) -> bool:
 
 def _ignoring_members(stored: StoredImage, image: StoredImage) -> StoredImage:
     """Return the stored image with the other's members and `updated`: a recovery from a failure raises `updated`."""
-    return replace(stored, members=image.members, updated=image.updated)
+    return replace(with_members_of(image, stored), updated=image.updated)

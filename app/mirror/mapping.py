@@ -1,12 +1,12 @@
 """Conversion of Glance's images to the catalog's."""
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
-from app.catalog.documents import InvalidImageFile, parse_image
+from app.catalog.documents import InvalidImageFile, is_valid_field, parse_image
 from app.catalog.image_forms import GLANCE_STATUSES, integer, metadata_text, time
 from app.catalog.models import JsonObject, Metadata, StoredImage
-from app.errors import ImageNotFound
+from app.text import quote
 
 _UNKNOWN = ("UNKNOWN", 0)
 _PLACEHOLDER = {"status": "active", "created_at": "1970-01-01T00:00:00Z", "updated_at": "1970-01-01T00:00:00Z"}
@@ -36,34 +36,78 @@ def is_reserved(key: str) -> bool:
     return is_base_property(key) or key in _RESERVED_PROPERTIES or key.startswith(_RESERVED_PREFIX) or is_changed
 
 
-def to_catalog_image(image: Any, members: Iterable[str] = ()) -> StoredImage:
-    """Convert an image of Glance. Raises InvalidImageFile if the result does not conform to the contract."""
+class Conversion(NamedTuple):
+    """An image of the catalog, and descriptions of the parts of Glance's image that it could not take over."""
+
+    image: StoredImage
+    omitted: list[str]
+
+
+def convert(image: Any, members: Mapping[str, str] | None = None) -> Conversion:
+    """Convert an image of Glance, and its members with their statuses. Omit parts that do not conform to the contract.
+
+    Raises InvalidImageFile if the image cannot be converted without them.
+    """
     if not isinstance(image, dict):
         raise InvalidImageFile("it is not an object")
-    return parse_image(_to_file_form(image) | {"members": list(members)})
+    document = to_file_image(image, members)
+    try:
+        return Conversion(parse_image(document), [])
+    except InvalidImageFile:
+        omitted = list(_omit_invalid_parts(document))
+        return Conversion(parse_image(document), omitted)
 
 
-def to_file_image(image: JsonObject) -> JsonObject | None:
-    """Return an image of Glance in the form of image files, which may be invalid. None if it is hidden."""
-    return None if image.get("os_hidden") else _to_file_form(image)
+def to_catalog_image(image: Any, members: Mapping[str, str] | None = None) -> StoredImage:
+    """Convert an image of Glance, as `convert` does."""
+    return convert(image, members).image
+
+
+def to_file_image(image: JsonObject, members: Mapping[str, str] | None = None) -> JsonObject:
+    """Return an image of Glance in the form of image files. It may be invalid."""
+    status, progress = _status_and_progress(image.get("status"))
+    members = members or {}
+    optional = {"OS-EXT-IMG-SIZE:size": image.get("size"), "owner": image.get("owner") or None}
+    return {
+        "id": normalize_image_id(image.get("id")),
+        "name": image.get("name"),
+        "status": status,
+        "progress": progress,
+        "created": time(image.get("created_at")),
+        "updated": time(image.get("updated_at")),
+        "minDisk": _amount(image.get("min_disk")),
+        "minRam": _amount(image.get("min_ram")),
+        "metadata": custom_properties(image),
+        "visibility": image.get("visibility"),
+        "members": [member for member, status in members.items() if status == "accepted"],
+        "pending_members": [member for member, status in members.items() if status != "accepted"],
+        "os_hidden": bool(image.get("os_hidden")),
+    } | {name: value for name, value in optional.items() if value is not None}
+
+
+def _omit_invalid_parts(document: JsonObject) -> Iterator[str]:
+    """Remove the parts of an image that do not conform to the contract, if it can do without. Describe each."""
+    for field, name in (("OS-EXT-IMG-SIZE:size", "size"), ("owner", "owner")):
+        if field in document and not is_valid_field(field, document[field]):
+            yield f"the {name} {quote(str(document.pop(field)))}"
+    for field in ("members", "pending_members"):
+        invalid = [member for member in document[field] if not is_valid_field("owner", member)]
+        document[field] = [member for member in document[field] if member not in invalid]
+        yield from (f"the member {quote(str(member))}" for member in invalid)
+    name = document["name"]
+    if isinstance(name, str) and "\0" in name:
+        document["name"] = name.replace("\0", "")
+        yield f"the NUL characters of the name {quote(name)}"
+
+
+def normalize_image_id(image_id: Any) -> Any:
+    """Return an id in lower case. A value that is not text is returned as is, and fails the validation."""
+    return image_id.lower() if isinstance(image_id, str) else image_id
 
 
 def custom_properties(image: JsonObject) -> Metadata:
     """Return an image's custom properties as metadata items, whose values are text. Raises InvalidImageFile."""
     return {key: metadata_text(value) for key, value in image.items() if not is_base_property(key)}
-
-
-def to_existing_image(image: Any) -> StoredImage:
-    """Convert an image of Glance. Raises ImageNotFound if it is (being) deleted, and InvalidImageFile."""
-    converted = to_catalog_image(image)
-    if converted.status == "DELETED":
-        raise ImageNotFound
-    return converted
-
-
-def is_visible(image: JsonObject, converted: StoredImage) -> bool:
-    """Return whether an image appears in Glance's lists, which omit hidden images and those being deleted."""
-    return converted.status != "DELETED" and not image.get("os_hidden")
 
 
 def access_of(image: Any) -> tuple[str | None, str] | None:
@@ -75,23 +119,6 @@ def access_of(image: Any) -> tuple[str | None, str] | None:
     except InvalidImageFile:
         return None
     return converted.owner, converted.visibility
-
-
-def _to_file_form(image: JsonObject) -> JsonObject:
-    status, progress = _status_and_progress(image.get("status"))
-    optional = {"OS-EXT-IMG-SIZE:size": image.get("size"), "owner": image.get("owner") or None}
-    return {
-        "id": image.get("id"),
-        "name": image.get("name"),
-        "status": status,
-        "progress": progress,
-        "created": time(image.get("created_at")),
-        "updated": time(image.get("updated_at")),
-        "minDisk": _amount(image.get("min_disk")),
-        "minRam": _amount(image.get("min_ram")),
-        "metadata": custom_properties(image),
-        "visibility": image.get("visibility"),
-    } | {name: value for name, value in optional.items() if value is not None}
 
 
 def _status_and_progress(value: Any) -> tuple[Any, int]:

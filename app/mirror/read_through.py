@@ -15,8 +15,9 @@ from app.catalog.engine import Engine
 from app.catalog.replica import insert_image
 from app.context import RequestContext
 from app.errors import DomainError, ImageNotFound
-from app.mirror.client import GlanceClientFactory, UpstreamError
-from app.mirror.mapping import is_visible, to_catalog_image
+from app.mirror.client import UpstreamError
+from app.mirror.cloud import GlanceClientFactory
+from app.mirror.mapping import to_catalog_image
 from app.timestamps import SYSTEM_CLOCK, Clock
 
 _FETCH_TIMEOUT = 5  # seconds
@@ -82,8 +83,6 @@ class ReadThroughMiddleware:
             if image is None:
                 return False
             converted = to_catalog_image(image)
-            if not is_visible(image, converted):
-                return False
             if converted.visibility == "shared":
                 # Its members are unknown. As its visibility differs from upstream, the next sync fetches them.
                 converted = replace(converted, visibility="private")

@@ -1,7 +1,7 @@
 """Full and incremental syncs of the catalog with an image service. Each is applied in one transaction."""
 
 import math
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 
 from app.catalog.engine import Engine
 from app.catalog.models import SyncCounts, SyncStatus, Upstream, UpstreamSnapshot
-from app.catalog.replica import apply_snapshot, read_replica
+from app.catalog.replica import apply_snapshot, read_image_ids, read_replica
 from app.errors import CatalogBusy, CatalogUnavailable
 from app.mirror.client import GlanceClient, MarkerNotFound, UpstreamError
 from app.mirror.collector import ImageCollector
+from app.mirror.mapping import normalize_image_id
 from app.timestamps import SYSTEM_CLOCK, Clock, format_utc, seconds
 
 # Glance's times have a resolution of one second, and a change that starts earlier than another may be committed later.
@@ -28,12 +29,16 @@ class SyncFailed(Exception):
 
 
 class SyncReport(NamedTuple):
-    """The result of a sync: the number of images, the changes to the catalog, failures by image id, the duration."""
+    """The result of a sync: the number of images, the changes to the catalog, and the duration.
+
+    Images that could not be copied, or not completely, are listed by id, with the reasons.
+    """
 
     is_full: bool
     images: int
     counts: SyncCounts
-    failed: dict[str, str]
+    failed: Mapping[str, str]
+    incomplete: Mapping[str, str]
     seconds: float
 
 
@@ -96,7 +101,7 @@ class Mirror:
         started, monotonic = self._clock.time(), self._clock.monotonic()
         revision, _ = read_replica(self._engine, self._glance.url) or (None, {})
         full = full or status.changes_since is None or revision is None
-        collected = self._collect(status, full=full)
+        collected = self._collect(status, full=full, is_replica=revision is not None)
         upstream = Upstream(self._glance.url, self._glance.is_admin, started, revision or 0)
         snapshot = UpstreamSnapshot(upstream, collected.images, collected.failed, None if full else collected.deleted)
         counts = apply_snapshot(
@@ -109,16 +114,27 @@ class Mirror:
             full_synced_at=started if full else status.full_synced_at,
             changes_since=self._changes_since(collected.latest_update, started, duration) or status.changes_since,
             images=images if full else status.images,
-            failed=tuple(collected.failed),
+            failed=collected.failure_messages,
+            incomplete=_still_incomplete({} if full else status.incomplete, collected) | collected.incomplete,
         )
         self._engine.write_sync_status(new_status)
-        return SyncReport(full, images, counts, collected.failure_messages, duration)
+        return SyncReport(full, images, counts, new_status.failed, new_status.incomplete, duration)
 
-    def _collect(self, status: SyncStatus, *, full: bool) -> ImageCollector:
+    def _collect(self, status: SyncStatus, *, full: bool, is_replica: bool) -> ImageCollector:
+        """Collect the listed images, and fetch others by id: in a full sync, stored images that are not listed.
+
+        These are usually deleted, but Glance also omits images whose upload failed from its lists.
+        """
         listed = self._list_images(status, full=full)
-        _, stored = (None if full else read_replica(self._engine, self._glance.url, listed.keys())) or (0, {})
-        collector = ImageCollector(self._glance, stored)
-        collector.collect(listed, () if full else status.failed)
+        if full:
+            collector = ImageCollector(self._glance, {})
+            collector.collect(listed, read_image_ids(self._engine) if is_replica else ())
+        else:
+            # The members of incomplete images are fetched again: one of them may be what could not be copied.
+            ids = listed.keys() - status.incomplete.keys()
+            _, stored = read_replica(self._engine, self._glance.url, ids) or (0, {})
+            collector = ImageCollector(self._glance, stored)
+            collector.collect(listed, status.failed)
         return collector
 
     def _list_images(self, status: SyncStatus, *, full: bool) -> dict[str, Any]:
@@ -150,4 +166,10 @@ def _image_id(image: Any) -> str:
     """Return an image's id. An image without one fails the sync: skipping it could delete it from the catalog."""
     if not isinstance(image, dict) or not isinstance(image.get("id"), str):
         raise UpstreamError("A malformed page")
-    return str(image["id"])
+    return str(normalize_image_id(image["id"]))
+
+
+def _still_incomplete(incomplete: Mapping[str, str], collected: ImageCollector) -> dict[str, str]:
+    """Return the incomplete images of the last sync that this one did not read again."""
+    seen = {image.id for image in collected.images} | collected.failed.keys() | collected.deleted
+    return {image_id: reason for image_id, reason in incomplete.items() if image_id not in seen}

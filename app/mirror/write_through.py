@@ -15,8 +15,9 @@ from app.catalog.models import JsonObject, Metadata, StoredImage, Upstream
 from app.catalog.replica import SYNC_STATUS_REASON, apply_delete, apply_update
 from app.context import RequestContext
 from app.errors import DomainError, ImageNotFound, InvalidBody, UpstreamConflict, UpstreamForbidden, UpstreamUnavailable
-from app.mirror.client import CloudConfigError, GlanceClient, GlanceClientFactory, UpstreamError
-from app.mirror.mapping import custom_properties, is_reserved, to_existing_image
+from app.mirror.client import CloudConfigError, GlanceClient, UpstreamError
+from app.mirror.cloud import GlanceClientFactory
+from app.mirror.mapping import custom_properties, is_reserved, to_catalog_image
 from app.text import quote
 from app.timestamps import SYSTEM_CLOCK, Clock
 
@@ -76,14 +77,17 @@ class WriteThroughEditor:
             image = glance.get_image(image_id)
             if image is None:
                 raise ImageNotFound
-            to_existing_image(image)  # Glance would patch an invalid image, which the catalog then could not store
-            before = custom_properties(image)
-            after = _drop_echoed_status_reason(stored, before, _validate_metadata(before, edit(before)))
-            changed = _patch(glance, image_id, before, after) if after != before else image
-            converted = to_existing_image(changed)
+            converted = to_catalog_image(image)  # Glance would patch an invalid image, which the catalog cannot store
+            if converted.status != "DELETED":
+                before = custom_properties(image)
+                after = _drop_echoed_status_reason(stored, before, _validate_metadata(before, edit(before)))
+                image = _patch(glance, image["id"], before, after) if after != before else image
+                converted = to_catalog_image(image)
         with _log_deferred(image_id):
             apply_update(self._engine, upstream, converted, clock=self._clock)
-        return custom_properties(changed)
+        if converted.status == "DELETED":  # it is being deleted
+            raise ImageNotFound
+        return custom_properties(image)
 
     def _client(self, upstream: Upstream, context: RequestContext) -> GlanceClient:
         return self._client_factory(upstream.url, context.token, self._timeout)

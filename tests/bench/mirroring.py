@@ -10,7 +10,8 @@ from unittest.mock import patch
 import openstack
 
 from app.catalog.engines import open_catalog
-from app.mirror.client import PAGE_SIZE, connect, load_cloud_config
+from app.mirror.client import PAGE_SIZE
+from app.mirror.cloud import connect, load_cloud_config
 from app.mirror.sync import Mirror
 from tests.bench import BenchError
 from tests.bench.report import Row, Section, Target

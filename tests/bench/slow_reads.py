@@ -58,6 +58,8 @@ def images(count: int) -> Iterator[StoredImage]:
             owner=None,
             visibility="public",
             members="[]",
+            pending_members="[]",
+            hidden=False,
         )
 
 

@@ -152,9 +152,6 @@ FAILURES: dict[str, FakeResponse] = {
     **{
         str(fields): FakeResponse(200, NEW | fields)
         for fields in (
-            {"os_hidden": True},
-            {"status": "pending_delete"},
-            {"status": "deleted"},
             {"min_disk": "x"},
             {"updated_at": "now"},
         )
@@ -172,6 +169,23 @@ def test_image_that_cannot_be_fetched_is_not_found(
         response = send(client, *request, number=9)
         assert (response.status_code, list(response.json())) == (404, ["itemNotFound"])
     assert (glance.take_requests(), stored(catalog)) == ([FETCH, FETCH], before)
+
+
+@pytest.mark.parametrize(
+    ("fields", "status"),
+    [({"os_hidden": True}, "ACTIVE"), ({"status": "killed"}, "ERROR"), ({"status": "pending_delete"}, "DELETED")],
+    ids=str,
+)
+def test_image_that_lists_omit_is_shown_as_glance_shows_it(
+    client: TestClient, glance: FakeGlance, fields: dict[str, object], status: str
+) -> None:
+    glance.put(NEW | fields)
+    for _ in range(2):
+        response = send(client, number=9)
+        assert (response.status_code, response.json()["image"]["status"]) == (200, status)
+    assert glance.take_requests() == [FETCH]
+    change = send(client, *CHANGES["update"], number=9)
+    assert change.status_code == (404 if status == "DELETED" else 200)
 
 
 def test_tombstone_is_not_fetched(client: TestClient, glance: FakeGlance) -> None:

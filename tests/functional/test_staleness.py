@@ -20,6 +20,7 @@ from tests.support.projects import LIST_URL
 SYNCED_AT = 1767225600.0  # the start of the clock: the last successful sync
 SYNCED_AT_AS_DATE = "Thu, 01 Jan 2026 00:00:00 GMT"
 TIMEOUT = "A timeout occurred at the image service"
+PROBLEMS = {"failed": 0, "incomplete": 0, "problems": []}  # in the health check
 ONE = f"/v2/openstack/images/{image_id(1)}"
 READS = {
     "list": "/v2/openstack/images",
@@ -226,7 +227,7 @@ def test_replica_with_a_damaged_sync_status_is_as_old_as_its_last_change(
     assert client.get(LIST_URL).status_code == 200
     clock.advance(0.001)
     assert client.get(LIST_URL).status_code == 203
-    assert health(client)["mirror"] == {"age": None, "error": None}
+    assert health(client)["mirror"] == PROBLEMS | {"age": None, "error": None}
 
 
 def test_replica_without_a_known_sync_is_as_old_as_its_last_change(
@@ -261,15 +262,24 @@ def test_health_shows_the_age_of_the_replica_in_seconds(
     client: TestClient, clock: FakeClock, seconds: float, age: int
 ) -> None:
     clock.advance(seconds)
-    assert health(client)["mirror"] == {"age": age, "error": None}
+    assert health(client)["mirror"] == PROBLEMS | {"age": age, "error": None}
 
 
 def test_health_shows_the_error_of_the_last_sync(client: TestClient, engine: Engine) -> None:
     for synced_at, age in ((SYNCED_AT - 7, 7), (None, None)):
         engine.write_sync_status(SyncStatus(synced_at=synced_at, error=TIMEOUT))
-        assert health(client)["mirror"] == {"age": age, "error": TIMEOUT}
+        assert health(client)["mirror"] == PROBLEMS | {"age": age, "error": TIMEOUT}
 
 
-def test_health_shows_the_mirror_with_authentication_too(serve: Serve, replica: Path, clock: FakeClock) -> None:
-    client = serve(replica, auth="token", overrides=Overrides(clock=clock))
-    assert health(client) == {"status": "available", "mirror": {"age": 0, "error": None}}
+def test_health_shows_which_images_have_problems_without_authentication(
+    serve: Serve, client: TestClient, engine: Engine, replica: Path, clock: FakeClock
+) -> None:
+    failed, incomplete = {str(number): "failed" for number in range(200)}, {"x": "incomplete"}
+    mirror = {"age": 0, "error": None, "failed": 2, "incomplete": 1}
+    engine.write_sync_status(SyncStatus(SYNCED_AT, failed={"a": "b", "c": "d"}, incomplete={"e": "f"}))
+    problems = [{"id": "a", "problem": "b"}, {"id": "c", "problem": "d"}, {"id": "e", "problem": "f"}]
+    assert health(client)["mirror"] == mirror | {"problems": problems}
+    with_authentication = serve(replica, auth="token", overrides=Overrides(clock=clock))
+    assert health(with_authentication) == {"status": "available", "mirror": mirror}
+    engine.write_sync_status(SyncStatus(failed=failed, incomplete=incomplete))
+    assert len(health(client)["mirror"]["problems"]) == 100

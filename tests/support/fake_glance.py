@@ -55,6 +55,7 @@ class FakeResponse(NamedTuple):
 
 
 ATTRIBUTES = {"image_id", "base", "__class__"}  # some that Glance's own classes have: no property can be added
+HIDDEN = "&os_hidden=true"  # the end of the query for hidden images
 NO_RESPONSE = FakeResponse(0)  # the client times out
 CONNECTION_CLOSED = FakeResponse(-1)
 
@@ -83,6 +84,7 @@ class FakeGlance(ThreadingHTTPServer):
         self.images: dict[str, Fields] = {}
         self.members: dict[str, dict[str, str]] = {}  # by image id: the status of each project
         self.page_size = 1000
+        self.visibilities = ["all", "public", "private", "shared", "community"]  # that lists can be filtered by
         self.responses: dict[str, FakeResponse] = {}  # replace the right ones
         self.before: dict[str, Callable[[], object]] = {}  # called once, before the response is built
         self.after: dict[str, Callable[[], object]] = {}  # called once, before the response is sent
@@ -91,8 +93,8 @@ class FakeGlance(ThreadingHTTPServer):
         self.closing = Event()
 
     def take_requests(self) -> list[str]:
-        """Return the lines of the requests since the last call."""
-        lines = [request.line for request in self.requests]
+        """Return the lines of the requests since the last call, without the lists of hidden images."""
+        lines = [request.line for request in self.requests if not request.line.endswith(HIDDEN)]
         self.requests.clear()
         return lines
 
@@ -117,7 +119,12 @@ class FakeGlance(ThreadingHTTPServer):
     def list_images(self, query: str) -> FakeResponse:
         """Return a page of images."""
         params = dict(parse_qsl(query))
-        images = [image for image in self._newest_first() if not image.get("os_hidden")]
+        if params.get("visibility") not in {None, *self.visibilities}:
+            return FakeResponse(400, b"<html>Invalid visibility value")
+        is_hidden = params.get("os_hidden") == "true"
+        images = [image for image in self._newest_first() if bool(image.get("os_hidden")) == is_hidden]
+        if params.get("visibility") not in {None, "all"}:
+            images = [image for image in images if image["visibility"] == params["visibility"]]
         if "updated_at" in params:
             since = params["updated_at"].removeprefix("gte:")
             images = [image for image in images if _time(image["updated_at"]) >= _time(since)]
@@ -159,7 +166,8 @@ class FakeGlance(ThreadingHTTPServer):
         return FakeResponse(200, changed)
 
     def _newest_first(self) -> list[Fields]:
-        return sorted(self.images.values(), key=lambda image: (image["created_at"], image["id"]), reverse=True)
+        listed = [image for image in self.images.values() if image["status"] != "killed"]
+        return sorted(listed, key=lambda image: (image["created_at"], image["id"]), reverse=True)
 
 
 class _Handler(BaseHTTPRequestHandler):

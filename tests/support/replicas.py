@@ -19,7 +19,8 @@ from app.catalog.replica import apply_snapshot
 from app.catalog.transfer import export_images
 from app.context import Caller
 from app.factory import Overrides
-from app.mirror.client import GlanceClient, GlanceClientFactory
+from app.mirror.client import GlanceClient
+from app.mirror.cloud import GlanceClientFactory
 from app.mirror.mapping import to_catalog_image
 from app.mirror.sync import Mirror
 from app.settings import Settings

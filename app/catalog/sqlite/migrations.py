@@ -105,6 +105,37 @@ _STANDARD_NAMES = (
     """,
     "CREATE INDEX image_index_by_change ON image_index (audience, deleted, changed)",
 )
+_UNLISTED_IMAGES = (
+    "DROP VIEW image_index_entries",
+    "ALTER TABLE images ADD COLUMN hidden INTEGER NOT NULL DEFAULT 0",
+    """
+    ALTER TABLE images ADD COLUMN pending_members TEXT NOT NULL DEFAULT '[]'
+    CHECK (json_type(pending_members) = 'array')
+    """,
+    """
+    CREATE TABLE image_members (
+        sequence INTEGER NOT NULL,
+        project_id TEXT NOT NULL,
+        PRIMARY KEY (sequence, project_id)
+    ) STRICT, WITHOUT ROWID
+    """,
+    """
+    INSERT INTO image_members
+    SELECT sequence, each.value FROM images CROSS JOIN json_each(members) AS each WHERE visibility = 'shared'
+    """,
+    """
+    CREATE VIEW image_index_entries AS
+    SELECT
+        images.id, audiences.id AS audience, status = 'DELETED' AS deleted, unixepoch(created) AS created,
+        -sequence AS sort_key, max(unixepoch(updated), coalesce(synced_at + 10, 0)) AS changed,
+        status_types.id AS status_type, min_disk, min_ram, name, server
+    FROM images
+    CROSS JOIN status_types USING (status, type)
+    CROSS JOIN json_each(projects) AS each
+    CROSS JOIN audiences ON project_id = each.value
+    WHERE NOT hidden
+    """,
+)
 
 
 @MIGRATIONS(name="1: images")
@@ -138,6 +169,11 @@ def _create_upstream(db: Database) -> None:
 def _use_standard_names(db: Database) -> None:
     columns = {row[1] for row in db.execute("PRAGMA table_info(upstream)").fetchall()}
     _execute(db, *(() if "turn" in columns else _REPAIR_UPSTREAM), *_STANDARD_NAMES)
+
+
+@MIGRATIONS(name="7: unlisted images")
+def _add_unlisted_images(db: Database) -> None:
+    _execute(db, *_UNLISTED_IMAGES)
 
 
 @cache

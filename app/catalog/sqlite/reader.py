@@ -13,7 +13,7 @@ from app.catalog.listing import EVERYONE, Condition, Cursor, IndexScan, Partitio
 from app.catalog.models import Image, ReplicatedImage, StoredImage, Token, Upstream, dump_json
 from app.catalog.sqlite.migrations import MIGRATIONS, migration_names
 from app.catalog.sqlite.rows import require_types, to_image, to_token, to_upstream
-from app.catalog.sqlite.schema import VISIBLE
+from app.catalog.sqlite.schema import TOMBSTONE, VISIBLE
 from app.errors import CatalogUnavailable, ReadLimitExceeded
 
 _Term = tuple[str, str]  # a column, and the operator and parameters of its condition
@@ -50,7 +50,8 @@ FROM image_index CROSS JOIN images ON sequence = -sort_key LIMIT 1
 _PING_IMAGES = 200  # are read by each health check: all images of a small catalog
 _SOME_IMAGES = f"SELECT {COLUMNS} FROM images LIMIT {_PING_IMAGES}"  # noqa: S608 no user input
 _IMAGE = f"""
-SELECT {COLUMNS} FROM images WHERE id = :id AND status <> 'DELETED' AND {VISIBLE}
+SELECT {COLUMNS} FROM images
+WHERE id = :id AND NOT {TOMBSTONE} AND {VISIBLE}
 """  # noqa: S608 no user input
 _OWNED = f"SELECT {COLUMNS} FROM images WHERE owner IS ? AND status <> 'DELETED'"  # noqa: S608 no user input
 _EXPORT = f"""
@@ -58,7 +59,7 @@ SELECT {COLUMNS} FROM images
 WHERE (:owner IS NULL OR owner = :owner) AND (:deleted OR status <> 'DELETED')
 ORDER BY sequence
 """  # noqa: S608 no user input
-_REPLICATED = f"SELECT {COLUMNS}, coalesce(revision, 0) FROM images"  # noqa: S608 no user input
+_REPLICATED = f"SELECT {COLUMNS}, coalesce(revision, 0), {TOMBSTONE} FROM images"  # noqa: S608 no user input
 _SOME_REPLICATED = f"{_REPLICATED} WHERE id IN (SELECT value FROM json_each(?))"  # noqa: S608 no user input
 _UPSTREAM = f"SELECT {', '.join(Upstream._fields)} FROM upstream"  # noqa: S608 no user input
 _TOKENS = f"SELECT {', '.join(Token._fields)} FROM tokens ORDER BY created, id"  # noqa: S608 no user input
@@ -139,11 +140,15 @@ class SQLiteSnapshot:
         for row in self._execute(_EXPORT, {"owner": owner, "deleted": deleted}):
             yield to_image(row)
 
+    def image_ids(self) -> set[str]:
+        """Return the ids of all images, without tombstones."""
+        return {image_id for (image_id,) in self._execute(f"SELECT id FROM images WHERE NOT {TOMBSTONE}")}  # noqa: S608 no user input
+
     def replicated_images(self, ids: Collection[str] | None) -> dict[str, ReplicatedImage]:
         """Return the images and tombstones with these ids (None: all of them), by id."""
         query, values = (_REPLICATED, []) if ids is None else (_SOME_REPLICATED, [dump_json(list(ids))])
         rows = self._execute(query, values)
-        return {row[0]: ReplicatedImage(to_image(row[:-1]), row[-1]) for row in rows}
+        return {row[0]: ReplicatedImage(to_image(row[:-2]), row[-2], bool(row[-1])) for row in rows}
 
     def upstream(self) -> Upstream | None:
         """Return the image service that the catalog replicates; None if it is not a replica."""

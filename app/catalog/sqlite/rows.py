@@ -10,7 +10,7 @@ from app.catalog.models import StoredImage, Token, Upstream
 _TEXT_OR_NULL = (str, NoneType)
 _IMAGE_TYPES = (
     *(str, _TEXT_OR_NULL, str, int, str, str, int, int, (int, NoneType), str),
-    *(_TEXT_OR_NULL, str, str),
+    *(_TEXT_OR_NULL, str, str, str, int),
 )
 
 
@@ -23,6 +23,8 @@ def to_image(row: tuple[Any, ...]) -> StoredImage:
     image = StoredImage(*require_types(row, _IMAGE_TYPES))
     _require_json(image, image.metadata, dict)
     _require_json(image, image.members, list)
+    _require_json(image, image.pending_members, list)
+    image.hidden = bool(image.hidden)
     return image
 
 

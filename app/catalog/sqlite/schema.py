@@ -5,8 +5,12 @@ becomes a tombstone with the status DELETED; `deleted_at` is set if the service 
 was imported. `synced_at` (seconds since 1970) and `revision` state when a replica last applied an upstream change of
 the image.
 
+In a replica, an image with the status DELETED and without `deleted_at` is being deleted upstream, and can still be
+shown by its id.
+
 `image_index` holds an image once for each audience that lists it: everyone, its owner, or a member that accepted it. It
-is derived from the view `image_index_entries`: a transaction that writes images also updates their index entries.
+holds no hidden images. It is derived from the view `image_index_entries`: a transaction that writes images also updates
+their index entries.
 
 - Images and tombstones of an audience are separate (`deleted`), so that neither slows down a scan of the other.
 - The primary key has the order of the API: newest first, ties by `sequence`. `sort_key` is the negated sequence,
@@ -17,16 +21,19 @@ is derived from the view `image_index_entries`: a transaction that writes images
 - `image_index_by_name` includes the status and type, so that both filters together need no lookup in the table.
 - `changed` is the later of `updated` and `synced_at` plus ten seconds. Readers see a sync only after its transaction,
   for which ten seconds suffice up to some 300 000 images; so a client that polls with changes-since misses no image.
+
+`image_members` holds the members of shared images, whether they accepted it or not.
 """
 
-# The images that a project may see if it knows the id. The index tells whether an image is shared with the project: the
-# time to search the members would grow with their number, and thereby disclose that the image exists.
+TOMBSTONE = "(status = 'DELETED' AND (deleted_at IS NOT NULL OR revision IS NULL))"
+
+# The images that a project may see if it knows the id. A table tells whether an image is shared with the project: the
+# time to search the image's members would grow with their number, and thereby disclose that the image exists.
 VISIBLE = """(
     visibility IN ('public', 'community')
     OR owner = :project_id
     OR visibility = 'shared' AND EXISTS (
-        SELECT 1 FROM image_index
-        WHERE audience = (SELECT audiences.id FROM audiences WHERE project_id = :project_id)
-          AND deleted = (images.status = 'DELETED') AND created = unixepoch(images.created) AND sort_key = -sequence
+        SELECT 1 FROM image_members
+        WHERE image_members.sequence = images.sequence AND image_members.project_id = :project_id
     )
 )"""

@@ -19,33 +19,29 @@ from app.errors import MirrorAlreadyRunning
 
 _TIME = {"type": "number", "nullable": True, "minimum": 0}
 _TEXT = {"type": "string", "nullable": True}
+_MESSAGES = {"type": "object", "additionalProperties": {"type": "string"}}  # by image id
 _PROPERTIES = {
     "synced_at": _TIME,
     "full_synced_at": _TIME,
     "changes_since": _TEXT,
     "images": {"type": "integer", "minimum": 0},
-    "failed": {"type": "array", "items": {"type": "string"}},
+    "failed": _MESSAGES,
+    "incomplete": _MESSAGES,
     "error": _TEXT,
 }
-_EARLIER_NAMES = {"good": "synced_at", "whole": "full_synced_at", "since": "changes_since"}  # of earlier versions
 _SCHEMA = compile_schema(
     {"type": "object", "additionalProperties": False, "required": list(_PROPERTIES), "properties": _PROPERTIES}
 )
 
 
 def read_sync_status(catalog: Path) -> SyncStatus:
-    """Return the stored status; an empty one if the file is missing or damaged."""
+    """Return the stored status; an empty one if the file is missing, damaged, or of an earlier version."""
     try:
         with open(_sidecar_path(catalog, "mirror"), "rb", opener=_open_private) as file:
             stored = orjson.loads(file.read())
     except (OSError, ValueError):
         return SyncStatus()
-    if not isinstance(stored, dict):
-        return SyncStatus()
-    document = {_EARLIER_NAMES.get(name, name): value for name, value in stored.items()}
-    return (
-        SyncStatus(**document | {"failed": tuple(document["failed"])}) if _SCHEMA.is_valid(document) else SyncStatus()
-    )
+    return SyncStatus(**stored) if _SCHEMA.is_valid(stored) else SyncStatus()
 
 
 def write_sync_status(catalog: Path, status: SyncStatus) -> None:

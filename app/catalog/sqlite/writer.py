@@ -56,7 +56,22 @@ WHERE true
 ORDER BY audience, deleted, image_index_entries.created, sort_key
 ON CONFLICT DO NOTHING  -- an owner may also be a member
 """
+_DELETE_MEMBERS = """
+DELETE FROM image_members
+WHERE sequence IN (SELECT images.sequence FROM temp.staged NOT INDEXED CROSS JOIN images USING (id))
+"""
+_INSERT_MEMBERS = """
+INSERT INTO image_members
+SELECT sequence, each.value
+FROM temp.staged NOT INDEXED CROSS JOIN images USING (id) CROSS JOIN json_each(staged.members) AS each
+WHERE staged.visibility = 'shared'
+UNION
+SELECT sequence, each.value
+FROM temp.staged NOT INDEXED CROSS JOIN images USING (id) CROSS JOIN json_each(staged.pending_members) AS each
+WHERE staged.visibility = 'shared'
+"""
 _PURGE = (
+    "DELETE FROM image_members WHERE sequence IN (SELECT sequence FROM images WHERE deleted_at <= :before)",
     """
     DELETE FROM image_index WHERE (audience, deleted, created, sort_key) IN (
         SELECT audience, deleted, image_index_entries.created, sort_key
@@ -94,6 +109,8 @@ class SQLiteTransaction(SQLiteSnapshot):
             self._executemany(_ADD_AUDIENCE, ((project_id,) for project_id in _audiences(batch)))
             self._execute(_ADD_STATUS_TYPES)
             self._execute(_INSERT_INDEX_ENTRIES)
+            self._execute(_DELETE_MEMBERS)
+            self._execute(_INSERT_MEMBERS)
             self._execute("DELETE FROM temp.staged")
         new = self._scalar(_LAST_SEQUENCE) - last  # new images have consecutive sequence numbers
         return new, written - new
@@ -106,6 +123,7 @@ class SQLiteTransaction(SQLiteSnapshot):
     def delete_images(self) -> None:
         """Remove all images and tombstones."""
         self._execute("DELETE FROM image_index")
+        self._execute("DELETE FROM image_members")
         self._execute("DELETE FROM images")
 
     def set_upstream(self, upstream: Upstream) -> None:

@@ -43,6 +43,8 @@ def touch(editor: ImageEditor, number: int = 9) -> None:
         ({"owner": OTHER_PROJECT}, ADMIN, NotImageOwner),
         ({"owner": OTHER_PROJECT, "visibility": "private"}, ADMIN, ImageNotFound),
         ({"owner": PROJECT, "status": "DELETED"}, MEMBER, ImageNotFound),
+        ({"owner": PROJECT, "os_hidden": True}, MEMBER, None),
+        ({"owner": OTHER_PROJECT, "visibility": "shared", "pending_members": [PROJECT]}, MEMBER, NotImageOwner),
     ],
 )
 def test_projects_change_their_own_images_and_administrators_those_without_an_owner(

@@ -45,6 +45,36 @@ def test_list_has_public_images_the_projects_own_and_those_it_accepted(
     assert listed(add_images(engine, *IMAGES), project_id) == expected
 
 
+UNLISTED = [
+    image(1, os_hidden=True),
+    image(2, visibility="private", owner=PROJECT, os_hidden=True),
+    image(3, visibility="shared", owner=PROJECT, members=[OTHER_PROJECT], pending_members=[THIRD_PROJECT]),
+    image(4, visibility="shared", owner=PROJECT, members=[OTHER_PROJECT], os_hidden=True),
+    image(5, visibility="private", owner=PROJECT, pending_members=[THIRD_PROJECT]),
+    image(6, os_hidden=True, status="DELETED"),
+]
+
+
+@pytest.mark.parametrize(
+    ("project_id", "in_lists", "by_id"),
+    [
+        (PROJECT, [3, 5], [1, 2, 3, 4, 5]),
+        (OTHER_PROJECT, [3], [1, 3, 4]),
+        (THIRD_PROJECT, [], [1, 3]),
+        (SAMPLE_PROJECT, [], [1]),
+    ],
+)
+def test_hidden_images_and_those_not_accepted_are_shown_by_id_only(
+    engine: Engine, project_id: str, in_lists: list[int], by_id: list[int]
+) -> None:
+    add_images(engine, *UNLISTED)
+    assert listed(engine, project_id) == listed(engine, project_id, changes_since="2000-01-01T00:00:00Z") == in_lists
+    with engine.snapshot() as snapshot:
+        found = [number for number in range(1, 7) if snapshot.find_image(project_id, image_id(number))]
+    assert found == by_id
+    assert listed(engine, project_id, marker=image_id(1)) == in_lists
+
+
 @each_project
 def test_images_in_the_list_and_community_images_can_be_read_by_id(
     engine: Engine, project_id: str, expected: list[int]

@@ -5,8 +5,10 @@ from dataclasses import replace
 from multiprocessing.synchronize import Barrier
 from typing import TYPE_CHECKING
 
+import orjson
 import pytest
 
+from app.catalog.documents import dump_images
 from app.catalog.engine import Engine, SchemaState
 from app.catalog.models import ImageFilters, ImportResult, StoredImage
 from app.catalog.reader import CatalogReader
@@ -50,7 +52,9 @@ def test_import_preserves_the_order_of_images_that_exist(engine: Engine) -> None
         {"members": [OTHER_PROJECT]},
         {"members": [PROJECT, OTHER_PROJECT, THIRD_PROJECT]},
         {"members": []},
-        {"visibility": "private"},
+        {"visibility": "private", "members": []},
+        {"os_hidden": True, "members": []},
+        {"pending_members": [PROJECT], "members": []},
     ],
 )
 def test_import_changes_which_members_list_an_image(engine: Engine, change: Fields) -> None:
@@ -58,8 +62,8 @@ def test_import_changes_which_members_list_an_image(engine: Engine, change: Fiel
     add_images(engine, shared)
     result = import_images(engine, stored_images(shared | change), tombstone_days=30)
     assert result == ImportResult(changed=1)
-    members = [] if "visibility" in change else change["members"]
-    assert [each for each in PROJECTS if listed(engine, each)] == [each for each in PROJECTS if each in members]
+    expected = [each for each in PROJECTS if each in change["members"]]
+    assert [each for each in PROJECTS if listed(engine, each)] == expected
 
 
 def test_pruned_images_become_tombstones(engine: Engine, clock: FakeClock) -> None:
@@ -109,10 +113,11 @@ def test_import_purges_tombstones(engine: Engine, clock: FakeClock) -> None:
 
 
 def test_export_can_be_imported(engine: Engine, open_catalog: OpenCatalog) -> None:
-    add_images(engine, *IMAGES, image(15, status="DELETED"))
-    other = open_catalog("other")
-    import_images(other, exported(engine), tombstone_days=30)
-    assert exported(other) == exported(engine) == stored_images(*IMAGES, image(15, status="DELETED"))
+    unlisted = image(16, os_hidden=True, visibility="shared", pending_members=[THIRD_PROJECT])
+    add_images(engine, *IMAGES, image(15, status="DELETED"), unlisted)
+    other, file = open_catalog("other"), b"".join(dump_images(exported(engine)))
+    import_images(other, stored_images(*orjson.loads(file)["images"]), tombstone_days=30)
+    assert exported(other) == exported(engine) == stored_images(*IMAGES, image(15, status="DELETED"), unlisted)
     assert [listed(other, each) for each in PROJECTS] == [listed(engine, each) for each in PROJECTS]
 
 

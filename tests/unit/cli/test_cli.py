@@ -17,7 +17,6 @@ from app import cli
 from app.cli.serve import allowed_hosts, check_auth
 from app.resources import resource_path
 from app.settings import Settings
-from tests.support.fake_glance import glance_image
 from tests.support.images import Fields, file_of, image, image_id
 from tests.support.projects import PROJECT
 
@@ -164,9 +163,6 @@ def test_import_reports_what_was_left_out(run: Run, write: Write) -> None:
     result = run("import", write(image(1, **fields), image(2, **{"extra-20\n": 1, "extra-20": 1})))
     names = ", ".join(["extra-20 (2 images)", *(f"extra-{number:02} (1 image)" for number in range(19))])
     assert result.stderr.splitlines()[1:] == [f"Left out: {names}, 2 other fields."]
-    hidden = glance_image(3, os_hidden=True)
-    result = run("import", "--strict", "-", stdin=orjson.dumps([image(1), hidden]))
-    assert result.stderr.splitlines()[1:] == ["Left out: 1 hidden images."]
     assert run("import", "--strict", write(image(1, extra=1))).stderr.endswith(
         "'extra' is not a field of image files\n"
     )

@@ -75,29 +75,33 @@ def error(result: Result) -> str:
 
 def test_sync_is_reported_in_one_line(run: Run, glance: FakeGlance) -> None:
     glance.put(glance_image(1), glance_image(2), glance_image(3))
-    assert report(run()) == "Full sync: 3 images (3 new, 0 changed, 0 deleted, 0 failed)."
+    assert report(run()) == "Full sync: 3 images (3 new, 0 changed, 0 deleted, 0 failed, 0 incomplete)."
     glance.remove(1)
     glance.put(glance_image(2, name="new"))
-    assert report(run()) == "Full sync: 2 images (0 new, 1 changed, 1 deleted, 0 failed)."
+    assert report(run()) == "Full sync: 2 images (0 new, 1 changed, 1 deleted, 0 failed, 0 incomplete)."
 
 
-def test_three_failures_at_most_are_reported(run: Run, glance: FakeGlance) -> None:
-    glance.put(glance_image(1), *(glance_image(number, visibility="shared") for number in (2, 3, 4, 5)))
+def test_image_with_a_problem_is_reported_in_a_line_of_its_own(run: Run, glance: FakeGlance) -> None:
+    glance.put(glance_image(1, owner="a/b"), *(glance_image(number, visibility="shared") for number in (2, 3, 4, 5)))
     for number in (2, 3, 4, 5):
         glance.responses[f"{LIST}/{image_id(number)}/members"] = FakeResponse(500 + number)
-    reasons = "; ".join(f"{image_id(number)}: A response with status {500 + number}" for number in (5, 4, 3))
-    assert report(run()) == f"Full sync: 5 images (1 new, 0 changed, 0 deleted, 4 failed): {reasons}"
+    summary, *problems = run().stderr.splitlines()
+    assert summary.endswith("(1 new, 0 changed, 0 deleted, 4 failed, 1 incomplete).")
+    assert [problem.partition(" ")[2] for problem in problems] == [
+        *(f"Image {image_id(number)}: A response with status {500 + number}" for number in (5, 4, 3, 2)),
+        f"Image {image_id(1)}: Copied without the owner 'a/b'",
+    ]
 
 
 def test_control_characters_are_escaped(run: Run, glance: FakeGlance) -> None:
     glance.images["x\n\x1b[31m"] = glance_image(1) | {"id": "x\n\x1b[31m"}
-    assert r": x\n\x1b[31m: A malformed image (id: " in report(run())
+    assert r" Image x\n\x1b[31m: A malformed image (id: " in run().stderr
 
 
 def test_sample_is_replaced(run: Run, glance: FakeGlance, catalog: Path) -> None:
     ensure_catalog(open_catalog(catalog), load_sample, tombstone_days=30)
     glance.put(glance_image(1))
-    assert report(run()) == "Full sync: 1 images (1 new, 0 changed, 0 deleted, 0 failed)."
+    assert report(run()) == "Full sync: 1 images (1 new, 0 changed, 0 deleted, 0 failed, 0 incomplete)."
 
 
 class Stream(io.StringIO):
@@ -174,8 +178,9 @@ def test_invalid_cloud_configuration_is_an_error(run: Run, catalog: Path, enviro
 
 def test_missing_extra_is_named(run: Run, catalog: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "keystoneauth1.exceptions", None)
-    monkeypatch.delitem(sys.modules, "app.mirror.client")
-    monkeypatch.delattr("app.mirror.client")
+    for module in ("app.mirror.client", "app.mirror.cloud"):
+        monkeypatch.delitem(sys.modules, module)
+        monkeypatch.delattr(module)
     missing = "The command mirror needs keystoneauth1.exceptions, which is not installed"
     assert error(run()) == f"{missing}: pip install 'compute-images[mirror]'"
     assert not catalog.exists()
@@ -204,7 +209,10 @@ def test_mirror_continues_after_failures_until_sigterm(replica: Replica, glance:
         mirror.await_syncs(2, matching="Z Sync failed: A response with status 503 occurred at the image service$")
         glance.responses.clear()
         glance.put(glance_image(2))
-        mirror.await_syncs(1, matching=r"Incremental sync: 2 images in .* \(1 new, 0 changed, 0 deleted, 0 failed\)\.$")
+        mirror.await_syncs(1, matching=r"Incremental sync: 2 images in .* \(1 new, 0 changed, 0 deleted, 0 failed, ")
+        glance.put(glance_image(3, name=5))
+        mirror.await_syncs(3, matching="1 failed")
+        assert len([line for line in mirror.lines if f"Image {image_id(3)}: A malformed image" in line]) == 1
         assert mirror.terminate() == 0
     assert mirror.lines[0].partition(" ")[2].startswith("Full sync: 1 images in ")
     assert list(replica.images()) == [image_id(1), image_id(2)]

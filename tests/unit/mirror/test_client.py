@@ -22,12 +22,11 @@ from app.mirror.client import (
     GlanceClient,
     MarkerNotFound,
     UpstreamError,
-    client_factory,
-    connect,
-    load_cloud_config,
 )
+from app.mirror.cloud import client_factory, connect, load_cloud_config
 from tests.support.fake_glance import (
     CONNECTION_CLOSED,
+    HIDDEN,
     NO_RESPONSE,
     FakeGlance,
     FakeResponse,
@@ -55,9 +54,7 @@ CALLS = {
     "list_pages": Call("GET /v2/images", lambda client: list(client.list_pages())),
     "ping": Call("GET /v2/images", GlanceClient.ping),
     "get_image": Call(f"GET {IMAGE_PATH}", lambda client: client.get_image(image_id(1))),
-    "list_accepted_members": Call(
-        f"GET {IMAGE_PATH}/members", lambda client: client.list_accepted_members(image_id(1))
-    ),
+    "list_members": Call(f"GET {IMAGE_PATH}/members", lambda client: client.list_members(image_id(1))),
     "patch_image": Call(f"PATCH {IMAGE_PATH}", lambda client: client.patch_image(image_id(1), [])),
     "delete_image": Call(f"DELETE {IMAGE_PATH}", lambda client: client.delete_image(image_id(1))),
 }
@@ -87,6 +84,24 @@ def test_images_changed_since_a_time_are_listed(glance: FakeGlance, client: Glan
     glance.put(*(glance_image(number, updated_at=f"2020-01-01T00:00:0{number}Z") for number in (1, 2, 3)))
     assert numbers(client.list_pages("2020-01-01T00:00:02Z")) == [[3, 2]]
     assert glance.take_requests() == [f"{FIRST_PAGE}&updated_at=gte%3A2020-01-01T00%3A00%3A02Z"]
+
+
+def test_hidden_images_follow_the_others(glance: FakeGlance, client: GlanceClient) -> None:
+    glance.put(glance_image(1, os_hidden=True), glance_image(2))
+    assert numbers(client.list_pages("2020-01-01T00:00:00Z")) == [[2], [1]]
+    first = f"{FIRST_PAGE}&updated_at=gte%3A2020-01-01T00%3A00%3A00Z"
+    assert [request.line for request in glance.requests] == [first, f"{first}{HIDDEN}"]
+
+
+def test_visibilities_are_listed_one_by_one_where_glance_does_not_know_all(
+    glance: FakeGlance, client: GlanceClient
+) -> None:
+    glance.visibilities.remove("all")
+    glance.put(*(glance_image(number, visibility=word) for number, word in enumerate(glance.visibilities)))
+    lists = [f"GET /v2/images?limit=1000&visibility={word}" for word in glance.visibilities]
+    for expected in ([FIRST_PAGE, *lists], lists):
+        assert numbers(client.list_pages()) == [[0], [1], [2], [3]]
+        assert glance.take_requests() == expected
 
 
 @pytest.mark.parametrize("link", ["/v2/images?{}", "http://127.0.0.1:1/v9/others?{}", "?{}", "x://:0?{}#a"])
@@ -124,7 +139,7 @@ def test_deleted_marker_is_distinguished_from_other_failures(
     glance.responses[f"{FIRST_PAGE}&marker={image_id(2)}"] = FakeResponse(status)
     with pytest.raises(MarkerNotFound):
         list(client.list_pages())
-    glance.responses = {FIRST_PAGE: FakeResponse(status)}
+    glance.responses = {"GET /v2/images": FakeResponse(status)}
     with pytest.raises(UpstreamError) as raised:
         list(client.list_pages())
     assert (type(raised.value), raised.value.status) == (UpstreamError, status)
@@ -167,16 +182,22 @@ def test_image_is_returned_as_it_is_or_none(glance: FakeGlance, client: GlanceCl
     glance.put(glance_image(1, a="b"))
     assert client.get_image(image_id(1)) == glance_image(1, a="b")
     assert client.get_image("../a?b#c/é") is None  # the id is escaped as one path segment
-    assert glance.take_requests() == [f"GET {IMAGE_PATH}", "GET /v2/images/..%2Fa%3Fb%23c%2F%C3%A9"]
+    assert glance.take_requests()[:2] == [f"GET {IMAGE_PATH}", "GET /v2/images/..%2Fa%3Fb%23c%2F%C3%A9"]
 
 
-def test_only_accepted_members_are_returned(glance: FakeGlance, client: GlanceClient) -> None:
+def test_image_whose_id_is_in_upper_case_is_found(glance: FakeGlance, client: GlanceClient) -> None:
+    glance.images["AB-1"] = glance_image(1)
+    assert client.get_image("ab-1") == client.get_image("AB-1") == glance_image(1)
+    assert glance.take_requests() == ["GET /v2/images/ab-1", *["GET /v2/images/AB-1"] * 2]
+
+
+def test_members_are_returned_with_their_statuses(glance: FakeGlance, client: GlanceClient) -> None:
     glance.put(glance_image(1), glance_image(2))
     statuses = ["accepted", "pending", "rejected", "accepted"]
     glance.share(1, **dict(zip(PROJECTS, statuses, strict=True)))
-    assert client.list_accepted_members(image_id(1)) == [PROJECTS[0], PROJECTS[3]]
-    assert client.list_accepted_members(image_id(2)) == []
-    assert client.list_accepted_members(image_id(3)) is None
+    assert client.list_members(image_id(1)) == dict(zip(PROJECTS, statuses, strict=True))
+    assert client.list_members(image_id(2)) == {}
+    assert client.list_members(image_id(3)) is None
 
 
 MALFORMED_MEMBERS: list[Any] = [
@@ -192,7 +213,7 @@ MALFORMED_DOCUMENTS: list[Any] = [
 def test_malformed_members_raise(glance: FakeGlance, client: GlanceClient, document: Any) -> None:
     glance.responses[f"GET {IMAGE_PATH}/members"] = FakeResponse(200, orjson.dumps(document))
     with pytest.raises(UpstreamError, match=r"^A malformed response occurred$"):
-        client.list_accepted_members(image_id(1))
+        client.list_members(image_id(1))
 
 
 def test_patch_is_sent_as_json_patch_and_returns_the_image(glance: FakeGlance, client: GlanceClient) -> None:
@@ -278,7 +299,7 @@ def test_failure_raises_with_its_reason(
     assert (raised.value.reason, raised.value.status) == (reason, expected_status)
 
 
-@pytest.mark.parametrize("name", ["get_image", "list_accepted_members"])
+@pytest.mark.parametrize("name", ["get_image", "list_members"])
 @pytest.mark.parametrize("status", [200, 204])
 def test_empty_response_is_malformed_not_a_missing_image(
     glance: FakeGlance, client: GlanceClient, name: str, status: int
@@ -364,7 +385,7 @@ def test_members_have_a_timeout_of_ten_seconds_at_most(glance: FakeGlance, monke
 
     monkeypatch.setattr(session, "request", record)
     for timeout in (25, 5):
-        GlanceClient(session, glance.url, timeout=timeout).list_accepted_members(image_id(1))
+        GlanceClient(session, glance.url, timeout=timeout).list_members(image_id(1))
         GlanceClient(session, glance.url, timeout=timeout).get_image(image_id(1))
     assert timeouts == [10, 25, 5, 5]
 

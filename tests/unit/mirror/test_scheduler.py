@@ -14,7 +14,7 @@ from app.mirror.scheduler import Jitter, backoff, run_forever
 from app.mirror.sync import Mirror, SyncFailed, SyncReport
 from tests.support.clock import FakeClock
 
-SUCCESS = SyncReport(is_full=False, images=0, counts=SyncCounts(0, 0, 0), failed={}, seconds=0)
+SUCCESS = SyncReport(is_full=False, images=0, counts=SyncCounts(0, 0, 0), failed={}, incomplete={}, seconds=0)
 FAILURE = SyncFailed("A timeout occurred")
 
 

@@ -12,6 +12,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from sqlite_utils import Database
 
@@ -86,6 +87,7 @@ LANDED = {
     "4: tokens": "d037985012852b3c46dde36d9d3db4b2e0a69acc05609ea1fd58730ffd548dd7",
     "5: upstream": "54ead28d65722a812f66a66f47a776658931225be43d149bdca0e205e3f83264",
     "6: standard names": "bb934b242ccd183c5d295689c387e6c6a85c9db4676006ff823aad731401b78e",
+    "7: unlisted images": "f6593ae149276221fac53b68538d8afa6435c1376561ed860705242fdc580f90",
 }
 
 
@@ -126,9 +128,10 @@ def test_earlier_catalog_is_unavailable_until_it_is_migrated(tmp_path: Path, nam
     for use in (exported, list_tokens, lambda engine: preview_import(engine, stored_images(image(1)))):
         with pytest.raises(CatalogUnavailable, match="holds a catalog of an earlier version"):
             use(engine)
-    for read in (listed, lambda engine: CatalogReader(engine).ping()):
+    reader = CatalogReader(engine)
+    for read in (lambda: reader.get_image(PROJECT, image_id(1)), reader.ping):
         with pytest.raises(CatalogUnavailable):
-            read(engine)
+            read()
     assert path.read_bytes() == before
 
 
@@ -161,6 +164,13 @@ def test_migrated_catalog_has_the_schema_of_a_new_one(migrated: Engine, tmp_path
     assert migrated.schema_state() is SchemaState.CURRENT
     CatalogReader(migrated).ping()
     assert normalized_schema(migrated) == normalized_schema(open_catalog(catalog_of(tmp_path)))
+
+
+def test_migrated_catalog_has_the_members_of_its_images(migrated: Engine) -> None:
+    shared = [each for each in exported(migrated) if each.visibility == "shared"]
+    members = {(image_number(each.id), member) for each in shared for member in orjson.loads(each.members)}
+    query = "SELECT id, project_id FROM image_members CROSS JOIN images USING (sequence)"
+    assert {(image_number(id_), member) for id_, member in rows(migrated, query)} == members != set()
 
 
 def test_migration_rebuilds_the_index_from_the_images(migrated: Engine) -> None:
@@ -212,7 +222,7 @@ TOKENS = [
 
 
 def test_migrated_catalog_has_its_tokens(name: str, migrated: Engine) -> None:
-    expected = TOKENS if name[0] in "45" else []
+    expected = TOKENS if name[0] in "456" else []
     assert list_tokens(migrated) == expected
     found = [find_token(migrated, f"images_{each * 4}_{each * 32}") for each in ("01", "02")]
     assert [token for token in found if token] == expected
@@ -220,6 +230,7 @@ def test_migrated_catalog_has_its_tokens(name: str, migrated: Engine) -> None:
 
 UPSTREAMS = {
     "5-replica": Upstream(URL, True, 1795607999.625, 5),
+    "6-replica": Upstream(URL, True, 1795607999.625, 5),
     "5-old5-replica": Upstream(URL, True, 0, 0),  # the first version did not record more than the URL
 }
 
@@ -231,7 +242,7 @@ def test_migrated_catalog_has_its_upstream(name: str, migrated: Engine) -> None:
 
 
 # The others have none: migration 3 cannot date earlier tombstones, and writes failed after the first migration 2.
-TOMBSTONES = {name: {10: "2026-11-25T12:00:00Z", 14: "2026-11-25T12:00:00Z"} for name in ("3", "4", "5", "5-old5")}
+TOMBSTONES = {name: {10: "2026-11-25T12:00:00Z", 14: "2026-11-25T12:00:00Z"} for name in ("3", "4", "5", "5-old5", "6")}
 TOMBSTONES |= {name: {10: "2026-11-25T11:26:40Z", 14: "2026-11-25T11:59:59Z"} for name in REPLICAS}
 
 

@@ -17,12 +17,14 @@ VALID = {
     "full_synced_at": 1.0,
     "changes_since": "2020-01-01T00:00:00Z",
     "images": 1,
-    "failed": [],
+    "failed": {},
+    "incomplete": {"a": "b"},
     "error": None,
 }
 INVALID: dict[str, list[Any]] = {
     "synced_at": ["soon", [1.0], {}, True, -1.0, -1e300],
-    "failed": ["abc", None, [1], {}],
+    "failed": ["abc", None, ["a"], {"a": 1}],
+    "incomplete": [None, [], {"a": None}],
     "images": [None, "1", 1.5, -1],
     "changes_since": [1],
     "error": [1],
@@ -58,13 +60,6 @@ def test_damaged_status_is_an_empty_one(path: Path, damage: Callable[[Path], Any
     engine.write_sync_status(SyncStatus(synced_at=1.0))
     damage(path.with_name("catalog.db.mirror"))
     assert engine.read_sync_status() == SyncStatus()
-
-
-def test_status_of_an_earlier_version_is_read(path: Path) -> None:
-    earlier = {"good": 2.0, "whole": 1.0, "since": "2026-01-01T00:00:00Z", "images": 3, "failed": ["x"], "error": None}
-    path.with_name("catalog.db.mirror").write_bytes(orjson.dumps(earlier))
-    status = open_catalog(path).read_sync_status()
-    assert status == SyncStatus(2.0, 1.0, "2026-01-01T00:00:00Z", 3, ("x",), None)
 
 
 def test_status_is_replaced_in_one_file(path: Path) -> None:
