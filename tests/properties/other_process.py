@@ -54,5 +54,5 @@ def write(catalog: Path, images: Sequence[Fields], *, owner: str | None, prune: 
 
 def empty(catalog: Path) -> None:
     with closing(Database(catalog)) as db, db.conn:
-        for table in ("image_index", "images", "tokens"):
+        for table in ("image_index", "image_members", "images", "tokens"):
             db.execute(f"DELETE FROM {table}")  # noqa: S608 no user input

@@ -28,7 +28,13 @@ _BASE_PROPERTIES = {
     *("checksum", "container_format", "direct_url", "disk_format", "file", "locations", "os_hash_algo"),
     *("os_hash_value", "os_hidden", "protected", "schema", "self", "stores", "tags", "virtual_size"),
 }
-_STATUSES = {"active": ("ACTIVE", 100), "queued": ("SAVING", 25), "saving": ("SAVING", 50), "killed": ("ERROR", 0)}
+_STATUSES = {
+    "active": ("ACTIVE", 100),
+    "queued": ("SAVING", 25),
+    "saving": ("SAVING", 50),
+    "killed": ("ERROR", 0),
+    "pending_delete": ("DELETED", 0),
+}
 
 
 def expected_images(images: Images) -> dict[str, Fields]:
@@ -36,8 +42,8 @@ def expected_images(images: Images) -> dict[str, Fields]:
     return {image["id"]: expected_image(image, _members(images, image)) for image in images.list_all()}
 
 
-def expected_image(image: Fields, members: list[str]) -> Fields:
-    """Return what a replica should have of an image with these members."""
+def expected_image(image: Fields, members: dict[str, str]) -> Fields:
+    """Return what a replica should have of an image with these members and their statuses."""
     status, progress = _STATUSES.get(image["status"], ("UNKNOWN", 0))
     fields = {
         "id": image["id"],
@@ -50,16 +56,19 @@ def expected_image(image: Fields, members: list[str]) -> Fields:
         "minRam": image["min_ram"],
         "metadata": {name: value for name, value in image.items() if name not in _BASE_PROPERTIES},
         "visibility": image["visibility"],
-        "members": members,
+        "members": sorted(project for project, status in members.items() if status == "accepted"),
     }
-    optional = {"OS-EXT-IMG-SIZE:size": image["size"], "owner": image["owner"]}
+    optional = {
+        "OS-EXT-IMG-SIZE:size": image["size"],
+        "owner": image["owner"],
+        "pending_members": sorted(project for project, status in members.items() if status != "accepted") or None,
+        "os_hidden": image["os_hidden"] or None,
+    }
     return fields | {name: value for name, value in optional.items() if value is not None}
 
 
-def _members(images: Images, image: Fields) -> list[str]:
-    if image["visibility"] != "shared":
-        return []
-    return sorted(project for project, status in images.members(image["id"]).items() if status == "accepted")
+def _members(images: Images, image: Fields) -> dict[str, str]:
+    return images.members(image["id"]) if image["visibility"] == "shared" else {}
 
 
 class MirrorProcess:

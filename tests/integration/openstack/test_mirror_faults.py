@@ -101,7 +101,6 @@ MEMBER_FAILURES = FAILURES | {
     "numeric members": respond_with({"members": 1}),
     "a member that is text": respond_with({"members": ["member"]}),
     "a member without an id": respond_with({"members": [{"status": "accepted"}]}),
-    "a member with a numeric id": respond_with({"members": [{"member_id": 1, "status": "accepted"}]}),
 }
 INVALID_IMAGES: dict[str, Fault] = {
     "a name": with_first(name=1),
@@ -110,9 +109,13 @@ INVALID_IMAGES: dict[str, Fault] = {
     "a missing time": with_first(updated_at=None),
     "an amount in words": with_first(min_disk="much"),
     "a negative amount": with_first(min_ram=-1),
-    "a size": with_first(size="large"),
-    "an owner": with_first(owner=1),
     "a visibility": with_first(visibility="nobody"),
+}
+
+INVALID_PARTS: dict[str, Fault] = {
+    "a size": with_first(size=2**53),
+    "an owner": with_first(owner="a/b"),
+    "a name": with_first(name="a\0b"),
 }
 
 
@@ -247,6 +250,13 @@ def test_image_that_fails_keeps_its_last_copy_with_a_reason(  # noqa: PLR0913, P
     assert min(each[shared]["updated"] for each in images_after.values()) > before["updated"]
     others = expected_images(admin) | {shared: None}
     assert [name for name, each in images_after.items() if each | {shared: None} != others] == []
+
+
+def test_image_with_an_invalid_part_is_copied_without_it(replica: Replica, proxy: Proxy, shared: str) -> None:
+    for name, fault in INVALID_PARTS.items():
+        with proxy.injecting(fault, into=LIST, times=1):
+            assert f"Image {shared}: Copied without the " in replica.sync_once().stderr, name
+        assert REASON not in replica.images()[shared]["metadata"]
 
 
 def test_reason_names_the_failure(replica: Replica, proxy: Proxy, shared: str) -> None:

@@ -185,16 +185,16 @@ def test_value_that_is_no_object_is_rejected(image: Any) -> None:
 
 
 # What Glance has, what the catalog takes over, and what is left out.
-PARTIAL: list[tuple[Fields, dict[str, str], Fields, list[str]]] = [
+PARTIAL: list[tuple[Fields, dict[Any, str], Fields, list[str]]] = [
     ({"size": 2**53}, {}, {"size": None}, ["the size '9007199254740992'"]),
     ({"size": -1}, {}, {"size": None}, ["the size '-1'"]),
     ({"owner": "a/b"}, {}, {"owner": None}, ["the owner 'a/b'"]),
     ({"name": "a\0b"}, {}, {"name": "ab"}, ["the NUL characters of the name 'a\\x00b'"]),
     (
         {},
-        {PROJECT: "accepted", "a/b": "accepted", OTHER_PROJECT: "pending", "": "pending"},
+        {PROJECT: "accepted", "a/b": "accepted", OTHER_PROJECT: "pending", 1: "pending"},
         {"members": f'["{PROJECT}"]', "pending_members": f'["{OTHER_PROJECT}"]'},
-        ["the member 'a/b'", "the member ''"],
+        ["the member 'a/b'", "the member '1'"],
     ),
     ({"size": "5", "owner": 5}, {"?": "accepted"}, {"size": None, "owner": None}, []),
 ]
