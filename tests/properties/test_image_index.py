@@ -4,6 +4,7 @@ from contextlib import closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import orjson
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,6 +17,8 @@ from tests.support.projects import SAMPLE_PROJECT
 
 PROJECTS = (SAMPLE_PROJECT, *GENERATED_PROJECTS[:2])
 COLUMNS = "audience, deleted, created, sort_key, changed, status_type, min_disk, min_ram, name, server"
+STORED_MEMBERS = "SELECT sequence, project_id FROM image_members"
+SHARED_IMAGES = "SELECT sequence, members, pending_members FROM images WHERE visibility = 'shared'"
 
 an_image = st.builds(
     lambda number, fields: image(number, **fields),
@@ -24,6 +27,8 @@ an_image = st.builds(
         {
             "visibility": st.sampled_from(["public", "private", "shared", "community"]),
             "members": st.lists(st.sampled_from(PROJECTS)),
+            "pending_members": st.lists(st.sampled_from(PROJECTS)),
+            "os_hidden": st.booleans(),
             "created": st.sampled_from(["0001-01-01T00:00:00Z", "1969-12-31T23:59:59Z", "9999-12-31T23:59:59Z"]),
             "updated": st.sampled_from(["2011-01-01T01:02:03Z", "2011-01-01T01:02:04Z"]),
             "name": st.sampled_from([None, "a", "b"]),
@@ -39,7 +44,7 @@ an_import = st.tuples(
 
 @settings(deadline=None)
 @given(imports=st.lists(an_import, min_size=1, max_size=4))
-def test_index_has_the_entries_of_the_images(imports: list[tuple[list[Fields], str | None, bool]]) -> None:
+def test_index_and_members_are_those_of_the_images(imports: list[tuple[list[Fields], str | None, bool]]) -> None:
     with TemporaryDirectory() as folder:
         path = Path(folder) / "catalog.db"
         engine = SQLiteEngine(path, batch_size=2)  # so that an import of a handful takes several batches
@@ -50,4 +55,12 @@ def test_index_has_the_entries_of_the_images(imports: list[tuple[list[Fields], s
                 set(database.execute(f"SELECT {COLUMNS} FROM {table}").fetchall())  # noqa: S608 no user input
                 for table in ("image_index", "image_index_entries")
             )
+            members = set(database.execute(STORED_MEMBERS).fetchall())
+            expected_members = {
+                (sequence, project_id)
+                for sequence, *lists in database.execute(SHARED_IMAGES).fetchall()
+                for each in lists
+                for project_id in orjson.loads(each)
+            }
     assert index == entries
+    assert members == expected_members

@@ -57,19 +57,20 @@ ORDER BY audience, deleted, image_index_entries.created, sort_key
 ON CONFLICT DO NOTHING  -- an owner may also be a member
 """
 _DELETE_MEMBERS = """
-DELETE FROM image_members
-WHERE sequence IN (SELECT images.sequence FROM temp.staged NOT INDEXED CROSS JOIN images USING (id))
+DELETE FROM image_members WHERE sequence IN (
+    SELECT sequence FROM temp.staged NOT INDEXED CROSS JOIN images USING (id) WHERE images.visibility = 'shared'
+)
 """
-_INSERT_MEMBERS = """
-INSERT INTO image_members
-SELECT sequence, each.value
-FROM temp.staged NOT INDEXED CROSS JOIN images USING (id) CROSS JOIN json_each(staged.members) AS each
-WHERE staged.visibility = 'shared'
-UNION
-SELECT sequence, each.value
-FROM temp.staged NOT INDEXED CROSS JOIN images USING (id) CROSS JOIN json_each(staged.pending_members) AS each
-WHERE staged.visibility = 'shared'
-"""
+_INSERT_MEMBERS = tuple(
+    f"""
+    INSERT INTO image_members
+    SELECT sequence, each.value
+    FROM temp.staged NOT INDEXED CROSS JOIN images USING (id) CROSS JOIN json_each(staged.{column}) AS each
+    WHERE staged.visibility = 'shared' AND staged.{column} <> '[]'
+    ON CONFLICT DO NOTHING  -- a file may state a project twice
+    """  # noqa: S608 no user input
+    for column in ("members", "pending_members")
+)
 _PURGE = (
     "DELETE FROM image_members WHERE sequence IN (SELECT sequence FROM images WHERE deleted_at <= :before)",
     """
@@ -105,12 +106,13 @@ class SQLiteTransaction(SQLiteSnapshot):
             self._executemany(_STAGE, map(_to_row, batch))
             self._execute(_DROP_UNCHANGED)
             self._execute(_DELETE_INDEX_ENTRIES)
+            self._execute(_DELETE_MEMBERS)
             written += self._execute(_UPSERT, values).rowcount
             self._executemany(_ADD_AUDIENCE, ((project_id,) for project_id in _audiences(batch)))
             self._execute(_ADD_STATUS_TYPES)
             self._execute(_INSERT_INDEX_ENTRIES)
-            self._execute(_DELETE_MEMBERS)
-            self._execute(_INSERT_MEMBERS)
+            for statement in _INSERT_MEMBERS:
+                self._execute(statement)
             self._execute("DELETE FROM temp.staged")
         new = self._scalar(_LAST_SEQUENCE) - last  # new images have consecutive sequence numbers
         return new, written - new
