@@ -26,8 +26,10 @@ PAUSE = 0.02  # seconds
 
 IMAGES, GROUPS = 300, 7
 
-# Rename all images in one statement. Each generation hides other images than the one before.
-RENEW = "UPDATE images SET name = ?1, os_hidden = (rowid % ?2 = ?1 % ?2), updated_at = datetime('now')"
+# Rename all images in one statement. Each generation gives other images to another project than the one before.
+RENEW = """
+UPDATE images SET name = ?1, owner = iif(rowid % ?2 = ?1 % ?2, ?4, ?3), updated_at = datetime('now')
+"""
 
 
 @contextmanager
@@ -69,7 +71,7 @@ def test_killed_mirror_leaves_a_consistent_replica(
     glance.fill(cloud.projects["main"], IMAGES)
 
     def renew() -> None:
-        glance.execute(RENEW, next(generations), GROUPS)
+        glance.execute(RENEW, next(generations), GROUPS, cloud.projects["main"], cloud.projects["other"])
 
     def read() -> None:
         response = connection.fetch(request(f"/v2/{cloud.projects['main']}/images/detail?limit=1000"))
@@ -106,7 +108,7 @@ def test_killed_mirror_leaves_a_consistent_replica(
 
 
 def shown_by_generation(glance: Glance) -> list[set[str]]:
-    """Return the ids of the images that are visible in a generation, by its number modulo the number of groups."""
+    """Return the ids of the project's images in a generation, by its number modulo the number of groups."""
     with closing(sqlite3.connect(glance.database)) as database:
         rows = database.execute("SELECT rowid, id FROM images").fetchall()
     return [{each for row, each in rows if row % GROUPS != kind} for kind in range(GROUPS)]
