@@ -15,7 +15,7 @@ from app.catalog.tokens import add_token
 from app.catalog.transfer import export_images
 from tests.bench.catalogs import SAMPLE
 from tests.bench.peers.prism import prism
-from tests.bench.servers import ROOT, Response, Spec
+from tests.bench.servers import HOST, ROOT, Response, Spec
 from tests.integration.server.service import COMMAND
 from tests.support.projects import LIST_URL, SAMPLE_PROJECT
 
@@ -38,7 +38,7 @@ CONNEXION, FASTAPI, DATASETTE, PRISM = "Connexion + Flask", "FastAPI", "Datasett
 def service(catalog: Path, target: str = VARIED_TARGET, **variables: str) -> Spec:
     """Return the service, started as users start it."""
     command = (COMMAND, "serve", "--bind", "127.0.0.1:{port}", "--workers", "1")
-    return Spec(SERVICE, command, target, {"IMAGES_CATALOG": str(catalog), **variables})
+    return Spec(SERVICE, command, target, {"IMAGES_CATALOG": str(catalog), "IMAGES_ALLOWED_HOSTS": HOST, **variables})
 
 
 def authenticated(catalog: Path) -> Spec:
