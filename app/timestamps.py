@@ -43,7 +43,8 @@ def utc(text: str) -> str:
     """Convert a time to UTC, to the second: `2011-01-01T01:02:03Z`. Fractions of a second are cut off.
 
     The time is one of RFC 3339. The seconds, and the colon or the minutes of the offset may be absent. A date alone
-    means its begin in UTC. Raises ValueError for other text, for a leap second, and outside the years 1 to 9999 in UTC.
+    means its first moment in UTC. Raises ValueError for other text, for a leap second, and outside the years 1 to 9999
+    in UTC.
     """
     match = _DATE_TIME.fullmatch(text)
     if not match:

@@ -17,11 +17,17 @@ _RESTORE = 'restore a backup (README, "Backup and restore")'
 _REBUILD = "export the catalog, move it away, and import the export into a new one"
 
 _ENTRY = "audience, deleted, created, sort_key, changed, status_type, min_disk, min_ram, name, server"
-_COUNT_DIFFERENCES = f"""
-SELECT
-    (SELECT count(*) FROM (SELECT {_ENTRY} FROM image_index_entries EXCEPT SELECT {_ENTRY} FROM image_index)),
-    (SELECT count(*) FROM (SELECT {_ENTRY} FROM image_index EXCEPT SELECT {_ENTRY} FROM image_index_entries))
-"""  # noqa: S608 no user input
+_ENTRIES = f"SELECT {_ENTRY} FROM image_index_entries", f"SELECT {_ENTRY} FROM image_index"  # noqa: S608 no user input
+_MEMBERS = (
+    """
+    SELECT sequence, each.value FROM images CROSS JOIN json_each(members) AS each WHERE visibility = 'shared'
+    UNION
+    SELECT sequence, each.value FROM images CROSS JOIN json_each(pending_members) AS each WHERE visibility = 'shared'
+    """,
+    "SELECT sequence, project_id FROM image_members",
+)
+# What is derived from the images: the rows that there should be, and those that there are.
+_DERIVED = {"the index of the lists": _ENTRIES, "the table of members": _MEMBERS}
 _HOLDS_SECRETS = """
 SELECT EXISTS (SELECT 1 FROM tokens) OR EXISTS (SELECT 1 FROM images WHERE visibility IN ('private', 'shared'))
 """
@@ -38,7 +44,7 @@ def find_problems(path: Path, *, immutable: bool) -> Iterator[Finding]:
         if state is SchemaState.OUTDATED:
             yield Finding(f"{path} holds {state.value}", "back it up before the upgrade", is_warning=True)
             return
-        yield from _image_index(db, path)
+        yield from _derived_tables(db, path)
         yield from _permissions(db, path)
 
 
@@ -48,11 +54,18 @@ def _structure(db: Database, path: Path) -> Iterator[Finding]:
             yield Finding(f"{path} is damaged: {line}", _RESTORE)
 
 
-def _image_index(db: Database, path: Path) -> Iterator[Finding]:
-    missing, surplus = db.execute(_COUNT_DIFFERENCES).fetchone()
-    if missing or surplus:
-        problem = f"{path}: the index of the lists lacks {missing} entries, and has {surplus} that belong to no image"
-        yield Finding(problem, _REBUILD)
+def _derived_tables(db: Database, path: Path) -> Iterator[Finding]:
+    for name, (expected, stored) in _DERIVED.items():
+        missing, surplus = _count_surplus(db, expected, stored), _count_surplus(db, stored, expected)
+        if missing or surplus:
+            problem = f"{path}: {name} lacks {missing} entries, and has {surplus} that belong to no image"
+            yield Finding(problem, _REBUILD)
+
+
+def _count_surplus(db: Database, query: str, other: str) -> int:
+    """Return how many rows of a query are not among those of another."""
+    query = f"SELECT count(*) FROM (SELECT * FROM ({query}) EXCEPT SELECT * FROM ({other}))"  # noqa: S608 no user input
+    return int(db.execute(query).fetchone()[0])
 
 
 def _permissions(db: Database, path: Path) -> Iterator[Finding]:

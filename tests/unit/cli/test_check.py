@@ -11,7 +11,7 @@ from app import cli
 from app.catalog.engines import open_catalog
 from app.catalog.tokens import add_token
 from tests.support.images import catalog_of, image
-from tests.support.projects import PROJECT
+from tests.support.projects import OTHER_PROJECT, PROJECT
 
 
 def check(path: Path) -> tuple[int, list[str]]:
@@ -45,17 +45,23 @@ def test_catalog_of_an_earlier_version_is_a_warning(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("statement", "missing", "surplus"),
-    [("DELETE FROM image_index", 2, 0), ("DELETE FROM images", 0, 2), ("UPDATE image_index SET name = 'x'", 2, 2)],
+    ("statement", "table", "missing", "surplus"),
+    [
+        ("DELETE FROM image_index", "index of the lists", 3, 0),
+        ("UPDATE image_index SET name = 'x'", "index of the lists", 3, 3),
+        ("DELETE FROM image_members", "table of members", 2, 0),
+        ("UPDATE image_members SET sequence = 9", "table of members", 2, 2),
+    ],
 )
-def test_index_that_differs_from_the_images_is_an_error(
-    tmp_path: Path, statement: str, missing: int, surplus: int
+def test_table_that_differs_from_the_images_is_an_error(
+    tmp_path: Path, statement: str, table: str, missing: int, surplus: int
 ) -> None:
-    path = catalog_of(tmp_path, image(1), image(2))
+    shared = image(2, visibility="shared", members=[PROJECT], pending_members=[OTHER_PROJECT])
+    path = catalog_of(tmp_path, image(1), shared, image(3))
     with closing(Database(path)) as db:
         db.execute(statement)
     line = (
-        f"Error: PATH: the index of the lists lacks {missing} entries, and has {surplus} that belong to no image. "
+        f"Error: PATH: the {table} lacks {missing} entries, and has {surplus} that belong to no image. "
         "What to do: export the catalog, move it away, and import the export into a new one."
     )
     assert check(path) == (1, [line])
