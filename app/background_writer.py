@@ -1,4 +1,4 @@
-"""Writing of lines in a thread, which a slow reader cannot block the service with."""
+"""Writes lines in a thread, so that a slow reader of them does not block the service."""
 
 import time
 from collections.abc import Callable
@@ -12,7 +12,7 @@ _CLOSE_TIMEOUT = 1  # seconds
 class BackgroundWriter:
     """Writes lines to a stream that may block. Lines beyond the bound are dropped, counted, and reported.
 
-    The lines of a moment are written together, because each write costs as much as a response.
+    Lines that arrive within a short time are written together, because each write costs as much as a response.
     """
 
     def __init__(
@@ -30,7 +30,7 @@ class BackgroundWriter:
         self._lock = Lock()
         self._has_lines = Event()
         self._is_closed = False
-        self._thread = Thread(target=self._run, name="background-writer", daemon=True)  # may never end
+        self._thread = Thread(target=self._run, name="background-writer", daemon=True)  # a write may block forever
 
     def start(self) -> None:
         """Start the thread."""

@@ -64,7 +64,7 @@ Operation = Callable[..., Response]
 def resolve_operation(operation_id: str) -> Operation:
     """Return the function that implements an operation: its name is the operationId in snake case."""
     name = underscore(operation_id)
-    # If no module has the function, the AttributeError of getattr tells Connexion so.
+    # If no module has the function, getattr raises the AttributeError that Connexion expects.
     module = next((each for each in (health, images, metadata, versions) if hasattr(each, name)), versions)
     return getattr(module, name)  # type: ignore[no-any-return]
 
@@ -152,7 +152,7 @@ def _middlewares(settings: Settings, contract: Contract, auth: _AuthParts, cache
         # Around everything that raises errors. The faults pass through the cache, which does not store them.
         ServerErrorMiddleware,
         ExceptionMiddleware,
-        # Behind the cache, which stores responses by host, and so none for a host that is not allowed.
+        # Behind the cache: its keys contain the host, and no response for a host that is not allowed is stored.
         *_origin_checks(settings, auth.authenticator),
         # Before routing, because Connexion fails on malformed body headers.
         RequestBodyMiddleware,

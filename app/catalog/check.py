@@ -1,4 +1,4 @@
-"""The check of a catalog, whichever engine stores it."""
+"""Checks a catalog, whichever engine stores it."""
 
 from collections.abc import Iterator
 
@@ -12,7 +12,7 @@ RESTORE = (
     'restore a backup (README, "Backup and restore"); without one, move the catalog away and fill a new one by import '
     "or mirror"
 )
-_MAX_INVALID = 10  # images that are named
+_MAX_INVALID = 10  # images with a finding of their own; the others are counted
 
 
 def check_catalog(engine: Engine) -> Iterator[Finding]:

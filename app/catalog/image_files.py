@@ -30,7 +30,7 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class InvalidImageFiles(DomainError):
-    """Image files are invalid. `lines` has the first errors, one line for each, and their number."""
+    """Image files are invalid. `lines` contains the first errors, one for each line, and the number of all."""
 
     def __init__(self, errors: list[str]) -> None:
         self.lines = errors[:_MAX_SHOWN_ERRORS]
@@ -45,7 +45,7 @@ class ImageFiles:
     """What the files of an import contain."""
 
     images: list[StoredImage] = field(default_factory=list)
-    left_out: Counter[str] = field(default_factory=Counter)  # number of images by what was left out of them
+    left_out: Counter[str] = field(default_factory=Counter)  # by name of a field, the images that it was left out of
     part: str | None = None  # why the files may not have all images of a list
     unfinished: str | None = None  # the name of the last file, if it links to another page
 
@@ -86,7 +86,7 @@ class ImageFileReader:
             if document.images and is_summary(document.images[0]):
                 raise InvalidImageFile("it is a list without details; a response of /images/detail has the details")
             self._record_links(name, document)
-            for number, image in enumerate(document.images, number + 1):  # noqa: B020 goes on from document to document
+            for number, image in enumerate(document.images, number + 1):  # noqa: B020 continues across documents
                 self._add((name, number), image)
 
     def _record_links(self, name: str, document: ImageDocument) -> None:

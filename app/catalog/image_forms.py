@@ -12,7 +12,7 @@ from app.catalog.models import JsonObject
 from app.contract.schemas import Schema
 from app.timestamps import utc
 
-# The statuses of Glance: how Compute shows them, and the progress.
+# The statuses of Glance, each with Compute's status and progress.
 GLANCE_STATUSES: Mapping[str, tuple[str, int]] = {
     "active": ("ACTIVE", 100),
     "queued": ("SAVING", 25),
@@ -27,7 +27,7 @@ GLANCE_STATUSES: Mapping[str, tuple[str, int]] = {
 _DEFAULTS: JsonObject = {"name": None, "minDisk": 0, "minRam": 0, "metadata": {}}
 _UUID = re.compile("[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _INTEGER = re.compile("[0-9]{1,19}")  # of 64 bits
-_MAX_FLOAT = 2**53  # above, floats have no unit digit
+_MAX_FLOAT = 2**53  # from here on, floats cannot represent every integer
 _TIME = re.compile(
     r"(?P<date>[0-9]{4}-[0-9]{2}-[0-9]{2})[Tt _]"
     r"(?P<hour>[0-9]{2})[:-](?P<minute>[0-9]{2})(?:[:-](?P<second>[0-9]{2})(?:\.[0-9]+)?)?"
@@ -36,7 +36,7 @@ _TIME = re.compile(
 
 
 class ImageDocument(NamedTuple):
-    """A document with images: one page of a list, a whole list, or a single image."""
+    """A document with images: one page of a list, a complete list, or a single image."""
 
     images: list[Any]
     is_list: bool
@@ -44,7 +44,7 @@ class ImageDocument(NamedTuple):
 
 
 def recognize_documents(content: Any) -> Iterator[ImageDocument]:
-    """Yield the documents of a JSON file: one, or an array of them. Raises InvalidImageFile if there are no images."""
+    """Yield the documents of a JSON file: one, or an array of them. Raises InvalidImageFile for any other content."""
     match content:
         case [{"images": _} | {"image": _}, *_]:
             yield from map(_recognize, content)
@@ -78,7 +78,7 @@ def _relation(link: Any) -> str:
 
 
 def is_summary(image: Any) -> bool:
-    """Return whether an image has the fields of a list without details only."""
+    """Return whether an image has only fields of a list without details."""
     return isinstance(image, dict) and "id" in image and image.keys() <= summary_schema()["properties"].keys()
 
 
@@ -155,7 +155,7 @@ def _split(document: JsonObject, schema: Schema) -> tuple[JsonObject, list[str]]
 
 
 def _status_and_progress(value: Any) -> tuple[Any, int]:
-    """Return a status of Compute or Glance, in any case, as one of Compute, and the progress that follows from it."""
+    """Return the Compute status and the progress for a status of Compute or Glance, in upper or lower case."""
     if isinstance(value, str):
         if value.lower() in GLANCE_STATUSES:
             return GLANCE_STATUSES[value.lower()]

@@ -29,10 +29,10 @@ from app.framework.responses import CatalogResponse, JSONResponse
 
 View = Callable[..., Response]
 
-# What a read on the event loop may take: twice the CPU time of a page of a thousand images (and one, which tells
-# whether more follow), and some more time on a busy machine. Building and validating the response comes on top.
+# Limits of a read on the event loop: a page of a thousand images, and one that shows whether more follow; twice the
+# CPU time that this page takes; and more elapsed time, for busy machines. The response is built and validated after it.
 _LOOP_LIMITS = {"seconds": 0.008, "cpu_seconds": 0.004, "images": 1001}
-_MAX_SLOW_READERS = 2  # of one worker: each holds a connection with its cache, and competes with the event loop
+_MAX_SLOW_READERS = 2  # of one worker: each holds a database connection and its cache, and competes with the event loop
 
 
 class _CachedParameterDecorator(SyncParameterDecorator):
@@ -52,7 +52,7 @@ class _CachedFlaskDecorator(FlaskDecorator):
         decorated = self.decorate(function)
 
         def operation(**_path: str) -> Response:
-            context.clear()  # Connexion would pass what the security handler left there as parameters
+            context.clear()  # Connexion would pass values that the security handler stored there as parameters
             return decorated(self.framework.get_request(uri_parser=self.uri_parser))  # type: ignore[no-any-return]
 
         return operation

@@ -4,6 +4,7 @@ import sys
 import time
 from collections.abc import Awaitable
 from contextlib import suppress
+from urllib.parse import quote
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -57,13 +58,14 @@ class AccessLogMiddleware:
         path = (scope["raw_path"] + query).decode("latin-1")
         milliseconds = round(seconds * 1000, 3)
         project_id = self._contract.project_of_path(scope["path"])
+        project = quote(project_id, safe="") if project_id else "-"  # without blanks, which separate the fields
         return self._format(
             {
                 "time": format_time(int(time.time())),
                 "level": "INFO",
                 "logger": "app.access",
                 "request_id": RequestContext.of(scope).request_id,
-                "message": f"{scope['method']} {path} {status} {size} {milliseconds} {project_id or '-'}",
+                "message": f"{scope['method']} {path} {status} {size} {milliseconds} {project}",
                 "exception": None,
                 "method": scope["method"],
                 "path": path,

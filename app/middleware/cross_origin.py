@@ -21,11 +21,11 @@ _EXPOSED_HEADERS = (*REQUEST_ID_HEADERS, "ETag", "Last-Modified", "Retry-After",
 class CrossOriginMiddleware:
     """Rejects changes without a token that a browser sends on behalf of a page of another origin.
 
-    A browser sends some of them without a preflight, and the address from which it sends them may be all that gives
-    access. The rules are those of CrossOriginProtection in Go's net/http: `Sec-Fetch-Site` decides, and where the
-    browser does not send it, the host of `Origin`. Clients that are no browsers send neither. Another port of the same
-    host ("same-site") is another origin: other users and programs can have it. The scheme of `Origin` does not matter,
-    because a proxy may have changed it.
+    A browser sends some of them without a preflight, and without authentication, being able to reach the service is all
+    that a change requires. The rules are those of CrossOriginProtection in Go's net/http: `Sec-Fetch-Site` decides, or
+    the host of `Origin` if the browser does not send it. Other clients send neither. Another port of the same host
+    ("same-site") is another origin: it may belong to another user or program. The scheme of `Origin` does not matter,
+    because a proxy may have changed the scheme of the request.
     """
 
     def __init__(self, next_app: ASGIApp, trusted: Collection[str], token_header: bytes) -> None:

@@ -20,7 +20,7 @@ class ImageCollector:
     """Collects listed images, and fetches others by their ids. The results are in its attributes."""
 
     def __init__(self, glance: GlanceClient, stored: Mapping[str, StoredImage]) -> None:
-        """Set the stored images of the replica: the members of an unchanged image are not fetched again."""
+        """Set images of the replica: if one of them is unchanged in Glance, its members are not fetched again."""
         self.images: list[StoredImage] = []
         self.failed: dict[str, ImageFailure] = {}
         self.failure_messages: dict[str, str] = {}  # by image id, with details for the log

@@ -31,13 +31,13 @@ def is_base_property(key: str) -> bool:
 
 
 def is_reserved(key: str) -> bool:
-    """Return whether Glance never accepts a key for a custom property. It strips white space from keys."""
+    """Return whether a custom property cannot have this name in Glance, which also strips white space from names."""
     is_changed = key != key.strip()
     return is_base_property(key) or key in _RESERVED_PROPERTIES or key.startswith(_RESERVED_PREFIX) or is_changed
 
 
 class Conversion(NamedTuple):
-    """An image of the catalog, and descriptions of the parts of Glance's image that it could not take over."""
+    """An image of the catalog, and descriptions of the parts of Glance's image that were omitted from it."""
 
     image: StoredImage
     omitted: list[str]
@@ -86,7 +86,7 @@ def to_file_image(image: JsonObject, members: Mapping[str, str] | None = None) -
 
 
 def _omit_invalid_parts(document: JsonObject) -> Iterator[str]:
-    """Remove the parts of an image that do not conform to the contract, if it can do without. Describe each."""
+    """Remove those invalid parts of an image without which it can still be shown. Yield a description of each."""
     for field, name in (("OS-EXT-IMG-SIZE:size", "size"), ("owner", "owner")):
         if field in document and not is_valid_field(field, document[field]):
             yield f"the {name} {quote(str(document.pop(field)))}"

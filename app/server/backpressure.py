@@ -10,7 +10,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.server import ServerState
 
 MIN_BUFFERED_BYTES = 16_000_000
-_MAX_STARTS = 16  # requests in one iteration of the event loop
+_MAX_STARTS = 16  # requests in progress before others wait, and waiting requests started in one iteration
 
 
 class Holder(Protocol):
@@ -70,7 +70,7 @@ class WorkerState(ServerState):
     def start(self, request: Callable[..., None], *args: object) -> None:
         """Start a request now, or in a later iteration of the event loop if many are in progress.
 
-        If a crowd sent requests at the same moment, all of their responses would be built before any is released.
+        Otherwise, the responses to many simultaneous requests would all be built before any of them is released.
         """
         if len(self.tasks) < _MAX_STARTS:
             request(*args)
@@ -102,7 +102,7 @@ class ReadControl(FlowControl):
         self.resume_reading()
 
     def resume_reading(self) -> None:
-        """Resume reading unless it is held."""
+        """Resume reading unless it is stopped until `release`."""
         if not self.is_held:
             super().resume_reading()
 

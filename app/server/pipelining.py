@@ -1,4 +1,4 @@
-"""Reading of pipelined requests: one at a time, in bounded memory."""
+"""Reads pipelined requests one at a time, in bounded memory."""
 
 import asyncio
 import logging
@@ -22,19 +22,19 @@ _log = logging.getLogger(__name__)
 
 
 class PipelinedProtocol(HttpToolsProtocol):
-    """One connection, whose next request is parsed when its client has read the response to the last one.
+    """One connection, whose next request is parsed once the client has read the response to the previous one.
 
-    uvicorn parses everything that it receives, and reads on at each response. Here, at most two requests are parsed
-    before their turn, and nothing is read while received data waits. A response is begun when the client has read the
-    one before, so that a connection holds one response at most.
+    uvicorn parses everything that it receives, and resumes reading at each response. Here, at most one request is
+    parsed before the response to the previous one is sent, and nothing is read while received data waits. A request is
+    started once the client has read the previous response, so a connection holds at most one response.
     """
 
     server_state: WorkerState
     flow: ReadControl
     _received = b""
-    _position = 0  # what was received is parsed up to here
+    _position = 0  # in the received data, of the first byte that is not parsed
     _is_at_eof = False
-    _rejection: HTTPStatus | None = None  # of the last request that is parsed
+    _rejection: HTTPStatus | None = None  # the status with which a request is rejected; no other one is parsed
     _responding: RequestResponseCycle | None = None  # the request that is being processed
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -47,7 +47,7 @@ class PipelinedProtocol(HttpToolsProtocol):
             self.shutdown()
 
     def data_received(self, data: bytes) -> None:
-        """Parse the data, or keep it until it can be parsed."""
+        """Parse the data, or store it until it can be parsed."""
         if self._rejection:
             return
         self._received = self._received[self._position :] + data if self._received else data
@@ -62,7 +62,7 @@ class PipelinedProtocol(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         """Continue with the next request."""
         super().on_response_complete()
-        if self.flow.write_paused:  # the time of an idle connection begins when the client has read the response
+        if self.flow.write_paused:  # the keep-alive timeout starts when the client has read the response
             self._unset_keepalive_if_required()
         if self._received or self._is_at_eof:
             self._parse()
@@ -83,14 +83,14 @@ class PipelinedProtocol(HttpToolsProtocol):
             self._start_asgi_task(*self.pipeline.pop())
         else:
             self._start_keep_alive()
-            self._parse()
+        self._parse()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Notify the request that is being processed. uvicorn notifies only the newest one of a pipeline."""
         if self._responding and not self._responding.response_complete:
             self._responding.disconnected = True
         self.pipeline.clear()
-        self._received = self._writer.unsent = b""  # at once: only the garbage collector frees a connection
+        self._received = self._writer.unsent = b""  # now: the connection itself waits for the garbage collector
         super().connection_lost(exc)
         self.server_state.buffers.release(self)
 
@@ -127,10 +127,10 @@ class PipelinedProtocol(HttpToolsProtocol):
         raise NotImplementedError
 
     def _parse_without_upgrade(self, unparsed: int) -> None:
-        """Parse a head again without its Upgrade header, which HTTP lets a server ignore.
+        """Parse a head again without its Upgrade header, which a server may ignore (RFC 9110, section 7.8).
 
-        httptools has stopped after the head, and left so many bytes unparsed. It treats them as another protocol, so
-        that a body would become the next request.
+        httptools stopped after the head, and left `unparsed` bytes, which it takes for another protocol. If they were
+        simply parsed next, a body would become a request.
         """
         self._position -= unparsed
         head = without_upgrade(self.parser.get_method(), self.url, self.parser.get_http_version(), self.headers)
@@ -147,7 +147,7 @@ class PipelinedProtocol(HttpToolsProtocol):
             self.server_state.buffers.hold(self, data)
 
     def _start_keep_alive(self) -> None:
-        """Start the time after which an idle connection is closed."""
+        """Start the timeout after which an idle connection is closed."""
         self._unset_keepalive_if_required()
         self.timeout_keep_alive_task = self.loop.call_later(self.timeout_keep_alive, self.timeout_keep_alive_handler)
 
@@ -156,10 +156,10 @@ class PipelinedProtocol(HttpToolsProtocol):
         return bool(self.pipeline) or self._received.find(_HEAD_END, self._position) >= 0
 
     def _can_parse(self) -> bool:
-        """Return whether no complete request waits for its response, and no response for its client to read it."""
+        """Return whether to continue: no complete request waits for its response, and no response for its client."""
         cycle = self.cycle
         return not (self.flow.write_paused or self._rejection or self.transport.is_closing()) and (
-            cycle is None or cycle.response_complete or cycle.more_body
+            cycle is None or cycle.response_complete or (cycle.more_body and not self.pipeline)
         )
 
     def _parse(self) -> None:
@@ -176,7 +176,7 @@ class PipelinedProtocol(HttpToolsProtocol):
             self.flow.hold()
             self._hold_buffers()
             if self._can_parse():
-                self.loop.call_soon(self._parse)  # other connections have their turn
+                self.loop.call_soon(self._parse)  # so that other connections are served in between
             return
         self._received, self._position = b"", 0
         if self.flow.is_held:

@@ -17,8 +17,8 @@ from uvicorn_worker import UvicornWorker
 from app.server.backpressure import Buffers, WorkerState
 from app.server.http_protocol import HttpProtocol
 
-GRACEFUL_TIMEOUT = 30  # seconds in which a worker completes the requests that it has begun
-_ORPHAN_TIMEOUT = 1  # seconds of the same, if the master process is gone and a new one may be starting
+GRACEFUL_TIMEOUT = 30  # seconds in which a stopping worker completes the requests that it has received
+_ORPHAN_TIMEOUT = 1  # the same if the master process is gone: a new one may be starting
 _GC_THRESHOLD = 100_000  # new objects before the garbage collector runs; Python's default is 700
 _SWITCH_INTERVAL = 0.0005  # seconds for which a slow request's thread delays the event loop; Python's default is 5 ms
 
@@ -43,7 +43,7 @@ class WorkerServer(UvicornServer):
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002 already closed
-        """Stop, and let connections know it that are accepted meanwhile."""
+        """Stop. Connections that are accepted meanwhile see `is_stopping`."""
         self.server_state.is_stopping = True
         await super().shutdown()  # the event loop closes the listening sockets; uvicorn would fail to do so again
 
@@ -66,7 +66,7 @@ class Worker(UvicornWorker):
 
     @property
     def is_ready(self) -> bool:
-        """Whether the worker accepts connections. The master process asks."""
+        """Whether the worker accepts connections. Read by the master process."""
         return os.fstat(self.tmp.fileno()).st_size > 0
 
     async def callback_notify(self) -> None:

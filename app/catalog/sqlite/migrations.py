@@ -132,9 +132,10 @@ _UNLISTED_IMAGES = (
     FROM images
     CROSS JOIN status_types USING (status, type)
     CROSS JOIN json_each(projects) AS each
-    CROSS JOIN audiences ON project_id = each.value
-    WHERE NOT hidden
+    CROSS JOIN audiences ON project_id = iif(visibility = 'public', '/', each.value)
+    WHERE NOT hidden OR status = 'DELETED'
     """,
+    "UPDATE audiences SET project_id = '/' WHERE id = 0",  # was '*', which can be the id of a project
 )
 
 

@@ -1,4 +1,4 @@
-"""A description of the tables, which the migrations create; and an SQL condition that several queries share.
+"""A description of the tables, which the migrations create; and the SQL conditions that several queries share.
 
 `images` holds each image once; `sequence` is the order in which images were added to the catalog. A deleted image
 becomes a tombstone with the status DELETED; `deleted_at` is set if the service created the tombstone, and NULL if it
@@ -9,26 +9,26 @@ In a replica, an image with the status DELETED and without `deleted_at` is being
 shown by its id.
 
 `image_index` holds an image once for each audience that lists it: everyone, its owner, or a member that accepted it. It
-holds no hidden images. It is derived from the view `image_index_entries`: a transaction that writes images also updates
-their index entries.
+holds no hidden images, but their tombstones. It is derived from the view `image_index_entries`: a transaction that
+writes images also updates their index entries.
 
 - Images and tombstones of an audience are separate (`deleted`), so that neither slows down a scan of the other.
 - The primary key has the order of the API: newest first, ties by `sequence`. `sort_key` is the negated sequence,
   because a page can be found by key only if both columns run in the same direction. Every other index, except
   `image_index_by_change`, continues in this order, so that a filter needs no sorting.
-- Audiences, pairs of status and type, and times are integers, because the time of an import into a large catalog
-  depends on the number of pages that it touches.
+- Audiences, pairs of status and type, and times are integers, which keeps entries small: the time of an import into
+  a large catalog depends on the number of pages that it touches.
 - `image_index_by_name` includes the status and type, so that both filters together need no lookup in the table.
 - `changed` is the later of `updated` and `synced_at` plus ten seconds. Readers see a sync only after its transaction,
   for which ten seconds suffice up to some 300 000 images; so a client that polls with changes-since misses no image.
 
-`image_members` holds the members of shared images, whether they accepted it or not.
+`image_members` holds the members of shared images, whether or not they have accepted the image.
 """
 
 TOMBSTONE = "(status = 'DELETED' AND (deleted_at IS NOT NULL OR revision IS NULL))"
 
-# The images that a project may see if it knows the id. A table tells whether an image is shared with the project: the
-# time to search the image's members would grow with their number, and thereby disclose that the image exists.
+# The images that a project may see if it knows the id. Members are looked up in a table of their own: the time to
+# search the list of members in the image would grow with their number, and thereby disclose that the image exists.
 VISIBLE = """(
     visibility IN ('public', 'community')
     OR owner = :project_id

@@ -113,7 +113,7 @@ def test_installed_command_prints_its_version_and_a_help_page(installed: Install
     usage = printed(installed, tmp_path, installed.command, "--help").splitlines()
     assert usage[0] == "Usage: compute-images [OPTIONS] COMMAND [ARGS]..."
     commands = [line.split()[0] for line in usage[usage.index("Commands:") + 1 :]]
-    assert commands == ["export", "import", "mirror", "serve", "token"]
+    assert commands == ["check", "export", "import", "mirror", "serve", "token"]
 
 
 def test_installed_service_serves_the_contract_and_swagger_ui(service: Service) -> None:

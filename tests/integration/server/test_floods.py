@@ -15,7 +15,7 @@ from tests.integration.server.wire import Connection, fetch, request
 
 MAX_GROWTH = 2  # times the memory of an idle worker
 FLOOD = 8_000_000  # bytes
-RESPONSES = 500  # read during a flood
+RESPONSES = 500  # to read during a flood
 MANY_REQUESTS = 500
 
 ONE = request(f"{LIST}?limit=1")
@@ -23,11 +23,16 @@ UPGRADES = {
     "h2c": ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMA"),
     "websocket": ("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA=="),
 }
+FLOODS = {
+    "without body": request("/v2"),
+    "with body": request("/v2", "Content-Length: 50", method="POST") + b"x" * 50,
+    "Upgrade": request("/v2", *UPGRADES["h2c"]),
+}
 
 
 @pytest.fixture
 def flooded(large_catalog: Path, tmp_path: Path) -> Iterator[Service]:
-    """Run a service, and compare its memory afterwards with that before."""
+    """Run a service, and require that the test has not doubled its memory, and has caused no errors."""
     with serving(tmp_path, IMAGES_CATALOG=str(large_catalog), IMAGES_RESPONSE_CACHE_MB="0") as service:
         fetch(service.port, ONE)
         idle = peak_memory(service)
@@ -38,7 +43,7 @@ def flooded(large_catalog: Path, tmp_path: Path) -> Iterator[Service]:
 
 
 def peak_memory(service: Service) -> int:
-    """Return the kilobytes of memory that the only worker has used at most."""
+    """Return the peak memory of the only worker, in KiB."""
     (line,) = (
         line
         for line in Path(f"/proc/{service.workers[0]}/status").read_text().splitlines()
@@ -47,18 +52,18 @@ def peak_memory(service: Service) -> int:
     return int(line.split()[1])
 
 
-@pytest.mark.parametrize("headers", [(), UPGRADES["h2c"]], ids=["plain", "Upgrade"])
-def test_flood_of_pipelined_requests(flooded: Service, headers: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("raw", FLOODS.values(), ids=FLOODS)
+def test_flood_of_pipelined_requests(flooded: Service, raw: bytes) -> None:
     with socket.create_connection(("127.0.0.1", flooded.port)) as flood, Connection(flooded.port) as other:
         flood.setblocking(False)
-        unsent = memoryview(request("/v2", *headers) * (FLOOD // 50))
+        unsent = memoryview(raw * (FLOOD // len(raw)))
         received = 0
         while received < RESPONSES:
             with suppress(BlockingIOError):
                 unsent = unsent[flood.send(unsent) :]
             assert other.fetch(ONE).status == 200
             with suppress(BlockingIOError):
-                received += flood.recv(1_000_000).count(b"HTTP/1.1 200")
+                received += flood.recv(1_000_000).count(b"HTTP/1.1 ")
 
 
 def test_slow_readers_beyond_the_bound_are_disconnected(flooded: Service) -> None:
@@ -106,6 +111,6 @@ def test_long_headers_take_linear_time(tmp_path: Path) -> None:
 
 
 def processor_time(service: Service) -> float:
-    """Return the seconds that the only worker has used."""
+    """Return the CPU time of the only worker, in seconds."""
     user, system = Path(f"/proc/{service.workers[0]}/stat").read_text().rpartition(") ")[2].split()[11:13]
     return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")

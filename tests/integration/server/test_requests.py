@@ -13,7 +13,7 @@ from tests.integration.server.wire import JSON, Connection, Response, fetch, req
 
 PIPELINED = [
     request(f"{LIST}?limit=1"),
-    request(f"{LIST}?status=active"),
+    request(f"{LIST}?status=queued"),
     request(LIST),
     request("/nowhere"),
     request(f"{LIST}?name=fakeimage6"),

@@ -15,11 +15,11 @@ from tests.support.projects import OTHER_PROJECT, PROJECT
 LINK = {"rel": "self", "href": "http://a.test"}
 NEXT = {"rel": "next", "href": "http://a.test/images?marker=1"}
 HEX, DASHED = "abcdef0123456789abcdef0123456789", "abcdef01-2345-6789-abcd-ef0123456789"
-MISSING = object()  # instead of the value of a field
+MISSING = object()  # the value of a field that the image lacks
 
 
 def read(*contents: Any, owner: str | None = None, strict: bool = False) -> ImageFiles:
-    """Read files, named a, b, …, from bytes or from the document in each."""
+    """Read up to three files, named a, b and c. Each is given as bytes, or as the document that it contains."""
     files = [each if isinstance(each, bytes) else orjson.dumps(each) for each in contents]
     reader = ImageFileReader(owner=owner, visibility="public", strict=strict, from_glance=to_file_image)
     return reader.read(zip("abc", files, strict=False))
@@ -91,7 +91,7 @@ DOCUMENTS: list[Any] = [
     [{"images": []}, {"images": [image(1)]}],
     b"\xef\xbb\xbf" + file_of(image(1)),
     b" \n" + file_of(image(1)),
-    b'{"images": [],' + file_of(image(1))[1:],  # of repeated keys, the last counts
+    b'{"images": [],' + file_of(image(1))[1:],  # the last of repeated keys counts
 ]
 
 

@@ -68,7 +68,9 @@ def test_hidden_images_and_those_not_accepted_are_shown_by_id_only(
     engine: Engine, project_id: str, in_lists: list[int], by_id: list[int]
 ) -> None:
     add_images(engine, *UNLISTED)
-    assert listed(engine, project_id) == listed(engine, project_id, changes_since="2000-01-01T00:00:00Z") == in_lists
+    assert listed(engine, project_id) == in_lists
+    # Who saw the image before it was hidden learns that it is deleted.
+    assert listed(engine, project_id, changes_since="2000-01-01T00:00:00Z") == [*in_lists, 6]
     with engine.snapshot() as snapshot:
         found = [number for number in range(1, 7) if snapshot.find_image(project_id, image_id(number))]
     assert found == by_id
@@ -93,6 +95,11 @@ def test_contains_images_and_tombstones_of_every_project(engine: Engine) -> None
     add_images(engine, *IMAGES, image(15, status="DELETED"))
     with engine.snapshot() as snapshot:
         assert [number for number in range(1, 17) if not snapshot.contains(image_id(number))] == [16]
+
+
+def test_project_whose_id_is_an_asterisk_is_a_project_like_others(engine: Engine) -> None:
+    add_images(engine, image(1), image(2, owner="*", visibility="private"), image(3, owner="*"))
+    assert [listed(engine, project_id) for project_id in ("*", PROJECT)] == [[1, 2, 3], [1, 3]]
 
 
 def test_case_and_dashes_of_project_ids_do_not_matter(engine: Engine) -> None:
