@@ -163,6 +163,11 @@ class SyncStatus:
     failed: Mapping[str, str] = field(default_factory=dict)
     incomplete: Mapping[str, str] = field(default_factory=dict)  # images without a part that could not be copied
     error: str | None = None  # why the last sync failed; None if it succeeded
+    upstream_ids: Mapping[str, str] = field(default_factory=dict)  # by image id: the id upstream, if it differs in case
+
+    def upstream_id(self, image_id: str) -> str:
+        """Return the id of an image in the case in which upstream has it."""
+        return self.upstream_ids.get(image_id, image_id)
 
 
 class Finding(NamedTuple):

@@ -104,11 +104,8 @@ class GlanceClient:
         self._get_page("limit=1")
 
     def get_image(self, image_id: str) -> Any:
-        """Return an image, or None if Glance has no such image. The id may be in upper case in Glance."""
-        image = self._get(_image_path(image_id))
-        if image is None and image_id != image_id.upper():
-            return self._get(_image_path(image_id.upper()))
-        return image
+        """Return an image, or None if Glance has no such image."""
+        return self._get(_image_path(image_id))
 
     def list_members(self, image_id: str) -> dict[str, str] | None:
         """Return the members of an image with their statuses, or None if Glance has no such image."""

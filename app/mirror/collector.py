@@ -19,8 +19,13 @@ _MAX_CONSECUTIVE_FAILURES = 5  # images; then Glance itself is probed
 class ImageCollector:
     """Collects listed images, and fetches others by their ids. The results are in its attributes."""
 
-    def __init__(self, glance: GlanceClient, stored: Mapping[str, StoredImage]) -> None:
-        """Set images of the replica: if one of them is unchanged in Glance, its members are not fetched again."""
+    def __init__(
+        self, glance: GlanceClient, stored: Mapping[str, StoredImage], upstream_id: Callable[[str], str]
+    ) -> None:
+        """Set images of the replica, and the function that returns Glance's id of an image that is not listed.
+
+        If an image of the replica is unchanged in Glance, its members are not fetched again.
+        """
         self.images: list[StoredImage] = []
         self.failed: dict[str, ImageFailure] = {}
         self.failure_messages: dict[str, str] = {}  # by image id, with details for the log
@@ -28,6 +33,7 @@ class ImageCollector:
         self.deleted: set[str] = set()
         self._glance = glance
         self._stored = stored
+        self._upstream_id = upstream_id
         self._consecutive_failures = 0
 
     @property
@@ -66,7 +72,7 @@ class ImageCollector:
                 self.incomplete[image_id] = f"Copied without {', '.join(conversion.omitted)}"
 
     def _fetch(self, image_id: str) -> Conversion | None:
-        image = self._glance.get_image(image_id)
+        image = self._glance.get_image(self._upstream_id(image_id))
         return None if image is None else self._convert(image)
 
     def _convert(self, image: Any) -> Conversion | None:

@@ -86,22 +86,24 @@ class Mirror:
         try:
             return self._sync(status, full=full)
         except UpstreamError as error:
-            self._record_failure(status, f"{error} at the image service")
+            self._record_failure(f"{error} at the image service")
             cause = f": {error.__cause__}" if error.__cause__ else ""
             raise SyncFailed(f"{error} at the image service{cause}") from error
         except (CatalogBusy, CatalogUnavailable) as error:
-            self._record_failure(status, "The catalog could not be written")
+            self._record_failure("The catalog could not be written")
             raise SyncFailed(str(error)) from error
 
-    def _record_failure(self, status: SyncStatus, error: str) -> None:
+    def _record_failure(self, error: str) -> None:
         with suppress(CatalogUnavailable):  # the replica becomes stale, which shows the failure as well
-            self._engine.write_sync_status(replace(status, error=error))
+            self._engine.write_sync_status(replace(self._engine.read_sync_status(), error=error))
 
     def _sync(self, status: SyncStatus, *, full: bool) -> SyncReport:
         started, monotonic = self._clock.time(), self._clock.monotonic()
         revision, _ = read_replica(self._engine, self._glance.url) or (None, {})
         full = full or status.changes_since is None or revision is None
-        collected = self._collect(status, full=full, is_replica=revision is not None)
+        listed = self._list_images(status, full=full)
+        status = self._record_upstream_ids(status, listed)
+        collected = self._collect(listed, status, full=full, is_replica=revision is not None)
         upstream = Upstream(self._glance.url, self._glance.is_admin, started, revision or 0)
         snapshot = UpstreamSnapshot(upstream, collected.images, collected.failed, None if full else collected.deleted)
         counts = apply_snapshot(
@@ -116,24 +118,35 @@ class Mirror:
             images=images if full else status.images,
             failed=collected.failure_messages,
             incomplete=_still_incomplete({} if full else status.incomplete, collected) | collected.incomplete,
+            upstream_ids={id_: each for id_, each in status.upstream_ids.items() if id_ not in collected.deleted},
         )
         self._engine.write_sync_status(new_status)
         return SyncReport(full, images, counts, new_status.failed, new_status.incomplete, duration)
 
-    def _collect(self, status: SyncStatus, *, full: bool, is_replica: bool) -> ImageCollector:
+    def _record_upstream_ids(self, status: SyncStatus, listed: Mapping[str, Any]) -> SyncStatus:
+        """Store the ids that Glance does not have in lower case, before their images are in the catalog."""
+        ids = {id_: each for id_, each in status.upstream_ids.items() if id_ not in listed}
+        ids |= {id_: image["id"] for id_, image in listed.items() if image["id"] != id_}
+        recorded = replace(status, upstream_ids=ids)
+        if recorded != status:
+            self._engine.write_sync_status(recorded)
+        return recorded
+
+    def _collect(
+        self, listed: Mapping[str, Any], status: SyncStatus, *, full: bool, is_replica: bool
+    ) -> ImageCollector:
         """Collect the listed images, and fetch others by id: in a full sync, stored images that are not listed.
 
         These are usually deleted, but Glance also omits images whose upload failed from its lists.
         """
-        listed = self._list_images(status, full=full)
         if full:
-            collector = ImageCollector(self._glance, {})
+            collector = ImageCollector(self._glance, {}, status.upstream_id)
             collector.collect(listed, read_image_ids(self._engine) if is_replica else ())
         else:
             # The members of incomplete images are fetched again: one of them may be what could not be copied.
             ids = listed.keys() - status.incomplete.keys()
             _, stored = read_replica(self._engine, self._glance.url, ids) or (0, {})
-            collector = ImageCollector(self._glance, stored)
+            collector = ImageCollector(self._glance, stored, status.upstream_id)
             collector.collect(listed, status.failed)
         return collector
 

@@ -61,8 +61,9 @@ class WriteThroughEditor:
             return
         with self._translate_errors(image_id, upstream):
             glance = self._client(upstream, context)
-            with _missing_image_is_not_found(glance, image_id):
-                glance.delete_image(image_id)
+            upstream_id = self._engine.read_sync_status().upstream_id(image_id)
+            with _missing_image_is_not_found(glance, upstream_id):
+                glance.delete_image(upstream_id)
         self._apply_delete(image_id, upstream)
 
     def edit_metadata(
@@ -74,7 +75,7 @@ class WriteThroughEditor:
             return self._editor.edit_metadata(context, project_id, image_id, edit)
         with self._translate_errors(image_id, upstream):
             glance = self._client(upstream, context)
-            image = glance.get_image(image_id)
+            image = glance.get_image(self._engine.read_sync_status().upstream_id(image_id))
             if image is None:
                 raise ImageNotFound
             converted = to_catalog_image(image)  # Glance would patch an invalid image, which the catalog cannot store
@@ -98,11 +99,15 @@ class WriteThroughEditor:
 
     @contextmanager
     def _translate_errors(self, image_id: str, upstream: Upstream) -> Iterator[None]:
-        """Raise errors of the client as domain errors. An image that Glance lacks is deleted from the catalog."""
+        """Raise errors of the client as domain errors. An image that Glance lacks is deleted from the catalog.
+
+        Without a record of full syncs, Glance may have the image's id in another case.
+        """
         try:
             yield
         except ImageNotFound:
-            self._apply_delete(image_id, upstream)
+            if self._engine.read_sync_status().full_synced_at is not None:
+                self._apply_delete(image_id, upstream)
             raise
         except UpstreamError as error:
             raise self._domain_error(error, image_id) from error

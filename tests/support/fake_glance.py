@@ -54,6 +54,7 @@ class FakeResponse(NamedTuple):
     headers: tuple[tuple[str, str], ...] = ()
 
 
+UPPER_CASE_IDS = ["ABCDEF01-2345-6789-ABCD-EF0123456789", "ABCDEF01-2345-6789-abcd-ef0123456789"]  # all, or a part
 ATTRIBUTES = {"image_id", "base", "__class__"}  # some that Glance's own classes have: no property can be added
 HIDDEN = "&os_hidden=true"  # the end of the query for hidden images
 NO_RESPONSE = FakeResponse(0)  # the client times out

@@ -14,7 +14,7 @@ from starlette.testclient import TestClient
 from app.auth.base import TokenInfo
 from app.auth.keystone import KeystoneAuthenticator
 from app.catalog.engine import Engine
-from app.catalog.models import StoredImage, Upstream, UpstreamSnapshot
+from app.catalog.models import StoredImage, SyncStatus, Upstream, UpstreamSnapshot
 from app.catalog.replica import apply_snapshot
 from app.catalog.transfer import export_images
 from app.context import Caller
@@ -91,9 +91,10 @@ def send(  # noqa: PLR0913 the parts of a request
 
 
 def create_replica(engine: Engine, url: str, *images: Any, is_admin: bool = True) -> None:
-    """Make a catalog a replica that has some of Glance's images."""
+    """Make a catalog a replica that has some of Glance's images, as after a full sync."""
     snapshot = UpstreamSnapshot(Upstream(url, is_admin), [to_catalog_image(image) for image in images])
     apply_snapshot(engine, snapshot, tombstone_days=30)
+    engine.write_sync_status(SyncStatus(full_synced_at=0))
 
 
 def mirror_of(

@@ -19,15 +19,16 @@ from app.errors import MirrorAlreadyRunning
 
 _TIME = {"type": "number", "nullable": True, "minimum": 0}
 _TEXT = {"type": "string", "nullable": True}
-_MESSAGES = {"type": "object", "additionalProperties": {"type": "string"}}  # by image id
+_TEXTS = {"type": "object", "additionalProperties": {"type": "string"}}  # by image id
 _PROPERTIES = {
     "synced_at": _TIME,
     "full_synced_at": _TIME,
     "changes_since": _TEXT,
     "images": {"type": "integer", "minimum": 0},
-    "failed": _MESSAGES,
-    "incomplete": _MESSAGES,
+    "failed": _TEXTS,
+    "incomplete": _TEXTS,
     "error": _TEXT,
+    "upstream_ids": _TEXTS,
 }
 _SCHEMA = compile_schema(
     {"type": "object", "additionalProperties": False, "required": list(_PROPERTIES), "properties": _PROPERTIES}

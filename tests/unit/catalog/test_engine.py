@@ -122,7 +122,16 @@ def test_threads_can_read_at_the_same_time(engine: Engine) -> None:
 def test_sync_status_is_stored(engine: Engine) -> None:
     assert engine.read_sync_status() == SyncStatus()
     add_images(engine)
-    status = SyncStatus(2.5, 1.5, "2020-01-01T00:00:00Z", images=3, failed={"a": "b"}, incomplete={"c": "d"}, error="e")
+    status = SyncStatus(
+        2.5,
+        1.5,
+        "2020-01-01T00:00:00Z",
+        images=3,
+        failed={"a": "b"},
+        incomplete={"c": "d"},
+        error="e",
+        upstream_ids={"f": "F"},
+    )
     for each in (status, SyncStatus()):
         engine.write_sync_status(each)
         assert engine.read_sync_status() == each

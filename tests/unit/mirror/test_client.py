@@ -185,12 +185,6 @@ def test_image_is_returned_as_it_is_or_none(glance: FakeGlance, client: GlanceCl
     assert glance.take_requests()[:2] == [f"GET {IMAGE_PATH}", "GET /v2/images/..%2Fa%3Fb%23c%2F%C3%A9"]
 
 
-def test_image_whose_id_is_in_upper_case_is_found(glance: FakeGlance, client: GlanceClient) -> None:
-    glance.images["AB-1"] = glance_image(1)
-    assert client.get_image("ab-1") == client.get_image("AB-1") == glance_image(1)
-    assert glance.take_requests() == ["GET /v2/images/ab-1", *["GET /v2/images/AB-1"] * 2]
-
-
 def test_members_are_returned_with_their_statuses(glance: FakeGlance, client: GlanceClient) -> None:
     glance.put(glance_image(1), glance_image(2))
     statuses = ["accepted", "pending", "rejected", "accepted"]

@@ -18,6 +18,7 @@ from app.catalog.models import ImageFilters, SyncCounts, SyncStatus, Upstream, V
 from app.catalog.reader import CatalogReader
 from app.catalog.replica import CatalogNotEmpty, UpstreamMismatch, apply_delete, format_sync_status_reason
 from app.catalog.sqlite.engine import SQLiteEngine
+from app.catalog.transfer import export_images
 from app.errors import CatalogBusy, ImageNotFound
 from app.mirror.client import UpstreamError
 from app.mirror.mapping import to_catalog_image
@@ -27,6 +28,7 @@ from tests.support.engines import ImpatientEngine
 from tests.support.fake_glance import (
     CONNECTION_CLOSED,
     NO_RESPONSE,
+    UPPER_CASE_IDS,
     FakeGlance,
     FakeResponse,
     glance_client,
@@ -524,6 +526,41 @@ def test_incomplete_image_is_reported_until_it_is_complete(glance: FakeGlance, c
     assert sync().incomplete == {image_id(1): "Copied without the member 'a/b'"}
     glance.share(1, **{PROJECT: "accepted"})
     assert sync().incomplete == catalog.read_sync_status().incomplete == {}
+
+
+@pytest.mark.parametrize("upstream_id", UPPER_CASE_IDS)
+def test_image_whose_id_has_upper_case_is_deleted_only_if_glance_lacks_it(
+    glance: FakeGlance, catalog: Engine, sync: Sync, upstream_id: str
+) -> None:
+    def deleted() -> list[str]:
+        return [each.id for each in export_images(catalog, deleted=True) if each.status == "DELETED"]
+
+    glance.put(glance_image(1, id=upstream_id, updated_at=T0), glance_image(2, updated_at=T1))
+    sync(full=True)
+    glance.put(glance_image(1, id=upstream_id, name=5, updated_at=T0))
+    sync(full=True)
+    assert (list(sync().failed), deleted()) == ([upstream_id.lower()], [])  # it is not listed, but fetched by its id
+    glance.put(glance_image(1, id=upstream_id, status="killed"))
+    sync(full=True)
+    assert deleted() == []
+    del glance.images[upstream_id]
+    glance.take_requests()
+    sync(full=True)
+    assert deleted() == [upstream_id.lower()]
+    assert glance.take_requests() == [LIST_ALL, f"GET /v2/images/{upstream_id}"]
+    assert catalog.read_sync_status().upstream_ids == {}
+
+
+def test_ids_in_glance_are_recorded_although_the_sync_fails(
+    glance: FakeGlance, path: Path, mirror_of: MirrorOf
+) -> None:
+    catalog = ImpatientEngine(path)
+    mirror = mirror_of(glance, engine=catalog)
+    mirror.sync(full=True)
+    glance.put(glance_image(1, id=UPPER_CASE_IDS[0]))
+    with catalog.transaction(timeout=1), pytest.raises(SyncFailed):
+        mirror.sync(full=True)
+    assert list(catalog.read_sync_status().upstream_ids.values()) == [UPPER_CASE_IDS[0]]
 
 
 # --- the probe after consecutive failures ---

@@ -20,6 +20,7 @@ VALID = {
     "failed": {},
     "incomplete": {"a": "b"},
     "error": None,
+    "upstream_ids": {"a": "A"},
 }
 INVALID: dict[str, list[Any]] = {
     "synced_at": ["soon", [1.0], {}, True, -1.0, -1e300],
@@ -28,6 +29,7 @@ INVALID: dict[str, list[Any]] = {
     "images": [None, "1", 1.5, -1],
     "changes_since": [1],
     "error": [1],
+    "upstream_ids": [None, {"a": 1}],
 }
 DOCUMENTS: list[Any] = [
     *(None, [], [["synced_at", 1.0]], {}, {"synced_at": 1.0}, {"synced_at": 1.0, "failed": []}, VALID | {"more": 1}),
