@@ -21,7 +21,8 @@ from app.catalog.models import JsonObject, StoredImage
 from app.errors import DomainError
 from app.text import escape_control_characters, quote
 
-GlanceConverter = Callable[[JsonObject], JsonObject]  # converts an image of Glance to the form of image files
+# Converts an image of Glance to the form of image files. Returns also the fields and descriptions of omitted parts.
+GlanceConverter = Callable[[JsonObject], tuple[JsonObject, list[tuple[str, str]]]]
 
 _Place = tuple[str, int]  # of an image: the name of its file, and its number in the file, from 1
 
@@ -45,7 +46,7 @@ class ImageFiles:
     """What the files of an import contain."""
 
     images: list[StoredImage] = field(default_factory=list)
-    left_out: Counter[str] = field(default_factory=Counter)  # by name of a field, the images that it was left out of
+    left_out: Counter[str] = field(default_factory=Counter)  # by field, the images that it or its part was left out of
     part: str | None = None  # why the files may not have all images of a list
     unfinished: str | None = None  # the name of the last file, if it links to another page
 
@@ -112,18 +113,20 @@ class ImageFileReader:
         """Return an image in the form of image files, with the defaults. Raises InvalidImageFile with all errors."""
         if not isinstance(image, dict):
             raise InvalidImageFile("it is not an object")
-        if is_glance_image(image):
-            image = self._from_glance(image)
-        known, left_out = select_fields(image)
+        image, omitted = self._from_glance(image) if is_glance_image(image) else (image, [])
+        known, others = select_fields(image)
         complete = self._defaults | known
-        errors = [f"{quote(name)} is not a field of image files" for name in left_out] if self._strict else []
+        errors = []
+        if self._strict:
+            errors += [f"{quote(name)} is not a field of image files" for name in others]
+            errors += [f"{description} cannot be stored" for _, description in omitted]
         if not is_valid_image(complete):
             complete = self._defaults | normalize_image(known)
             errors += image_errors(complete)
         if errors:
             raise InvalidImageFile(*errors)
-        if left_out:
-            self._files.left_out.update(left_out)
+        if others or omitted:
+            self._files.left_out.update(dict.fromkeys([*others, *(name for name, _ in omitted)]).keys())
         return complete
 
     def _report(self, place: _Place, image: Any, errors: Iterable[str]) -> None:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
-from app.catalog.documents import InvalidImageFile, is_valid_field, parse_image
+from app.catalog.documents import InvalidImageFile, is_valid_field, is_valid_image, parse_image
 from app.catalog.image_forms import GLANCE_STATUSES, integer, metadata_text, time
 from app.catalog.models import JsonObject, Metadata, StoredImage
 from app.text import quote
@@ -50,12 +50,8 @@ def convert(image: Any, members: Mapping[str, str] | None = None) -> Conversion:
     """
     if not isinstance(image, dict):
         raise InvalidImageFile("it is not an object")
-    document = to_file_image(image, members)
-    try:
-        return Conversion(parse_image(document), [])
-    except InvalidImageFile:
-        omitted = list(_omit_invalid_parts(document))
-        return Conversion(parse_image(document), omitted)
+    document, omitted = to_file_image(image, members)
+    return Conversion(parse_image(document), [description for _, description in omitted])
 
 
 def to_catalog_image(image: Any, members: Mapping[str, str] | None = None) -> StoredImage:
@@ -63,8 +59,18 @@ def to_catalog_image(image: Any, members: Mapping[str, str] | None = None) -> St
     return convert(image, members).image
 
 
-def to_file_image(image: JsonObject, members: Mapping[str, str] | None = None) -> JsonObject:
-    """Return an image of Glance in the form of image files. It may be invalid."""
+def to_file_image(
+    image: JsonObject, members: Mapping[str, str] | None = None
+) -> tuple[JsonObject, list[tuple[str, str]]]:
+    """Return an image of Glance in the form of image files, and the fields and descriptions of omitted parts.
+
+    Without the parts that do not conform to the contract, it may still be invalid.
+    """
+    document = _to_document(image, members)
+    return document, [] if is_valid_image(document) else list(_omit_invalid_parts(document))
+
+
+def _to_document(image: JsonObject, members: Mapping[str, str] | None) -> JsonObject:
     status, progress = _status_and_progress(image.get("status"))
     members = members or {}
     optional = {"OS-EXT-IMG-SIZE:size": image.get("size"), "owner": image.get("owner") or None}
@@ -85,19 +91,19 @@ def to_file_image(image: JsonObject, members: Mapping[str, str] | None = None) -
     } | {name: value for name, value in optional.items() if value is not None}
 
 
-def _omit_invalid_parts(document: JsonObject) -> Iterator[str]:
-    """Remove those invalid parts of an image without which it can still be shown. Yield a description of each."""
+def _omit_invalid_parts(document: JsonObject) -> Iterator[tuple[str, str]]:
+    """Remove the invalid parts without which an image can still be shown. Yield the field and a description of each."""
     for field, name in (("OS-EXT-IMG-SIZE:size", "size"), ("owner", "owner")):
         if field in document and not is_valid_field(field, document[field]):
-            yield f"the {name} {quote(str(document.pop(field)))}"
+            yield name, f"the {name} {quote(str(document.pop(field)))}"
     for field in ("members", "pending_members"):
         invalid = [member for member in document[field] if not is_valid_field("owner", member)]
         document[field] = [member for member in document[field] if member not in invalid]
-        yield from (f"the member {quote(str(member))}" for member in invalid)
+        yield from (("members", f"the member {quote(str(member))}") for member in invalid)
     name = document["name"]
     if isinstance(name, str) and "\0" in name:
         document["name"] = name.replace("\0", "")
-        yield f"the NUL characters of the name {quote(name)}"
+        yield "name", f"the NUL characters of the name {quote(name)}"
 
 
 def normalize_image_id(image_id: Any) -> Any:

@@ -112,6 +112,20 @@ def test_glance_image_keeps_its_owner_visibility_and_nested_properties() -> None
     assert stored.metadata == '{"created":"x","mappings":"[{\\"device\\":\\"sda1\\"}]"}'
 
 
+def test_parts_of_a_glance_image_that_the_mirror_omits_are_left_out_and_rejected_by_strict() -> None:
+    fields = glance_image(1, size=2**60, owner="a/b", name="a\0")
+    content = read(fields)
+    assert content.images == [to_catalog_image(fields)]
+    assert content.left_out == {"size": 1, "owner": 1, "name": 1}
+    place = f"a, image 1 (id '{image_id(1)}')"
+    assert errors(fields, strict=True) == [
+        f"{place}: the size '{2**60}' cannot be stored",
+        f"{place}: the owner 'a/b' cannot be stored",
+        rf"{place}: the NUL characters of the name 'a\x00' cannot be stored",
+        "3 errors; nothing was imported",
+    ]
+
+
 def test_hidden_glance_image_stays_hidden() -> None:
     content = read({"images": [glance_image(1, os_hidden=True), glance_image(2)]})
     assert [each.hidden for each in content.images] == [True, False]
