@@ -2,9 +2,9 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -48,7 +48,16 @@ class ImageFiles:
     images: list[StoredImage] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)  # by field, the images that it or its part was left out of
     part: str | None = None  # why the files may not have all images of a list
-    unfinished: str | None = None  # the name of the last file, if it links to another page
+    unfinished: list[str] = field(default_factory=list)  # the files that link to a next page that is not in any file
+
+
+class _Page(NamedTuple):
+    """A list in a file, and when its newest and its oldest image were created; empty text if it has no images."""
+
+    file: str
+    has_next: bool
+    newest: str
+    oldest: str
 
 
 class ImageFileReader:
@@ -65,6 +74,7 @@ class ImageFileReader:
         self._files = ImageFiles()
         self._errors: list[str] = []
         self._places: dict[str, _Place] = {}
+        self._pages: list[_Page] = []
 
     def read(self, files: Iterable[tuple[str, bytes]]) -> ImageFiles:
         """Return what files contain, given their names and contents.
@@ -79,6 +89,7 @@ class ImageFileReader:
                 self._errors.append(escape_control_characters(f"{name}: {error}"))
         if self._errors:
             raise InvalidImageFiles(self._errors)
+        self._files.unfinished = _unfinished_files(self._pages)
         return self._files
 
     def _read(self, name: str, documents: Iterable[ImageDocument]) -> None:
@@ -86,16 +97,19 @@ class ImageFileReader:
         for document in documents:
             if document.images and is_summary(document.images[0]):
                 raise InvalidImageFile("it is a list without details; a response of /images/detail has the details")
-            self._record_links(name, document)
+            first = len(self._files.images)
             for number, image in enumerate(document.images, number + 1):  # noqa: B020 continues across documents
                 self._add((name, number), image)
+            self._record_page(name, document, [image.created for image in self._files.images[first:]])
 
-    def _record_links(self, name: str, document: ImageDocument) -> None:
+    def _record_page(self, name: str, document: ImageDocument, created: list[str]) -> None:
         if not document.is_list:
             self._files.part = f"{name} has a single image"
-        elif document.links:
+            return
+        if document.links:
             self._files.part = f"{name} links to another page of its list"
-        self._files.unfinished = name if "next" in document.links else None
+        newest, oldest = max(created, default=""), min(created, default="")
+        self._pages.append(_Page(name, "next" in document.links, newest, oldest))
 
     def _add(self, place: _Place, image: Any) -> None:
         try:
@@ -133,6 +147,15 @@ class ImageFileReader:
         image_id = image.get("id") if isinstance(image, dict) else None
         name = "{}, image {}".format(*place) + (f" (id {quote(image_id)})" if isinstance(image_id, str) else "")
         self._errors += [escape_control_characters(f"{name}: {error}") for error in errors]
+
+
+def _unfinished_files(pages: Sequence[_Page]) -> list[str]:
+    """Return the files with a link to a next page, unless another page can be the next. Lists are newest first."""
+    if not pages:
+        return []
+    last = min(reversed(pages), key=lambda page: (page.newest, page.has_next))
+    unfinished = [page.file for page in pages if page.has_next and (page is last or page.oldest < last.newest)]
+    return list(dict.fromkeys(unfinished))
 
 
 def _parse_json(content: bytes) -> Any:

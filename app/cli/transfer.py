@@ -137,8 +137,8 @@ def _read_files(reader: ImageFileReader, files: Sequence[str], *, prune: bool) -
         raise click.ClickException("\n".join(error.lines)) from error
     if prune and content.part:
         raise click.ClickException(f"--prune needs a whole list of images, but {content.part}; nothing was imported.")
-    if content.unfinished:
-        click.echo(f"Warning: {content.unfinished} links to a next page, whose images are not in the files.", err=True)
+    for name in content.unfinished:
+        click.echo(f"Warning: {name} links to a next page, whose images are not in the files.", err=True)
     return content
 
 

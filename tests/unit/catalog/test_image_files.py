@@ -274,27 +274,32 @@ LAST_PAGE = {"images": [image(2)], "images_links": [{"rel": "previous", "href": 
 MALFORMED_LINKS: list[Any] = ["more", 5, {"next": "x"}, ["x"], [{}]]
 MALFORMED_PAGES = [{"images": [image(2)], "images_links": links} for links in MALFORMED_LINKS]
 GLANCE_PAGE = {"images": [glance_image(2)], "next": "/v2/images?marker=1"}
-A_PAGE, B_PAGE = ("a links to another page of its list", "b links to another page of its list")
+NEWER = "2020-01-01T00:00:01Z"
+A_PAGE, B_PAGE, C_PAGE = (f"{name} links to another page of its list" for name in "abc")
 
 
 @pytest.mark.parametrize(
     ("contents", "part", "unfinished"),
     [
-        ([{"images": [image(1)]}, [image(2)]], None, None),
-        ([{"images": [], "images_links": [], "next": None}], None, None),
+        ([{"images": [image(1)]}, [image(2)]], None, ""),
+        ([{"images": [], "images_links": [], "next": None}], None, ""),
         ([PAGE], A_PAGE, "a"),
         ([GLANCE_PAGE], A_PAGE, "a"),
         *(([page], A_PAGE, "a") for page in MALFORMED_PAGES),
-        ([PAGE, {"images": [image(2)]}], A_PAGE, None),
-        ([PAGE, LAST_PAGE], B_PAGE, None),
+        ([PAGE, {"images": [image(2)]}], A_PAGE, ""),
+        ([PAGE, LAST_PAGE], B_PAGE, ""),
+        ([LAST_PAGE, PAGE], B_PAGE, ""),
         ([PAGE, GLANCE_PAGE], B_PAGE, "b"),
-        ([[PAGE, {"images": []}]], A_PAGE, None),
-        ([{"images": [image(1)]}, {"image": image(2)}], "b has a single image", None),
+        ([PAGE, {"images": [image(2, created=NEWER)]}], A_PAGE, "a"),
+        ([{"images": [image(2, created=NEWER), image(3)]}, PAGE], B_PAGE, "b"),
+        ([GLANCE_PAGE, PAGE | {"images": [image(1, created=NEWER)]}, LAST_PAGE | {"images": []}], C_PAGE, ""),
+        ([[PAGE, {"images": []}]], A_PAGE, ""),
+        ([PAGE, {"image": image(2)}], "b has a single image", "a"),
     ],
     ids=lambda each: str(each)[:40],
 )
 def test_files_that_may_be_a_part_of_a_list_are_recognized(
-    contents: list[Any], part: str | None, unfinished: str | None
+    contents: list[Any], part: str | None, unfinished: str
 ) -> None:
     content = read(*contents)
-    assert (content.part, content.unfinished) == (part, unfinished)
+    assert (content.part, content.unfinished) == (part, list(unfinished))
