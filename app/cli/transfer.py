@@ -47,7 +47,11 @@ _PROGRESS_THRESHOLD = 1000  # images: a smaller import is over before a progress
     help="Visibility of images that do not state it: public, private, shared or community.",
 )
 @click.option("--prune", is_flag=True, help="Delete the owner's images that are not in the files.")
-@click.option("--strict", is_flag=True, help="Reject images with fields that the catalog cannot store.")
+@click.option(
+    "--strict",
+    is_flag=True,
+    help="Reject images with fields that the catalog cannot store, except links and Glance's own properties.",
+)
 @click.option("--dry-run", is_flag=True, help="Report what would change, and change nothing.")
 @click.pass_obj
 def import_(  # noqa: PLR0913 each is an argument or an option
@@ -65,7 +69,8 @@ def import_(  # noqa: PLR0913 each is an argument or an option
     A FILE is JSON in UTF-8: what the Compute API returns for a list of images with details or for one image, what the
     image service (Glance v2) returns for them, a plain array of images, or what export writes; - is standard input.
     All images are validated first: either all files are imported, or none. Images that the catalog already contains
-    are updated and keep their position in its order. Fields that the catalog cannot store are left out.
+    are updated and keep their position in its order. Fields that the catalog cannot store are left out and reported;
+    links, and properties of Glance such as checksum and disk_format, are ignored.
 
     With --prune, images that are not in the files are deleted; changes-since then shows them as DELETED. This affects
     only the images that the project of --tenant owns; without --tenant, only images without an owner. The files have to
