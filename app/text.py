@@ -1,6 +1,7 @@
-"""Quoting and escaping of text in messages, and the normalization of project ids."""
+"""Quoting and escaping of text in messages, and the normalization of ids."""
 
 import re
+from uuid import UUID
 
 _MAX_QUOTE_LENGTH = 100
 _UUID = re.compile("[0-9A-Fa-f]{32}|[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}")
@@ -16,6 +17,11 @@ def escape_control_characters(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
+
+
+def normalize_uuid(text: str) -> str | None:
+    """Return a UUID, which may have any case and no dashes, in lower case with dashes. Return None for other text."""
+    return str(UUID(text)) if _UUID.fullmatch(text) else None
 
 
 def normalize_project_id(project_id: str) -> str:

@@ -3,13 +3,13 @@
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
-from uuid import UUID
 
 import orjson
 
 from app.catalog.documents import InvalidImageFile, image_schema, summary_schema
 from app.catalog.models import JsonObject
 from app.contract.schemas import Schema
+from app.text import normalize_uuid
 from app.timestamps import utc
 
 # The statuses of Glance, each with Compute's status and progress.
@@ -25,7 +25,6 @@ GLANCE_STATUSES: Mapping[str, tuple[str, int]] = {
     "pending_delete": ("DELETED", 0),
 }
 _DEFAULTS: JsonObject = {"name": None, "minDisk": 0, "minRam": 0, "metadata": {}}
-_UUID = re.compile("[0-9a-f]{32}|[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _INTEGER = re.compile("[0-9]{1,19}")  # of 64 bits
 _MAX_FLOAT = 2**53  # from here on, floats cannot represent every integer
 _TIME = re.compile(
@@ -73,7 +72,7 @@ def _page_links(document: JsonObject) -> frozenset[str]:
 
 
 def _relation(link: Any) -> str:
-    """Return the relation of a link; in doubt, it leads to the next page."""
+    """Return the relation of a link. One that does not state it counts as a link to the next page."""
     return str(link.get("rel", "next")) if isinstance(link, dict) else "next"
 
 
@@ -126,14 +125,14 @@ def metadata_text(value: Any) -> str | None:
     return value if value is None else str(value)
 
 
-def integer(value: Any) -> Any:
+def to_integer(value: Any) -> Any:
     """Convert digits, and numbers such as 20.0, to an integer. Return other values as they are."""
     if isinstance(value, str) and _INTEGER.fullmatch(value):
         return int(value)
     return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < _MAX_FLOAT else value
 
 
-def time(value: Any) -> Any:
+def to_utc(value: Any) -> Any:
     """Convert a time to UTC, to the second; without an offset, it is in UTC. Return other values as they are."""
     match = _TIME.fullmatch(value) if isinstance(value, str) else None
     if match is None:
@@ -172,10 +171,10 @@ def _convert(name: str, value: Any) -> Any:
         return None
     schema = image_schema()["properties"][name]
     if schema.get("type") == "integer":
-        return integer(value)
+        return to_integer(value)
     match schema.get("format"):
         case "date-time":
-            return time(value)
-        case "uuid" if isinstance(value, str) and _UUID.fullmatch(value):
-            return str(UUID(value))
+            return to_utc(value)
+        case "uuid" if isinstance(value, str):
+            return normalize_uuid(value) or value
     return value

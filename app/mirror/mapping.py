@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from app.catalog.documents import InvalidImageFile, is_valid_field, is_valid_image, parse_image
-from app.catalog.image_forms import GLANCE_STATUSES, integer, metadata_text, time
+from app.catalog.image_forms import GLANCE_STATUSES, metadata_text, to_integer, to_utc
 from app.catalog.models import JsonObject, Metadata, StoredImage
 from app.text import quote
 
@@ -79,8 +79,8 @@ def _to_document(image: JsonObject, members: Mapping[str, str] | None) -> JsonOb
         "name": image.get("name"),
         "status": status,
         "progress": progress,
-        "created": time(image.get("created_at")),
-        "updated": time(image.get("updated_at")),
+        "created": to_utc(image.get("created_at")),
+        "updated": to_utc(image.get("updated_at")),
         "minDisk": _amount(image.get("min_disk")),
         "minRam": _amount(image.get("min_ram")),
         "metadata": custom_properties(image),
@@ -134,4 +134,4 @@ def _status_and_progress(value: Any) -> tuple[Any, int]:
 
 def _amount(value: Any) -> Any:
     """Return an amount as a number, 0 if there is none. Other values than numbers fail the validation."""
-    return 0 if value is None else integer(value)
+    return 0 if value is None else to_integer(value)

@@ -6,7 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from dataclasses import replace
 from functools import partial
-from uuid import UUID
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -18,6 +17,7 @@ from app.errors import DomainError, ImageNotFound
 from app.mirror.client import UpstreamError
 from app.mirror.cloud import GlanceClientFactory
 from app.mirror.mapping import to_catalog_image
+from app.text import normalize_uuid
 from app.timestamps import SYSTEM_CLOCK, Clock
 
 _FETCH_TIMEOUT = 5  # seconds
@@ -61,7 +61,7 @@ class ReadThroughMiddleware:
     async def _fetch(self, scope: Scope) -> bool:
         """Return whether the request's image was missing in the catalog and is stored now."""
         image_id = scope["path_params"]["image_id"]
-        if not _is_uuid(image_id):
+        if normalize_uuid(image_id) != image_id:
             return False
         with self._engine.snapshot() as snapshot:
             upstream, is_stored = snapshot.upstream(), snapshot.contains(image_id)
@@ -91,10 +91,3 @@ class ReadThroughMiddleware:
             _log.warning("Image %s could not be fetched from the image service: %s", image_id, error)
             return False
         return True
-
-
-def _is_uuid(text: str) -> bool:
-    try:
-        return str(UUID(text)) == text
-    except ValueError:
-        return False
