@@ -1,6 +1,7 @@
 """Conversion of Glance's images to the catalog's."""
 
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from app.catalog.documents import InvalidImageFile, is_valid_field, is_valid_image, parse_image
@@ -67,7 +68,9 @@ def to_file_image(
     Without the parts that do not conform to the contract, it may still be invalid.
     """
     document = _to_document(image, members)
-    return document, [] if is_valid_image(document) else list(_omit_invalid_parts(document))
+    properties = [key for key in image if not is_base_property(key) and key not in document["metadata"]]
+    omitted = [(key, f"the too deeply nested property {quote(key)}") for key in properties]
+    return document, omitted if is_valid_image(document) else omitted + list(_omit_invalid_parts(document))
 
 
 def _to_document(image: JsonObject, members: Mapping[str, str] | None) -> JsonObject:
@@ -112,8 +115,13 @@ def normalize_image_id(image_id: Any) -> Any:
 
 
 def custom_properties(image: JsonObject) -> Metadata:
-    """Return an image's custom properties as metadata items, whose values are text. Raises InvalidImageFile."""
-    return {key: metadata_text(value) for key, value in image.items() if not is_base_property(key)}
+    """Return an image's custom properties as metadata items, whose values are text, without those nested too deeply."""
+    metadata = {}
+    for key, value in image.items():
+        if not is_base_property(key):
+            with suppress(InvalidImageFile):
+                metadata[key] = metadata_text(value)
+    return metadata
 
 
 def access_of(image: Any) -> tuple[str | None, str] | None:

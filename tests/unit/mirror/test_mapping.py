@@ -1,6 +1,7 @@
 """Conversion of Glance's images, field by field."""
 
 from dataclasses import replace
+from functools import reduce
 from typing import Any
 
 import orjson
@@ -184,6 +185,7 @@ def test_value_that_is_no_object_is_rejected(image: Any) -> None:
         to_catalog_image(image)
 
 
+NESTED: list[Any] = reduce(lambda value, _: [value], range(300), [])
 # What Glance has, what the catalog takes over, and what is left out.
 PARTIAL: list[tuple[Fields, dict[Any, str], Fields, list[str]]] = [
     ({"size": 2**53}, {}, {"size": None}, ["the size '9007199254740992'"]),
@@ -196,11 +198,12 @@ PARTIAL: list[tuple[Fields, dict[Any, str], Fields, list[str]]] = [
         {"members": f'["{PROJECT}"]', "pending_members": f'["{OTHER_PROJECT}"]'},
         ["the member 'a/b'", "the member '1'"],
     ),
+    ({"a": NESTED, "b": "c"}, {}, {"metadata": '{"b":"c"}'}, ["the too deeply nested property 'a'"]),
     ({"size": "5", "owner": 5}, {"?": "accepted"}, {"size": None, "owner": None}, []),
 ]
 
 
-@pytest.mark.parametrize(("fields", "members", "expected", "omitted"), PARTIAL, ids=str)
+@pytest.mark.parametrize(("fields", "members", "expected", "omitted"), PARTIAL, ids=lambda each: str(each)[:50])
 def test_parts_that_the_catalog_cannot_store_are_left_out(
     fields: Fields, members: dict[str, str], expected: Fields, omitted: list[str]
 ) -> None:
