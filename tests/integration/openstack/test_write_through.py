@@ -10,6 +10,7 @@ from tests.integration.openstack.cloud import Cloud, as_variables
 from tests.integration.openstack.images import Images
 from tests.integration.openstack.replica import Replica
 from tests.integration.server.service import Service, serving
+from tests.support.fake_glance import UPPER_CASE_IDS
 
 # Attributes of Glance's own classes, base properties, reserved names, and names that it would change.
 IMPOSSIBLE_KEYS = (
@@ -45,3 +46,17 @@ def test_glance_takes_metadata_items_and_rejects_impossible_ones(
         assert replica.images()[image]["metadata"] == metadata
     assert call(service, token, target, method="DELETE").status == 204
     assert ([each["id"] for each in member.list_all()], list(replica.tombstones())) == ([other], [image])
+
+
+@pytest.mark.parametrize("image", UPPER_CASE_IDS)
+def test_image_whose_id_has_upper_case_in_glance_is_changed_and_deleted(
+    service: Service, replica: Replica, cloud: Cloud, member: Images, image: str
+) -> None:
+    member.create(id=image, a="1")
+    replica.sync()
+    token, target = cloud.token(), f"/v2/{cloud.projects['main']}/images/{image.lower()}"
+    document = {"metadata": {"a": "2"}}
+    assert call(service, token, f"{target}/metadata", method="PUT", document=document).document == document
+    assert member.show(image)["a"] == "2"
+    assert call(service, token, target, method="DELETE").status == 204
+    assert (member.list_all(), list(replica.tombstones())) == ([], [image.lower()])
