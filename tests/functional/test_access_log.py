@@ -3,6 +3,7 @@
 import json
 import re
 from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 
@@ -34,9 +35,8 @@ def test_each_request_is_logged(sample_catalog: Path, capsys: pytest.CaptureFixt
     lines = capsys.readouterr().out.splitlines()
     for line, response, (method, url, status, project_id) in zip(lines, responses, REQUESTS, strict=True):
         size, request_id = len(response.content), response.headers["x-compute-request-id"]
-        pattern = (
-            rf"{method} {re.escape(url)} {status} {size} (?P<milliseconds>\d+\.\d+) {re.escape(project_id or '-')}"
-        )
+        project = re.escape(quote(project_id or "-", safe=""))
+        pattern = rf"{method} {re.escape(url)} {status} {size} (?P<milliseconds>\d+\.\d+) {project}"
         if log_format == "plain":
             assert re.fullmatch(rf"\d{{4}}-\d\d-\d\dT\d\d:\d\d:\d\dZ INFO app\.access {request_id} {pattern}", line)
             continue
