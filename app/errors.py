@@ -128,13 +128,6 @@ class IdentityUnavailable(DomainError):
     public_message = "The identity service is unavailable; try again later."
 
 
-class CatalogBusy(DomainError):
-    """Other processes write to the catalog for longer than the timeout."""
-
-    def __init__(self) -> None:
-        super().__init__("The catalog is busy with other changes; try again later.")
-
-
 class MirrorAlreadyRunning(DomainError):
     """Another mirror of the same catalog is running."""
 
@@ -174,6 +167,15 @@ class CatalogUnavailable(DomainError):
     """The catalog cannot be read. The message is for the log only."""
 
     public_message = "The catalog is unavailable; try again later."
+
+
+class CatalogBusy(CatalogUnavailable):
+    """Other processes lock the catalog for longer than the timeout."""
+
+    public_message = "The catalog is busy with other changes; try again later."
+
+    def __init__(self) -> None:
+        super().__init__(self.public_message)
 
 
 class CatalogDamaged(CatalogUnavailable):

@@ -48,8 +48,10 @@ def catalog_response(document: JsonObject, images: Sequence[Image]) -> CatalogRe
     If the catalog is a stale replica, the response states the replica's age (203).
     """
     response = CatalogResponse(document, images)
-    if not request_context().is_fresh:
+    # A lock may have kept the cache from finding out that the catalog is not stale.
+    stale_since = None if request_context().is_fresh else services().staleness.stale_since()
+    if stale_since is not None:
         response.status_code = HTTPStatus.NON_AUTHORITATIVE_INFORMATION
         response.headers["Cache-Control"] = "no-store"  # the replica may be fresh again at any time
-        response.headers["Last-Modified"] = formatdate(services().staleness.last_synced_at(), usegmt=True)
+        response.headers["Last-Modified"] = formatdate(stale_since, usegmt=True)
     return response

@@ -68,9 +68,10 @@ class FlaskDispatcher(SpecMiddleware):
 
     Connexion's adapter uses a thread for each request and one for each part of the response. Those switches cost more
     than everything between them. Reads need no thread: a read along an index of a SQLite file nearly always takes less
-    time than a switch, and readers do not wait for writers. A read that takes longer is interrupted, so that it does
-    not delay other requests, and repeated in a thread. Writers may wait for others, so they run in threads: one at a
-    time, as SQLite allows, or several if they spend most of their time waiting for an image service.
+    time than a switch, and readers do not wait for writers. A read that takes longer, or finds the file locked, is
+    interrupted, so that it does not delay other requests, and repeated in a thread. Writers may wait for others, so
+    they run in threads: one at a time, as SQLite allows, or several if they spend most of their time waiting for an
+    image service.
     """
 
     def __init__(self, flask: Flask, engine: Engine, *, query_timeout: int, writers: int) -> None:
@@ -91,7 +92,7 @@ class FlaskDispatcher(SpecMiddleware):
             try:
                 with self._engine.read_limits(**_LOOP_LIMITS):
                     response = self._dispatch(scope, b"")
-            except ReadLimitExceeded:
+            except (ReadLimitExceeded, CatalogBusy):
                 async with _slot(self._slow_readers, self._query_timeout, QueryTimeout(self._query_timeout)):
                     response = await run_in_threadpool(self._dispatch_slow_read, scope)
         else:

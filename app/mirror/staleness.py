@@ -24,12 +24,20 @@ class StalenessMonitor:
         if version != self._version or self._clock.time() >= self._fresh_until:
             self._version = version
             try:
-                self._fresh_until = self.last_synced_at() + self._stale_after
+                self._fresh_until = self._last_synced_at() + self._stale_after
             except CatalogUnavailable:
                 self._fresh_until = 0.0
         return self._clock.time() < self._fresh_until
 
-    def last_synced_at(self) -> float:
+    def stale_since(self) -> float | None:
+        """Return the start of the last successful sync (Unix time) if the catalog is a stale replica, None otherwise.
+
+        Raises CatalogUnavailable.
+        """
+        synced_at = self._last_synced_at()
+        return None if self._clock.time() < synced_at + self._stale_after else synced_at
+
+    def _last_synced_at(self) -> float:
         """Return the start of the last successful sync (Unix time), infinity without an upstream.
 
         Raises CatalogUnavailable. The mirror's status is more recent than the catalog's record of the upstream, which

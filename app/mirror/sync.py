@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from app.catalog.engine import Engine
 from app.catalog.models import SyncCounts, SyncStatus, Upstream, UpstreamSnapshot
 from app.catalog.replica import apply_snapshot, read_image_ids, read_replica
-from app.errors import CatalogBusy, CatalogUnavailable
+from app.errors import CatalogUnavailable
 from app.mirror.client import GlanceClient, MarkerNotFound, UpstreamError
 from app.mirror.collector import ImageCollector
 from app.mirror.mapping import normalize_image_id
@@ -89,7 +89,7 @@ class Mirror:
             self._record_failure(f"{error} at the image service")
             cause = f": {error.__cause__}" if error.__cause__ else ""
             raise SyncFailed(f"{error} at the image service{cause}") from error
-        except (CatalogBusy, CatalogUnavailable) as error:
+        except CatalogUnavailable as error:
             self._record_failure("The catalog could not be written")
             raise SyncFailed(str(error)) from error
 

@@ -1,4 +1,4 @@
-"""Slow reads: they leave the event loop for a thread, and end at the time limit."""
+"""Slow reads, and reads of a locked file: they leave the event loop for a thread, and end at the time limit."""
 
 import math
 import threading
@@ -6,6 +6,7 @@ from contextlib import _GeneratorContextManager
 from pathlib import Path
 
 import pytest
+from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
 
 from app.catalog.sqlite.engine import SQLiteEngine
 from app.factory import Overrides
@@ -34,8 +35,49 @@ class SlowEngine(SQLiteEngine):
         return super().read_limits(limit, cpu_seconds=cpu_seconds, images=images)
 
 
-@pytest.mark.parametrize("path", [LIST_URL, f"{LIST_URL}?changes-since=2001-01-01T00:00:00Z", "/healthcheck"])
-@pytest.mark.parametrize(("always", "status"), [(False, 200), (True, 503)])
+class LockedEngine(SQLiteEngine):
+    """An engine whose file is locked until the first read in a thread, or always."""
+
+    def __init__(self, path: Path, *, always: bool) -> None:
+        super().__init__(path, lock_timeout=0)
+        self.always = always
+        self.locker = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        self.locker.executescript("PRAGMA locking_mode = EXCLUSIVE; BEGIN EXCLUSIVE")
+
+    def read_limits(
+        self, seconds: float, *, cpu_seconds: float = math.inf, images: float = math.inf
+    ) -> _GeneratorContextManager[None]:
+        """End the lock if it is not for ever, and the thread is not that of the event loop."""
+        if not self.always and seconds == TIMEOUT:
+            self.locker.close()
+        return super().read_limits(seconds, cpu_seconds=cpu_seconds, images=images)
+
+
+each_path = pytest.mark.parametrize(
+    "path", [LIST_URL, f"{LIST_URL}?changes-since=2001-01-01T00:00:00Z", "/healthcheck"]
+)
+each_end = pytest.mark.parametrize(("always", "status"), [(False, 200), (True, 503)])
+
+
+@each_path
+@each_end
+def test_read_of_a_locked_file_is_repeated_in_a_thread(
+    serve: Serve, tmp_path: Path, path: str, always: bool, status: int
+) -> None:
+    catalog = catalog_of(tmp_path, image(1))
+    engine = LockedEngine(catalog, always=always)
+    client = serve(catalog, overrides=Overrides(engine=engine), query_timeout=TIMEOUT)
+    response = client.get(path)
+    assert response.status_code == status
+    if always:
+        message = "The catalog is busy with other changes; try again later."
+        assert response.json() == {"serviceUnavailable": {"code": 503, "message": message}}
+        engine.locker.close()
+    assert client.get(path).status_code == 200
+
+
+@each_path
+@each_end
 def test_slow_read_is_repeated_in_a_thread_until_the_time_limit(
     serve: Serve, sample_catalog: Path, path: str, always: bool, status: int
 ) -> None:

@@ -19,7 +19,7 @@ from app.errors import CatalogBusy, CatalogDamaged, CatalogReadOnly, CatalogUnav
 _MIN_SQLITE_VERSION = (3, 38, 0)  # the first with the operator ->>
 # Page caches in KiB: for a reader, the pages of some thousand images; for a writer, those that a long import revisits.
 _READER_CACHE_KIB, _WRITER_CACHE_KIB = 16_000, 64_000
-_READER_TIMEOUT = 5.0  # seconds to wait for a process that has locked the file
+LOCK_TIMEOUT = 5.0  # seconds that a reader waits for a process that has locked the file
 _SHARED_MEMORY_BYTES = 32_768  # at least
 _RETRY_INTERVAL = 0.02  # seconds
 # Beginnings of the names of SQLite's and the system's errors.
@@ -32,6 +32,7 @@ _TRANSLATIONS: Mapping[str, Callable[[str], DomainError]] = {
     "SQLITE_CORRUPT": CatalogDamaged,
     "SQLITE_NOTADB": CatalogDamaged,
 }
+_SHARED_MEMORY_ERRORS = ("SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_IOERR", "SQLITE_FULL")
 _DAMAGE_MESSAGES = ("Could not decode to UTF-8", "malformed JSON")  # of errors without a name of their own
 PRIVATE = 0o600  # the mode of new files: a catalog contains images that not everybody may see
 
@@ -56,22 +57,25 @@ def schema_state(path: Path, *, immutable: bool = False) -> SchemaState:
     return SchemaState.EMPTY if not applied else SchemaState.OUTDATED if pending else SchemaState.CURRENT
 
 
-def open_reader(path: Path, *, immutable: bool = False) -> Database:
+def open_reader(path: Path, *, immutable: bool = False, lock_timeout: float = LOCK_TIMEOUT) -> Database:
     """Open the file read-only, without creating it. Raises CatalogUnavailable.
 
-    An immutable file is read without locks and without a write-ahead log: nothing may write to it.
+    An immutable file is read without locks and without a write-ahead log: nothing may write to it. Reads of another
+    file raise CatalogBusy if a process locks it for longer than the timeout (seconds).
     """
     if sqlite3.sqlite_version_info < _MIN_SQLITE_VERSION:
         oldest = ".".join(map(str, _MIN_SQLITE_VERSION))
         raise CatalogUnavailable(f"SQLite {sqlite3.sqlite_version} is too old: version {oldest} or later is required")
     with translate_errors(path):
         uri = f"{path.absolute().as_uri()}?mode=ro{'&immutable=1' if immutable else ''}"
-        connection = sqlite3.connect(uri, uri=True, timeout=_READER_TIMEOUT)
+        connection = sqlite3.connect(uri, uri=True, timeout=lock_timeout)
         connection.execute("PRAGMA query_only = 1")
         try:
             connection.execute(f"PRAGMA cache_size = -{_READER_CACHE_KIB}")  # the first statement that reads the file
-        except sqlite3.OperationalError as error:
-            if os.access(path, os.R_OK) and not _has_shared_memory(path):
+        except sqlite3.Error as error:
+            connection.close()
+            is_possible = _error_name(error).startswith(_SHARED_MEMORY_ERRORS)
+            if is_possible and os.access(path, os.R_OK) and not _has_shared_memory(path):
                 raise CatalogUnavailable(
                     f"{path}: {error}: SQLite cannot create {path.name}-shm, which the write-ahead log needs. Make the "
                     'folder writable, or free space; to serve a read-only folder, see README, "Several processes"'
@@ -121,11 +125,16 @@ def translate_errors(path: Path) -> Iterator[None]:
     except (sqlite3.Error, OSError, UnicodeDecodeError, DamagedValue) as error:
         if isinstance(error, UnicodeDecodeError | DamagedValue) or str(error).startswith(_DAMAGE_MESSAGES):
             raise CatalogDamaged(f"{path}: {error}") from error
-        name = getattr(error, "sqlite_errorname", None) or errno.errorcode.get(getattr(error, "errno", None) or 0, "")
+        name = _error_name(error)
         for prefix, translated in _TRANSLATIONS.items():
             if name.startswith(prefix):
                 raise translated(f"{path}: {error}") from error
         raise CatalogUnavailable(f"{path}: {error}") from error
+
+
+def _error_name(error: Exception) -> str:
+    """Return the name of an error of SQLite or of the file system; the empty string if it has none."""
+    return getattr(error, "sqlite_errorname", None) or errno.errorcode.get(getattr(error, "errno", None) or 0, "")
 
 
 def require_regular_file(mode: int, path: Path) -> None:
@@ -157,7 +166,7 @@ def _enable_wal(db: Database, deadline: float) -> None:
         try:
             db.enable_wal()
         except sqlite3.OperationalError as error:
-            if not getattr(error, "sqlite_errorname", "").startswith("SQLITE_BUSY") or time.monotonic() > deadline:
+            if not _error_name(error).startswith("SQLITE_BUSY") or time.monotonic() > deadline:
                 raise
             time.sleep(_RETRY_INTERVAL)
         else:

@@ -20,6 +20,8 @@ from app.errors import CatalogReadOnly, CatalogUnavailable
 
 _MAX_WAL_BYTES = 64_000_000  # of the write-ahead log that remains after a transaction, unless a reader still needs it
 _PROGRESS_INTERVAL = 10_000  # steps of SQLite between looks at the clock: about half a millisecond
+# Seconds that a read on the event loop waits for a process that has locked the file: other requests wait meanwhile.
+_LOOP_LOCK_TIMEOUT = 0.01
 
 
 class _ThreadState(threading.local):
@@ -39,7 +41,7 @@ class SQLiteEngine:
 
     max_writers = 1
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 each is an option
         self,
         path: Path,
         *,
@@ -47,12 +49,14 @@ class SQLiteEngine:
         batch_size: int = BATCH_SIZE,
         max_wal_bytes: int = _MAX_WAL_BYTES,
         progress_interval: int = _PROGRESS_INTERVAL,
+        lock_timeout: float = database.LOCK_TIMEOUT,
     ) -> None:
         """Set whether nothing writes to the file, how many images are written at a time, and the constants above."""
         self._path = path
         self._immutable = immutable
         self._max_wal_bytes = max_wal_bytes
         self._progress_interval = progress_interval
+        self._lock_timeout = lock_timeout
         self._batch_size = batch_size
         self._file_id: tuple[int, int] | None = None  # of the file that the open connections read
         self._thread = _ThreadState()
@@ -155,13 +159,24 @@ class SQLiteEngine:
             raise CatalogUnavailable(f"{self._path} was replaced by another file: restart the service")
         connection = self._thread.connection
         if connection is None:
-            connection = self._thread.connection = database.open_reader(self._path, immutable=self._immutable).conn
-            connection.set_progress_handler(self._is_late, self._progress_interval)
+            timeout = _LOOP_LOCK_TIMEOUT if _runs_event_loop() else self._lock_timeout
+            reader = database.open_reader(self._path, immutable=self._immutable, lock_timeout=timeout)
+            connection = self._thread.connection = reader.conn
+            connection.set_progress_handler(self._has_timed_out, self._progress_interval)
         return connection
 
-    def _is_late(self) -> bool:
+    def _has_timed_out(self) -> bool:
         thread = self._thread
         return time.thread_time() > thread.cpu_deadline or time.monotonic() > thread.deadline
+
+
+def _runs_event_loop() -> bool:
+    """Return whether the event loop runs on this thread."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
 
 
 def _file_id(path: Path) -> tuple[int, int]:
