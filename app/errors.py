@@ -190,7 +190,15 @@ class QueryTimeout(DomainError):
     """A query takes longer than the time limit."""
 
     def __init__(self, seconds: int) -> None:
-        super().__init__(f"The query takes longer than {seconds} seconds: add filters or lower the limit.")
+        super().__init__(f"The query was given up after {seconds} seconds: add filters or lower the limit.")
+        self.headers = {"Retry-After": str(seconds)}
+
+
+class TooManySlowQueries(DomainError):
+    """A query waits for other slow queries for longer than the time limit."""
+
+    def __init__(self, seconds: int) -> None:
+        super().__init__("Too many slow queries are running; try again later.")
         self.headers = {"Retry-After": str(seconds)}
 
 

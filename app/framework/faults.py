@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 
 from app import errors
 from app.contract.document import Contract
-from app.errors import INTERNAL_ERROR, CatalogDamaged, DomainError, QueryTimeout, Unauthorized
+from app.errors import INTERNAL_ERROR, CatalogDamaged, DomainError, QueryTimeout, TooManySlowQueries, Unauthorized
 from app.text import quote
 
 _STATUS: Mapping[type[DomainError], HTTPStatus] = {
@@ -36,6 +36,7 @@ _STATUS: Mapping[type[DomainError], HTTPStatus] = {
     errors.IdentityUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.UpstreamUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.QueryTimeout: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.TooManySlowQueries: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.CatalogDamaged: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.CatalogUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
 }
@@ -58,7 +59,7 @@ def fault_for(error: Exception, *, method: str, path: str, allowed: Sequence[str
     `allowed` are the contract's methods of the path, for an error with status 405.
     """
     if isinstance(error, DomainError) and type(error) in _STATUS:
-        headers = error.headers if isinstance(error, Unauthorized | QueryTimeout) else {}
+        headers = error.headers if isinstance(error, Unauthorized | QueryTimeout | TooManySlowQueries) else {}
         return Fault(_STATUS[type(error)], error.public_message, headers)
     if not isinstance(error, HTTPException):
         return Fault(HTTPStatus.INTERNAL_SERVER_ERROR, INTERNAL_ERROR)

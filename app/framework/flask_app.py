@@ -4,6 +4,7 @@ Runs Flask on the event loop, and passes the JSON document along with the serial
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from functools import lru_cache
@@ -24,7 +25,15 @@ from starlette.types import Receive, Scope, Send
 from app.asgi import read_body
 from app.catalog.documents import first_invalid
 from app.catalog.engine import WRITER_TIMEOUT, Engine
-from app.errors import CatalogBusy, CatalogDamaged, DomainError, InvalidResponse, QueryTimeout, ReadLimitExceeded
+from app.errors import (
+    CatalogBusy,
+    CatalogDamaged,
+    DomainError,
+    InvalidResponse,
+    QueryTimeout,
+    ReadLimitExceeded,
+    TooManySlowQueries,
+)
 from app.framework.responses import CatalogResponse, JSONResponse
 
 View = Callable[..., Response]
@@ -75,7 +84,7 @@ class FlaskDispatcher(SpecMiddleware):
     """
 
     def __init__(self, flask: Flask, engine: Engine, *, query_timeout: int, writers: int) -> None:
-        """Set the seconds after which a read in a thread is given up, and the number of concurrent writes."""
+        """Set the seconds after which a read that needs a thread is given up, and the number of concurrent writes."""
         self._flask = flask
         self._engine = engine
         self._query_timeout = query_timeout
@@ -93,8 +102,7 @@ class FlaskDispatcher(SpecMiddleware):
                 with self._engine.read_limits(**_LOOP_LIMITS):
                     response = self._dispatch(scope, b"")
             except (ReadLimitExceeded, CatalogBusy):
-                async with _slot(self._slow_readers, self._query_timeout, QueryTimeout(self._query_timeout)):
-                    response = await run_in_threadpool(self._dispatch_slow_read, scope)
+                response = await self._repeat_in_thread(scope)
         else:
             body = await read_body(receive)
             async with _slot(self._writers, WRITER_TIMEOUT, CatalogBusy()):
@@ -110,9 +118,15 @@ class FlaskDispatcher(SpecMiddleware):
                 raise CatalogDamaged(problem) from None
             raise
 
-    def _dispatch_slow_read(self, scope: Scope) -> Response:
+    async def _repeat_in_thread(self, scope: Scope) -> Response:
+        """Repeat a read. The time limit includes the wait for a thread."""
+        deadline = time.monotonic() + self._query_timeout
+        async with _slot(self._slow_readers, self._query_timeout, TooManySlowQueries(self._query_timeout)):
+            return await run_in_threadpool(self._dispatch_slow_read, scope, deadline)
+
+    def _dispatch_slow_read(self, scope: Scope, deadline: float) -> Response:
         try:
-            with self._engine.read_limits(self._query_timeout):
+            with self._engine.read_limits(deadline - time.monotonic()):
                 return self._dispatch(scope, b"")
         except ReadLimitExceeded:
             raise QueryTimeout(self._query_timeout) from None

@@ -78,7 +78,7 @@ class UnmappedError(DomainError):
         (
             errors.QueryTimeout(10),
             Fault(
-                503, "The query takes longer than 10 seconds: add filters or lower the limit.", {"Retry-After": "10"}
+                503, "The query was given up after 10 seconds: add filters or lower the limit.", {"Retry-After": "10"}
             ),
         ),
         (errors.CatalogUnavailable("/secret/path: I/O error"), Fault(503, UNAVAILABLE)),

@@ -2,8 +2,10 @@
 
 import math
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import _GeneratorContextManager
 from pathlib import Path
+from queue import Queue
 
 import pytest
 from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
@@ -15,7 +17,7 @@ from tests.support.images import catalog_of, image
 from tests.support.projects import LIST_URL
 
 TIMEOUT = 7  # seconds
-MESSAGE = f"The query takes longer than {TIMEOUT} seconds: add filters or lower the limit."
+MESSAGE = f"The query was given up after {TIMEOUT} seconds: add filters or lower the limit."
 
 
 class SlowEngine(SQLiteEngine):
@@ -31,7 +33,7 @@ class SlowEngine(SQLiteEngine):
     ) -> _GeneratorContextManager[None]:
         """Record the thread, and limit its reads to no time at all."""
         self.threads.append(threading.current_thread())
-        limit = 0 if self.always or seconds < TIMEOUT else seconds
+        limit = 0 if self.always or cpu_seconds < math.inf else seconds
         return super().read_limits(limit, cpu_seconds=cpu_seconds, images=images)
 
 
@@ -48,7 +50,7 @@ class LockedEngine(SQLiteEngine):
         self, seconds: float, *, cpu_seconds: float = math.inf, images: float = math.inf
     ) -> _GeneratorContextManager[None]:
         """End the lock if it is not for ever, and the thread is not that of the event loop."""
-        if not self.always and seconds == TIMEOUT:
+        if not self.always and cpu_seconds == math.inf:
             self.locker.close()
         return super().read_limits(seconds, cpu_seconds=cpu_seconds, images=images)
 
@@ -92,6 +94,39 @@ def test_slow_read_is_repeated_in_a_thread_until_the_time_limit(
         assert response.json() == serve(sample_catalog, response_cache_mb=0).get(path).json() | (
             {"cache": response.json()["cache"]} if path == "/healthcheck" else {}
         )
+
+
+class BlockedEngine(SlowEngine):
+    """An engine whose reads in threads wait until they are released."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, always=False)
+        self.limits: Queue[float] = Queue()
+        self.released = threading.Event()
+
+    def read_limits(
+        self, seconds: float, *, cpu_seconds: float = math.inf, images: float = math.inf
+    ) -> _GeneratorContextManager[None]:
+        """Record the time limit of a read in a thread, and wait."""
+        if cpu_seconds == math.inf:
+            self.limits.put(seconds)
+            self.released.wait()
+        return super().read_limits(seconds, cpu_seconds=cpu_seconds, images=images)
+
+
+def test_time_limit_includes_the_wait_for_other_slow_queries(serve: Serve, sample_catalog: Path) -> None:
+    engine = BlockedEngine(sample_catalog)
+    client = serve(sample_catalog, overrides=Overrides(engine=engine), query_timeout=1)
+    with ThreadPoolExecutor() as pool:
+        others = [pool.submit(client.get, LIST_URL) for _ in range(2)]
+        limits = [engine.limits.get(), engine.limits.get()]
+        response = client.get(LIST_URL)
+        engine.released.set()
+        assert [other.result().status_code for other in others] == [200, 200]
+    message = "Too many slow queries are running; try again later."
+    assert response.json() == {"serviceUnavailable": {"code": 503, "message": message}}
+    assert response.headers["retry-after"] == "1"
+    assert max(limits) < 1
 
 
 def test_large_page_is_the_same_as_small_pages_together(serve: Serve, tmp_path: Path) -> None:
