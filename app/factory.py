@@ -112,7 +112,7 @@ def create_app(
     auth = _auth_parts(settings, contract, engine, overrides)
     store = overrides.responses or ResponseStore(settings.response_cache_mb * 1_000_000)
     services = _services(settings, engine, auth.editor, store, overrides.clock)
-    cache = _response_cache(engine, services.staleness, auth.authenticator, store)
+    cache = _response_cache(engine, services, auth.authenticator, store)
     app = FlaskApp(
         __name__,
         middlewares=_middlewares(settings, contract, auth, cache),
@@ -196,10 +196,15 @@ def _services(settings: Settings, engine: Engine, editor: Editor, store: Respons
 
 
 def _response_cache(
-    engine: Engine, staleness: StalenessMonitor, authenticator: Authenticator, store: ResponseStore
+    engine: Engine, services: Services, authenticator: Authenticator, store: ResponseStore
 ) -> Middleware:
     return partial(
-        ResponseCacheMiddleware, store=store, engine=engine, authenticator=authenticator, staleness=staleness
+        ResponseCacheMiddleware,
+        store=store,
+        engine=engine,
+        authenticator=authenticator,
+        staleness=services.staleness,
+        on_change=services.catalog.clear_damage,
     )
 
 

@@ -8,6 +8,7 @@ from flask import Response, request
 from app.api import serializers
 from app.api.context import catalog_response, request_context, services
 from app.api.links import link_builder
+from app.catalog.documents import first_invalid
 from app.catalog.models import ImageFilters
 from app.errors import CatalogDamaged
 from app.framework.responses import NoContentResponse
@@ -46,7 +47,11 @@ def _page(serialize: serializers.ImageSerializer, tenant_id: str, query: dict[st
         document = serializers.serialize_page(page, serialize, links, request.path, request.query_string)
         return catalog_response(document, page.images)
     except (AttributeError, TypeError, ValueError) as error:
-        raise CatalogDamaged(f"An image of a list cannot be shown: {error}") from error
+        # The values of a page are not checked when they are read, because that takes time.
+        problem = first_invalid(page.images)
+        if problem is None:
+            raise
+        raise CatalogDamaged(problem) from error
 
 
 def _filters(query: dict[str, Any]) -> ImageFilters:

@@ -45,8 +45,13 @@ def validate_stored_image(image: StoredImage) -> str | None:
 def first_invalid(images: Iterable[Image]) -> str | None:
     """Return the first validation error of images as the API shows them, or None if all are valid."""
     for image in images:
-        for error in image_errors(image_fields(image) | {"visibility": "public"}):  # which the API does not show
+        try:
+            document = image_fields(image) | {"visibility": "public"}  # which the API does not show
+            orjson.dumps(document)
+        except (TypeError, ValueError) as error:  # a damaged value, which is not even JSON
             return f"image {image.id}: {error}"
+        for problem in image_errors(document):
+            return f"image {image.id}: {problem}"
     return None
 
 

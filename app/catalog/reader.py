@@ -47,8 +47,12 @@ class CatalogReader:
             snapshot.ping()
 
     def report_damage(self, error: CatalogDamaged) -> None:
-        """Let all later pings fail: a response has shown that the catalog is damaged."""
+        """Let all later pings fail until the catalog changes: a response has shown that it is damaged."""
         self._damage = error
+
+    def clear_damage(self) -> None:
+        """Let pings succeed again: the catalog has changed, and may have been repaired."""
+        self._damage = None
 
     def sync_status(self) -> SyncStatus:
         """Return the status of the mirror's syncs."""

@@ -6,6 +6,7 @@ cache is not used while the catalog is a stale replica.
 
 import logging
 from collections import OrderedDict
+from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, NamedTuple
@@ -90,19 +91,23 @@ class ResponseStore:
 class ResponseCacheMiddleware:
     """Serves GET and HEAD requests from stored responses, and stores the validated responses of the application."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 each is a part of the application
         self,
         next_app: ASGIApp,
         store: ResponseStore,
         engine: Engine,
         authenticator: Authenticator,
         staleness: StalenessMonitor,
+        *,
+        on_change: Callable[[], None],
     ) -> None:
+        """Set what is called after a change of the catalog, among others."""
         self._next_app = next_app
         self._store = store
         self._engine = engine
         self._authenticator = authenticator
         self._staleness = staleness
+        self._on_change = on_change
         self._token_header = authenticator.header
         self._headers = {*_KEY_HEADERS, authenticator.header}
         self._version: Version | None = None  # of the catalog that the stored responses were built from
@@ -124,6 +129,7 @@ class ResponseCacheMiddleware:
             version = None
         if version is None or version != self._version:
             self._store.invalidate()
+            self._on_change()
             self._version = version
         context = RequestContext.of(scope)
         caller = self._authenticator.cached_caller(token, version)

@@ -1,15 +1,18 @@
 """Damaged catalogs: commands fail with one line, and the service with 503, which its health check reports."""
 
+from contextlib import closing
 from pathlib import Path
 from random import Random
 
 import pytest
 from click.testing import CliRunner, Result
+from sqlite_utils import Database
 
 from app import cli
 from app.catalog.engines import open_catalog
 from app.catalog.tokens import add_token
 from tests.conftest import Serve
+from tests.support.catalogs import add_images
 from tests.support.generator import PROJECTS, images
 from tests.support.images import catalog_of, file_of, image, image_id
 
@@ -55,10 +58,10 @@ def test_flipped_bytes_cause_no_traceback_and_no_internal_error(
     if run(catalog, "token", "list").exit_code == 0:
         client, correct = serve(catalog), serve(intact)
         responses = [(client.get(path), correct.get(path)) for path in READS]
-        put = client.put(f"{IMAGE}/metadata/key", json={"meta": {"key": "value"}})
         statuses = {response.status_code for response, _ in responses}
-        assert statuses | {put.status_code} <= {200, 404, 503}
         assert 503 not in statuses or client.get("/healthcheck").status_code == 503
+        put = client.put(f"{IMAGE}/metadata/key", json={"meta": {"key": "value"}})
+        assert statuses | {put.status_code} <= {200, 404, 503}
     for command in (*COMMANDS, ("import", str(tmp_path / "images.json"))):
         run(catalog, *command)
 
@@ -83,3 +86,26 @@ def test_damaged_value_is_unavailable_and_found_by_check(
     assert [client.get(path).status_code for path in (LIST, "/healthcheck")] == [503, 503]
     result = run(catalog, "check")
     assert (result.exit_code, "What to do: " in result.stdout) == (1, True)
+
+
+def test_catalog_is_unavailable_until_a_damaged_page_is_repaired(serve: Serve, tmp_path: Path) -> None:
+    catalog = catalog_of(tmp_path, image(1))
+    with closing(Database(catalog)) as db:
+        db.execute("""UPDATE images SET metadata = '{"instance_uuid": 5}'""")
+    client = serve(catalog)
+    assert [client.get(path).status_code for path in (LIST, "/healthcheck")] == [503, 503]
+    add_images(open_catalog(catalog), image(1))
+    assert [client.get(path).status_code for path in ("/healthcheck", LIST)] == [200, 200]
+
+
+class BrokenURL:
+    """A setting that fails like a mistake in the code that uses it."""
+
+    def __format__(self, _spec: str) -> str:
+        """Raise TypeError."""
+        raise TypeError
+
+
+def test_mistake_in_the_service_is_no_damage_of_the_catalog(serve: Serve, intact: Path) -> None:
+    client = serve(intact, glance_url=BrokenURL())
+    assert [client.get(path).status_code for path in (LIST, "/healthcheck")] == [500, 200]
