@@ -154,6 +154,7 @@ def _create_file(path: Path) -> None:
 
     An existing file is not opened: to close it again would release the locks of all connections of this process.
     """
+    path = Path(os.path.realpath(path))  # O_EXCL does not follow a symbolic link, whose missing target SQLite creates
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.exists():
         with suppress(FileExistsError):

@@ -111,6 +111,13 @@ def test_files_of_a_new_catalog_are_private_and_existing_modes_stay(tmp_path: Pa
         os.umask(before)
 
 
+def test_catalog_behind_a_symbolic_link_is_private(tmp_path: Path) -> None:
+    (tmp_path / "link.db").symlink_to("folder/catalog.db")
+    engine = add_images(open_catalog(tmp_path / "link.db"), image(1))
+    with engine.snapshot():
+        assert set(modes(tmp_path / "folder/catalog.db").values()) == {"600"}
+
+
 def test_lock_on_the_folder_does_not_delay_a_new_catalog(tmp_path: Path) -> None:
     folder = os.open(tmp_path, os.O_RDONLY)
     fcntl.flock(folder, fcntl.LOCK_EX)
