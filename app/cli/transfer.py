@@ -123,7 +123,8 @@ def export_(settings: Settings, project_id: str | None, deleted: bool) -> None:
     images = export_images(open_catalog(settings.catalog), owner=owner, deleted=deleted)
     try:
         with SpooledTemporaryFile(_MAX_EXPORT_MEMORY) as spool:
-            spool.writelines(dump_images(images))
+            for part in dump_images(images):  # writelines would hold all parts in memory before it looks at their size
+                spool.write(part)
             spool.seek(0)
             shutil.copyfileobj(spool, sys.stdout.buffer)
         sys.stdout.buffer.flush()

@@ -17,7 +17,7 @@ from app import cli
 from app.cli.serve import allowed_hosts, check_auth
 from app.resources import resource_path
 from app.settings import Settings
-from tests.support.images import Fields, file_of, image, image_id
+from tests.support.images import Fields, catalog_of, file_of, image, image_id
 from tests.support.projects import PROJECT
 
 MAIN = (sys.executable, "-c", "from app.cli import main; main()")
@@ -306,6 +306,23 @@ def test_write_error_of_export_is_reported_in_one_line(run: Run, write: Write, c
             check=False,
         )
     assert (exported.returncode, exported.stderr) == (1, b"Error: [Errno 28] No space left on device\n")
+
+
+def test_export_holds_little_of_a_large_catalog_in_memory(catalog: Path) -> None:
+    metadata = {str(number): "x" * 255 for number in range(1000)}
+    catalog_of(catalog.parent, *(image(number, metadata=metadata) for number in range(200)))
+    code = (
+        "import app.cli, atexit, sys, tracemalloc; tracemalloc.start(); "
+        "atexit.register(lambda: print(tracemalloc.get_traced_memory()[1], file=sys.stderr)); app.cli.main()"
+    )
+    exported = subprocess.run(
+        [sys.executable, "-c", code, "export"],
+        env={"IMAGES_CATALOG": str(catalog)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        check=True,
+    )
+    assert int(exported.stderr) < 40_000_000 < catalog.stat().st_size
 
 
 def test_server_starts_without_warnings() -> None:
