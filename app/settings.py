@@ -12,7 +12,7 @@ from app.origins import host_name, origin_of
 _PREFIX = "IMAGES_"
 # Kubernetes sets these for Services whose name is or begins with `images`.
 _KUBERNETES = re.compile("IMAGES(_.+)?_(SERVICE_HOST|PORT(_.+)?)")
-_URL = re.compile(r"https?://[A-Za-z0-9._~:\[\]-]+(/[^?#]*)?")
+_URL = re.compile(r"https?://[A-Za-z0-9._~:\[\]-]+(?<!:)(/[^?#]*)?")
 _URI = compile_schema({"type": "string", "format": "uri"})  # the format that the contract requires of links
 _SQLITE_URL = re.compile("sqlite:///.+")
 

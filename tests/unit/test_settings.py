@@ -84,6 +84,8 @@ LOCATION, URL, LIMIT = "a path, or sqlite:///path", "an http or https URL", "a w
         ("IMAGES_COMPUTE_URL", "ftp://compute.test", URL),
         ("IMAGES_COMPUTE_URL", "http://", URL),
         ("IMAGES_COMPUTE_URL", "http://compute.test:0", URL),
+        ("IMAGES_COMPUTE_URL", "http://compute.test:", URL),
+        ("IMAGES_COMPUTE_URL", "http://[::1]:/", URL),
         ("IMAGES_COMPUTE_URL", "http://compute.test:65536", URL),
         ("IMAGES_COMPUTE_URL", "http://a b", URL),
         ("IMAGES_COMPUTE_URL", "http://user@compute.test", URL),
