@@ -178,7 +178,7 @@ def _limit_wal(db: Database, path: Path, max_bytes: int) -> None:
     """Empty a write-ahead log that readers have let grow. If they still need it, a later transaction does."""
     # Without a log, for example on a file system that does not support it, there is nothing to do. The transaction has
     # been committed, so an error here must not look like a failure of it.
-    with suppress(FileNotFoundError, sqlite3.OperationalError):
+    with suppress(FileNotFoundError, sqlite3.Error):
         if path.with_name(f"{path.name}-wal").stat().st_size > max_bytes:
             _set_timeout(db, 0)
             db.execute("PRAGMA wal_checkpoint(TRUNCATE)")

@@ -127,6 +127,14 @@ def test_lock_on_the_folder_does_not_delay_a_new_catalog(tmp_path: Path) -> None
         os.close(folder)
 
 
+def test_error_after_the_commit_is_no_failure_of_the_transaction(tmp_path: Path) -> None:
+    engine = SQLiteEngine(tmp_path / "catalog.db", max_wal_bytes=0)
+    add_images(engine, *(image(number) for number in range(500)))
+    with engine.transaction(timeout=1) as transaction:
+        transaction.upsert_images(stored_images(image(1, name="new")))
+        os.truncate(tmp_path / "catalog.db", 4096)  # so that the write-ahead log does not fit the file
+
+
 def test_write_ahead_log_is_emptied_when_its_reader_has_finished(tmp_path: Path) -> None:
     engine = SQLiteEngine(tmp_path / "catalog.db", max_wal_bytes=100_000)
     log = tmp_path / "catalog.db-wal"
