@@ -11,7 +11,9 @@ from app.catalog.models import Finding
 from app.catalog.sqlite.database import open_reader, schema_state, translate_errors
 
 _MAX_PROBLEMS = 10  # of the file's structure
-_READABLE, _WRITABLE = 0o004, 0o002  # by others
+_READABLE, _WRITABLE = 0o044, 0o022  # by other users: the group, and others
+_FOLDER_WRITABLE = 0o002  # by others; many systems give each user a group, and let it write to new folders
+_SUFFIXES = ("", "-wal", "-shm", ".mirror", ".mirror-lock")  # of the names of a catalog's files
 
 _RESTORE = 'restore a backup (README, "Backup and restore")'
 _REBUILD = "export the catalog, move it away, and import the export into a new one"
@@ -70,11 +72,14 @@ def _count_surplus(db: Database, query: str, other: str) -> int:
 
 def _permissions(db: Database, path: Path) -> Iterator[Finding]:
     (holds_secrets,) = db.execute(_HOLDS_SECRETS).fetchone()
-    files = [file for suffix in ("", "-wal", "-shm") if (file := path.with_name(f"{path.name}{suffix}")).exists()]
+    path = path.resolve()
+    files = [file for suffix in _SUFFIXES if (file := path.with_name(f"{path.name}{suffix}")).exists()]
     writable = [str(file) for file in files if file.stat().st_mode & _WRITABLE]
     readable = [str(file) for file in files if file.stat().st_mode & _READABLE]
     if writable:
-        yield Finding(f"everybody can write to {', '.join(writable)}", f"chmod o-rw {' '.join(writable)}", True)
+        yield Finding(f"other users can write to {', '.join(writable)}", f"chmod go-rw {' '.join(writable)}", True)
     elif readable and holds_secrets:
-        problem = f"everybody can read {', '.join(readable)}, but there are tokens, or images that are not public"
-        yield Finding(problem, f"chmod o-rw {' '.join(readable)}", True)
+        problem = f"other users can read {', '.join(readable)}, but there are tokens, or images that are not public"
+        yield Finding(problem, f"chmod go-rw {' '.join(readable)}", True)
+    if path.parent.stat().st_mode & _FOLDER_WRITABLE:
+        yield Finding(f"everybody can add files to {path.parent}", f"chmod o-w {path.parent}", True)

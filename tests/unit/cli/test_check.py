@@ -9,6 +9,7 @@ from sqlite_utils import Database
 
 from app import cli
 from app.catalog.engines import open_catalog
+from app.catalog.models import SyncStatus
 from app.catalog.tokens import add_token
 from tests.support.images import catalog_of, image
 from tests.support.projects import OTHER_PROJECT, PROJECT
@@ -73,8 +74,10 @@ def test_table_that_differs_from_the_images_is_an_error(
         (0o644, False, "public", None),
         (0o644, True, "public", "read"),
         (0o644, False, "private", "read"),
-        (0o640, True, "private", None),
+        (0o640, True, "public", "read"),
+        (0o600, True, "private", None),
         (0o666, False, "public", "write to"),
+        (0o660, False, "public", "write to"),
     ],
 )
 def test_file_that_others_can_access_is_a_warning(
@@ -86,4 +89,21 @@ def test_file_that_others_can_access_is_a_warning(
     path.chmod(mode)
     code, lines = check(path)
     assert (code, len(lines)) == (0, 1)
-    assert lines[0].startswith(f"Warning: everybody can {warning} PATH" if warning else "PATH has no problems.")
+    assert lines[0].startswith(f"Warning: other users can {warning} PATH" if warning else "PATH has no problems.")
+
+
+def test_other_file_or_folder_that_others_can_access_is_a_warning(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    path = catalog_of(tmp_path, image(1, visibility="private"))
+    open_catalog(path).write_sync_status(SyncStatus())
+    folder.mkdir()
+    (folder / "link.db").symlink_to(path)
+    path.with_name("catalog.db.mirror").chmod(0o620)
+    tmp_path.chmod(0o777)
+    assert check(folder / "link.db") == (
+        0,
+        [
+            f"Warning: other users can write to {path}.mirror. What to do: chmod go-rw {path}.mirror.",
+            f"Warning: everybody can add files to {tmp_path}. What to do: chmod o-w {tmp_path}.",
+        ],
+    )
