@@ -126,7 +126,11 @@ class Engine(Protocol):
         """Return the version of a state that includes every change committed before the current request arrived."""
 
     def snapshot(self) -> AbstractContextManager[Snapshot]:
-        """Read one state of the catalog, for a request. Connections are reused."""
+        """Read one state of the catalog, for a request. Connections are reused.
+
+        Raises CatalogBusy if another process locks the catalog, at once on the event loop; ReadLimitExceeded within
+        `read_limits`; and CatalogDamaged.
+        """
 
     def read_limits(
         self, seconds: float, *, cpu_seconds: float = math.inf, images: float = math.inf
@@ -154,7 +158,7 @@ class Engine(Protocol):
     def check(self) -> Iterator[Finding]:
         """Yield what is wrong with the database: its schema, its structure, the image index, and who can access it.
 
-        Raises what `schema_state` raises.
+        Raises what `schema_state` raises, and CatalogDamaged if the database is too damaged to be examined.
         """
 
     def read_sync_status(self) -> SyncStatus:

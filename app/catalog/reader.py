@@ -8,7 +8,7 @@ from app.text import normalize_project_id
 
 
 class CatalogReader:
-    """Reads for requests, each from one state of the catalog. Each method raises CatalogUnavailable."""
+    """Reads for requests, each from one state of the catalog. Each raises what `Engine.snapshot` raises."""
 
     def __init__(self, engine: Engine, *, probe_limit: int | None = None) -> None:
         self._engine = engine

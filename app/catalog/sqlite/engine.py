@@ -90,7 +90,7 @@ class SQLiteEngine:
 
     @contextmanager
     def snapshot(self) -> Iterator[SQLiteSnapshot]:
-        """Read one state of the catalog on the thread's connection."""
+        """Read one state of the catalog on the thread's connection. Raises what `Engine.snapshot` raises."""
         with database.translate_errors(self._path):
             connection = self._connection()
             try:
@@ -132,11 +132,11 @@ class SQLiteEngine:
             yield SQLiteTransaction(db, self._batch_size, is_new=is_new)
 
     def schema_state(self) -> SchemaState:
-        """Return what the file contains, without changing it."""
+        """Return what the file contains, without changing it. Raises what `Engine.schema_state` raises."""
         return database.schema_state(self._path, immutable=self._immutable)
 
     def check(self) -> Iterator[Finding]:
-        """Yield what is wrong with the file."""
+        """Yield what is wrong with the file. Raises what `Engine.check` raises."""
         return find_problems(self._path, immutable=self._immutable)
 
     def read_sync_status(self) -> SyncStatus:
