@@ -2,7 +2,10 @@
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
+from select import select
 from threading import Event, Lock, Thread
+from typing import TextIO
 
 MAX_BYTES = 4_000_000
 _GATHERING_TIME = 0.05  # seconds
@@ -33,7 +36,7 @@ class BackgroundWriter:
         self._thread = Thread(target=self._run, name="background-writer", daemon=True)  # a write may block forever
 
     def start(self) -> None:
-        """Start the thread."""
+        """Start the thread. Raises RuntimeError if it was started before."""
         self._thread.start()
 
     def put(self, line: str) -> None:
@@ -70,3 +73,15 @@ class BackgroundWriter:
         if dropped:
             lines.append(self._format_dropped(dropped))
         return "".join(f"{line}\n" for line in lines)
+
+
+def write_unbuffered(stream: TextIO, data: bytes) -> None:
+    """Write without Python's own buffer, whose lock would block the end of the process."""
+    raw = getattr(stream.buffer, "raw", stream.buffer)
+    with suppress(OSError):  # the service continues even if the reader of the log has ended
+        while data:
+            written = raw.write(data)
+            if written is None:  # a non-blocking stream is full
+                select([], [raw], [])
+            else:
+                data = data[written:]

@@ -86,6 +86,13 @@ def logging_config(log_format: str) -> dict[str, Any]:
     }
 
 
+def format_dropped(log_format: str, logger: str, stream: str, count: int) -> str:
+    """Return the line that reports how many lines of a log were dropped."""
+    message = f"{count} lines were dropped, because {stream} is not read fast enough."
+    record = logging.makeLogRecord({"name": logger, "levelname": "WARNING", "msg": message})
+    return LogFormatter(log_format).format(record)
+
+
 @lru_cache(maxsize=2)  # many lines have the same second
 def format_time(second: int) -> str:
     """Return a Unix time in UTC."""

@@ -3,15 +3,15 @@
 import sys
 import time
 from collections.abc import Awaitable
-from contextlib import suppress
+from functools import partial
 from urllib.parse import quote
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.background_writer import BackgroundWriter
+from app.background_writer import BackgroundWriter, write_unbuffered
 from app.context import RequestContext
 from app.contract.document import Contract
-from app.logs import FORMATS, format_time
+from app.logs import FORMATS, format_dropped, format_time
 
 
 class AccessLogMiddleware:
@@ -25,7 +25,9 @@ class AccessLogMiddleware:
         self._next_app = next_app
         self._contract = contract
         self._format = FORMATS[log_format]
-        self._writer = BackgroundWriter(_write_to_stdout, self._dropped_line)
+        self._writer = BackgroundWriter(
+            partial(write_unbuffered, sys.stdout), partial(format_dropped, log_format, "app.access", "standard output")
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, and log it."""
@@ -75,23 +77,3 @@ class AccessLogMiddleware:
                 "project_id": project_id,
             }
         )
-
-    def _dropped_line(self, count: int) -> str:
-        return self._format(
-            {
-                "time": format_time(int(time.time())),
-                "level": "WARNING",
-                "logger": "app.access",
-                "request_id": "-",
-                "message": f"{count} lines were dropped, because standard output is not read fast enough.",
-                "exception": None,
-            }
-        )
-
-
-def _write_to_stdout(data: bytes) -> None:
-    """Write without Python's own buffer, whose lock would block the end of the process."""
-    raw = getattr(sys.stdout.buffer, "raw", sys.stdout.buffer)
-    with suppress(OSError):  # the service continues even if the reader of the log has ended
-        while data:
-            data = data[raw.write(data) :]

@@ -1,11 +1,14 @@
 """Lines are written in a thread, which may be blocked."""
 
+import io
+import os
 from collections.abc import Iterator
-from threading import Event
+from threading import Event, Thread
+from typing import Any
 
 import pytest
 
-from app.background_writer import BackgroundWriter
+from app.background_writer import BackgroundWriter, write_unbuffered
 
 
 class Reader:
@@ -59,3 +62,35 @@ def test_close_does_not_wait_for_a_blocked_stream(reader: Reader, writer: Backgr
     writer.put("first")
     writer.close()
     assert reader.text == ""
+
+
+class NonBlockingPipe(io.FileIO):
+    """The sending end of a pipe, which stores what each write returned."""
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__(descriptor, "wb")
+        os.set_blocking(descriptor, False)
+        self.is_full = Event()
+        self.results: list[int | None] = []
+
+    def write(self, data: Any) -> Any:
+        """Write as much as fits."""
+        self.results.append(super().write(data))
+        if self.results[-1] is None:
+            self.is_full.set()
+        return self.results[-1]
+
+
+def test_full_non_blocking_stream_is_written_when_it_is_read() -> None:
+    receiving, sending = os.pipe()
+    data, pipe = b"x" * 200_000, NonBlockingPipe(sending)
+    with os.fdopen(receiving, "rb", buffering=0) as reader, io.TextIOWrapper(io.BufferedWriter(pipe)) as stream:
+        thread = Thread(target=write_unbuffered, args=(stream, data))
+        thread.start()
+        assert pipe.is_full.wait(20)
+        received = b""
+        while len(received) < len(data):
+            received += reader.read(100)
+        thread.join()
+    assert received == data
+    assert pipe.results.count(None) <= len(pipe.results) / 2 + 1  # no retry before the stream has room
