@@ -2,13 +2,15 @@
 
 import logging
 import logging.config
+import sys
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import orjson
 
+from app.background_writer import BackgroundWriter, write_unbuffered
 from app.context import current_request
 from app.text import escape_control_characters
 from app.timestamps import format_utc
@@ -27,6 +29,8 @@ def _format_json(entry: Mapping[str, Any]) -> str:
 
 
 FORMATS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {"plain": _format_plain, "json": _format_json}
+
+_STREAM_HANDLER: Mapping[str, Any] = {"class": "logging.StreamHandler", "stream": "ext://sys.stderr"}
 
 
 class RequestIdFilter(logging.Filter):
@@ -60,12 +64,35 @@ class LogFormatter(logging.Formatter):
         )
 
 
+class BackgroundHandler(logging.Handler):
+    """Writes to standard error in a thread, so that a slow reader does not block the service."""
+
+    def __init__(self, log_format: str) -> None:
+        super().__init__()
+        report = partial(format_dropped, log_format, __name__, "standard error")
+        self._writer = BackgroundWriter(partial(write_unbuffered, sys.stderr), report)
+        self._writer.start()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record soon, or drop it."""
+        try:
+            self._writer.put(self.format(record))
+        except Exception:  # noqa: BLE001 as in all handlers: a faulty record does not fail its caller
+            self.handleError(record)
+
+    def close(self) -> None:
+        """Write all records, unless standard error blocks."""
+        self._writer.close()
+        super().close()
+
+
 def configure_logging(log_format: str) -> None:
-    """Configure the service log of this process, with the format "plain" or "json"."""
-    logging.config.dictConfig(logging_config(log_format))
+    """Configure the service log of a worker, with the format "plain" or "json"."""
+    handler = {"()": BackgroundHandler, "log_format": log_format}
+    logging.config.dictConfig(logging_config(log_format, handler))
 
 
-def logging_config(log_format: str) -> dict[str, Any]:
+def logging_config(log_format: str, handler: Mapping[str, Any] = _STREAM_HANDLER) -> dict[str, Any]:
     """Return the service log's configuration for `logging.config.dictConfig`."""
     through_root = {"level": "INFO", "handlers": [], "propagate": True}
     return {
@@ -73,14 +100,7 @@ def logging_config(log_format: str) -> dict[str, Any]:
         "disable_existing_loggers": False,
         "filters": {"request_id": {"()": RequestIdFilter}},
         "formatters": {"service": {"()": LogFormatter, "log_format": log_format}},
-        "handlers": {
-            "service": {
-                "class": "logging.StreamHandler",
-                "stream": "ext://sys.stderr",
-                "formatter": "service",
-                "filters": ["request_id"],
-            }
-        },
+        "handlers": {"service": {**handler, "formatter": "service", "filters": ["request_id"]}},
         "root": {"level": "WARNING", "handlers": ["service"]},
         "loggers": {"app": through_root, "gunicorn.error": through_root, "uvicorn.error": through_root},
     }

@@ -42,6 +42,11 @@ class WorkerServer(UvicornServer):
             return True
         return await super().on_tick(counter)
 
+    async def _serve(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serve, and write the rest of the log: uvicorn then ends the process with the signal that stopped it."""
+        await super()._serve(sockets)
+        logging.shutdown()
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002 already closed
         """Stop. Connections that are accepted meanwhile see `is_stopping`."""
         self.server_state.is_stopping = True

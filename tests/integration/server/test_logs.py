@@ -1,13 +1,19 @@
-"""The access log of a running service."""
+"""The logs of a running service."""
 
+import fcntl
 import os
+import re
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from typing import BinaryIO
 
 from tests.integration.server.conftest import LIST
-from tests.integration.server.service import SERVE, serving
-from tests.integration.server.wire import Connection, request
+from tests.integration.server.service import SERVE, serving, session
+from tests.integration.server.wire import Connection, fetch, request
 
 TO_PIPE = ("sh", "-c", 'exec "$@" > access', "sh", *SERVE)
+ERRORS_TO_PIPE = ("sh", "-c", 'exec "$@" 2> errors', "sh", *SERVE)
 LONG = request(f"{LIST}?name={'x' * 16_000}")
 COUNT = 700  # lines, which are longer than the pipe and the bound together
 
@@ -48,3 +54,27 @@ def test_stop_writes_all_lines_of_the_access_log(tmp_path: Path) -> None:
         service.terminate()
         assert service.wait() == 0
         assert service.log.count(f" GET {LIST} 200 ") == 100
+
+
+def test_service_log_into_pipe_that_is_not_read_delays_no_request(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "errors")
+    settings = {"HOME": str(tmp_path), "WEB_CONCURRENCY": "1"}
+    with (
+        session(ERRORS_TO_PIPE, tmp_path, settings, output=subprocess.DEVNULL) as process,
+        (tmp_path / "errors").open("rb", buffering=0) as errors,
+    ):
+        fcntl.fcntl(errors, fcntl.F_SETPIPE_SZ, 4096)
+        started = b"".join(lines_up_to(b"Application startup complete.", errors))
+        (port,) = map(int, re.findall(rb"Listening at: http://[0-9.]+:(\d+)", started))
+        for _ in range(100):
+            assert fetch(port, b"NONSENSE\r\n\r\n").status == 400
+        process.terminate()
+        assert errors.read().count(b"Request rejected: Bad Request") == 100
+
+
+def lines_up_to(last: bytes, log: BinaryIO) -> Iterator[bytes]:
+    """Yield lines until one contains `last`."""
+    for line in log:
+        yield line
+        if last in line:
+            return
