@@ -100,9 +100,10 @@ class HttpProtocol(PipelinedProtocol):
         self._pending_bytes += len(data)
         self._head_bytes = self._head_bytes + len(data) if self._in_head else len(data)
         try:
-            self.parser.feed_data(data)
-        except HttpParserUpgrade as upgrade:
-            self._parse_without_upgrade(len(data) - upgrade.args[0])
+            try:
+                self.parser.feed_data(data)
+            except HttpParserUpgrade as upgrade:
+                self._parse_without_upgrade(len(data) - upgrade.args[0])
         except HttpParserError:
             self._reject(HTTPStatus.BAD_REQUEST)
         if self._rejection:

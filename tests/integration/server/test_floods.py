@@ -98,6 +98,17 @@ def test_many_connects_in_one_segment_get_one_rejection(service: Service) -> Non
         assert connection.receive_if_any() is None
 
 
+@pytest.mark.parametrize("headers", [(), UPGRADES["h2c"]], ids=["plain", "Upgrade"])
+@pytest.mark.parametrize("url", ["http://a:99999/", "http:///", "http://@/", "ftp://"])
+def test_url_that_cannot_be_parsed_is_rejected(service: Service, url: str, headers: tuple[str, ...]) -> None:
+    with Connection(service.port) as connection:
+        connection.send(ONE, request(url, *headers))
+        assert len(connection.receive().images) == 1
+        assert connection.receive().fault == (400, "badRequest")
+        assert connection.receive_if_any() is None
+    assert service.errors == []
+
+
 def test_long_headers_take_linear_time(tmp_path: Path) -> None:
     """A parser that takes quadratic time would need seconds for each request."""
     names = ("Accept", "Accept-Encoding", "If-None-Match", "Cookie", "Connection", "X-Forwarded-For", "Origin")
