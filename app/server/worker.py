@@ -36,21 +36,30 @@ class WorkerServer(UvicornServer):
 
     async def on_tick(self, counter: int) -> bool:
         """Return whether to stop, ten times a second: also if the master process is gone."""
-        if os.getppid() != self._master:
+        if self._is_orphan():
             _log.error("The master process is gone: this worker stops.")
             self.config.timeout_graceful_shutdown = _ORPHAN_TIMEOUT
             return True
         return await super().on_tick(counter)
 
     async def _serve(self, sockets: list[socket.socket] | None = None) -> None:
-        """Serve, and write the rest of the log: uvicorn then ends the process with the signal that stopped it."""
+        """Serve, and write the rest of the log: uvicorn then ends the process with the signal that stopped it.
+
+        An orphan exits at once, because Python would wait for its threads. SQLite rolls their transactions back.
+        """
         await super()._serve(sockets)
         logging.shutdown()
+        if self._is_orphan():
+            os._exit(0)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002 already closed
         """Stop. Connections that are accepted meanwhile see `is_stopping`."""
         self.server_state.is_stopping = True
         await super().shutdown()  # the event loop closes the listening sockets; uvicorn would fail to do so again
+
+    def _is_orphan(self) -> bool:
+        """Return whether the master process is gone."""
+        return os.getppid() != self._master
 
 
 class Worker(UvicornWorker):

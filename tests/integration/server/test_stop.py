@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ import pytest
 
 from tests.integration.server.conftest import LIST, MANY
 from tests.integration.server.load import load, reload
-from tests.integration.server.service import Service, serving, until
+from tests.integration.server.service import Service, run, serving, until
 from tests.integration.server.wire import Connection, Response, fetch, request
 from tests.support.images import image_id
 
@@ -22,6 +23,14 @@ SHUTDOWN_LIMIT = 10  # seconds
 
 LARGE = request(f"{LIST}?limit={MANY}")
 BATCH = [LARGE, request(f"{LIST}?limit=2"), request(f"{LIST}?limit=x"), request(f"{LIST}?limit=900")]
+ORPHAN = """
+import asyncio, concurrent.futures, threading
+from uvicorn import Config
+from app.server.backpressure import Buffers
+from app.server.worker import WorkerServer
+concurrent.futures.ThreadPoolExecutor().submit(threading.Event().wait)
+asyncio.run(WorkerServer(Config(None, port=0, lifespan="off"), Buffers(), master=0).serve())
+"""
 IDS = [image_id(number) for number in range(MANY)]
 
 
@@ -184,6 +193,10 @@ def test_workers_stop_without_their_master(tmp_path: Path) -> None:
         assert service.log.count("The master process is gone: this worker stops.") == 2
         with socket.create_server(("127.0.0.1", service.port)):
             pass
+
+
+def test_orphan_does_not_wait_for_its_threads(tmp_path: Path) -> None:
+    assert run(sys.executable, "-c", ORPHAN, folder=tmp_path).returncode == 0
 
 
 def test_killed_worker_is_replaced(tmp_path: Path) -> None:
