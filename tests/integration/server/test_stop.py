@@ -31,6 +31,19 @@ from app.server.worker import WorkerServer
 concurrent.futures.ThreadPoolExecutor().submit(threading.Event().wait)
 asyncio.run(WorkerServer(Config(None, port=0, lifespan="off"), Buffers(), master=0).serve())
 """
+STARTS_WHILE_NOT_BLOCKED = """
+import os, time
+from app.server.gunicorn import Server
+from app.settings import Settings
+
+class WaitingServer(Server):
+    def load(self):
+        while os.path.exists("blocked"):
+            time.sleep(0.01)
+        return super().load()
+
+WaitingServer(Settings.from_env(os.environ), bind="127.0.0.1:0", workers=1).run()
+"""
 IDS = [image_id(number) for number in range(MANY)]
 
 
@@ -183,6 +196,33 @@ def test_sighup_with_unusable_catalog_keeps_old_workers(tmp_path: Path) -> None:
         catalog.with_suffix(".moved").rename(catalog)
         assert [len(fetch(service.port, request(LIST)).images) for _ in range(10)] == [7] * 10
         assert [pid for pid in old if not Path(f"/proc/{pid}").exists()] == []
+
+
+def test_sigterm_during_reload_does_not_wait_for_new_workers(large_catalog: Path, tmp_path: Path) -> None:
+    command = (sys.executable, "-c", STARTS_WHILE_NOT_BLOCKED)
+    with serving(tmp_path, command=command, IMAGES_CATALOG=str(large_catalog)) as service:
+        (tmp_path / "blocked").touch()
+        service.process.send_signal(signal.SIGHUP)
+        until(lambda: len(service.workers) == 2)
+        assert fetch(service.port, request(LIST)).status == 200
+        service.terminate()
+        assert service.wait() == 0
+
+
+def test_sighup_during_reload_reloads_again(large_catalog: Path, tmp_path: Path) -> None:
+    command = (sys.executable, "-c", STARTS_WHILE_NOT_BLOCKED)
+    with serving(tmp_path, command=command, IMAGES_CATALOG=str(large_catalog)) as service:
+        (tmp_path / "blocked").touch()
+        service.process.send_signal(signal.SIGHUP)
+        until(lambda: len(service.workers) == 2)
+        os.kill(service.workers[1], signal.SIGKILL)  # is replaced, too
+        until(lambda: len(service.workers) == 3)
+        service.process.send_signal(signal.SIGHUP)
+        until(lambda: service.log.count("Handling signal: hup") == 2)
+        (tmp_path / "blocked").unlink()
+        until(lambda: f"Finished server process [{service.workers[2]}]" in service.log)
+        assert len(service.workers) == 4
+        assert fetch(service.port, request(LIST)).status == 200
 
 
 def test_workers_stop_without_their_master(tmp_path: Path) -> None:
