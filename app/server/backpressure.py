@@ -10,6 +10,7 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.server import ServerState
 
 MIN_BUFFERED_BYTES = 16_000_000
+_BUFFERED_BYTES_PER_IMAGE = 2_000  # of the longest page: two pages with images of a kilobyte
 _MAX_STARTS = 16  # requests in progress before others wait, and waiting requests started in one iteration
 
 
@@ -55,6 +56,11 @@ class Buffers:
             if not self._uses[id(each)]:
                 del self._uses[id(each)]
                 self._bytes -= len(each)
+
+
+def max_buffered_bytes(max_limit: int) -> int:
+    """Return the bound for a service whose longest page has so many images."""
+    return max(MIN_BUFFERED_BYTES, max_limit * _BUFFERED_BYTES_PER_IMAGE)
 
 
 class WorkerState(ServerState):

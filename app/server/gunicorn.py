@@ -9,7 +9,7 @@ from app.contract.document import Contract
 from app.factory import create_app
 from app.logs import configure_logging, logging_config
 from app.server.arbiter import ReloadingArbiter
-from app.server.backpressure import MIN_BUFFERED_BYTES, Buffers
+from app.server.backpressure import Buffers, max_buffered_bytes
 from app.server.http_protocol import HttpProtocol
 from app.server.proxy_headers import ProxyHeadersMiddleware
 from app.server.rejections import Rejections
@@ -17,7 +17,6 @@ from app.server.worker import GRACEFUL_TIMEOUT, Worker, tuned_lifespan
 from app.settings import Settings
 
 _MAX_OPEN_FILES = 65_536  # each connection is an open file
-_BUFFERED_BYTES_PER_IMAGE = 16_000  # of the longest page: sixteen pages with images of a kilobyte
 
 
 class Server(BaseApplication):
@@ -54,7 +53,7 @@ class Server(BaseApplication):
         configure_logging(self._settings.log_format)  # the worker class has changed the configuration
         contract = Contract.load(secured=self._settings.auth != "none")
         HttpProtocol.rejections = Rejections(contract)
-        Worker.buffers = Buffers(max(MIN_BUFFERED_BYTES, self._settings.max_limit * _BUFFERED_BYTES_PER_IMAGE))
+        Worker.buffers = Buffers(max_buffered_bytes(self._settings.max_limit))
         application = create_app(self._settings, contract, lifespan=tuned_lifespan)
         return ProxyHeadersMiddleware(application, self.cfg.forwarded_allow_ips)
 
