@@ -14,43 +14,43 @@ _BUFFERED_BYTES_PER_IMAGE = 2_000  # of the longest page: two pages with images 
 _MAX_STARTS = 16  # requests in progress before others wait, and waiting requests started in one iteration
 
 
-class Holder(Protocol):
-    """A connection."""
+class Connection(Protocol):
+    """A connection whose data is buffered."""
 
     def drop(self) -> None:
         """Close the connection at once."""
 
 
 class Buffers:
-    """The data that a worker holds for its connections: requests that wait, and responses that are not yet read.
+    """The data that a worker buffers for its connections: requests that wait, and responses that are not yet read.
 
     Stored responses are counted once, however many connections wait for them. Beyond the bound, the connections that
-    have held data for the longest time are closed. The last one is not: a single response may exceed the bound.
+    have had buffered data for the longest time are closed. The last one is not: a single response may exceed the bound.
     """
 
     def __init__(self, max_bytes: int = MIN_BUFFERED_BYTES) -> None:
         self._max_bytes = max_bytes
-        self._held: dict[Holder, list[bytes]] = {}
+        self._buffered: dict[Connection, list[bytes]] = {}
         self._uses: Counter[int] = Counter()  # by the identity of the data
         self._bytes = 0
 
-    def hold(self, connection: Holder, data: list[bytes]) -> None:
-        """Replace what a connection holds."""
+    def replace(self, connection: Connection, data: list[bytes]) -> None:
+        """Replace the buffered data of a connection."""
         for each in data:
             self._uses[id(each)] += 1
             self._bytes += len(each) if self._uses[id(each)] == 1 else 0
-        self._release(self._held.get(connection, []))
-        self._held[connection] = data
-        while self._bytes > self._max_bytes and len(self._held) > 1:
-            longest = next(iter(self._held))
-            self.release(longest)
+        self._subtract(self._buffered.get(connection, []))
+        self._buffered[connection] = data
+        while self._bytes > self._max_bytes and len(self._buffered) > 1:
+            longest = next(iter(self._buffered))
+            self.remove(longest)
             longest.drop()
 
-    def release(self, connection: Holder) -> None:
-        """Record that a connection holds nothing."""
-        self._release(self._held.pop(connection, []))
+    def remove(self, connection: Connection) -> None:
+        """Record that a connection has no buffered data."""
+        self._subtract(self._buffered.pop(connection, []))
 
-    def _release(self, data: list[bytes]) -> None:
+    def _subtract(self, data: list[bytes]) -> None:
         for each in data:
             self._uses[id(each)] -= 1
             if not self._uses[id(each)]:
@@ -76,7 +76,7 @@ class WorkerState(ServerState):
     def start(self, request: Callable[..., None], *args: object) -> None:
         """Start a request now, or in a later iteration of the event loop if many are in progress.
 
-        Otherwise, the responses to many simultaneous requests would all be built before any of them is released.
+        Otherwise, the responses to many simultaneous requests would all be built before any of them is sent.
         """
         if len(self.tasks) < _MAX_STARTS:
             request(*args)
@@ -95,21 +95,21 @@ class WorkerState(ServerState):
 class ReadControl(FlowControl):
     """Flow control that does not resume reading while received data waits to be parsed."""
 
-    is_held = False
+    is_stopped = False
 
-    def hold(self) -> None:
-        """Stop reading until `release`."""
-        self.is_held = True
+    def stop_reading(self) -> None:
+        """Stop reading until `continue_reading`."""
+        self.is_stopped = True
         self.pause_reading()
 
-    def release(self) -> None:
-        """Resume reading."""
-        self.is_held = False
+    def continue_reading(self) -> None:
+        """Read again after `stop_reading`."""
+        self.is_stopped = False
         self.resume_reading()
 
     def resume_reading(self) -> None:
-        """Resume reading unless it is stopped until `release`."""
-        if not self.is_held:
+        """Resume reading unless it is stopped until `continue_reading`."""
+        if not self.is_stopped:
             super().resume_reading()
 
 

@@ -70,13 +70,13 @@ class PipelinedProtocol(HttpToolsProtocol):
     def pause_writing(self) -> None:
         """Account for a response that the client does not read."""
         super().pause_writing()
-        self._hold_buffers()
+        self._update_buffers()
 
     def resume_writing(self) -> None:
         """Continue with the next request."""
         super().resume_writing()
         self._writer.unsent = b""
-        self._hold_buffers()
+        self._update_buffers()
         if self.transport.is_closing() or (self._responding and not self._responding.response_complete):
             return
         if self.pipeline:
@@ -92,7 +92,7 @@ class PipelinedProtocol(HttpToolsProtocol):
         self.pipeline.clear()
         self._received = self._writer.unsent = b""  # now: the connection itself waits for the garbage collector
         super().connection_lost(exc)
-        self.server_state.buffers.release(self)
+        self.server_state.buffers.remove(self)
 
     def drop(self) -> None:
         """Close the connection at once."""
@@ -138,13 +138,13 @@ class PipelinedProtocol(HttpToolsProtocol):
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as uvicorn configures its parser
         self.parser.feed_data(head)
 
-    def _hold_buffers(self) -> None:
-        """Account for the data that this connection holds."""
+    def _update_buffers(self) -> None:
+        """Account for the buffered data of this connection."""
         data = [each for each in (self._received, self._writer.unsent) if each]
         if not data:
-            self.server_state.buffers.release(self)
+            self.server_state.buffers.remove(self)
         elif not self.transport.is_closing():
-            self.server_state.buffers.hold(self, data)
+            self.server_state.buffers.replace(self, data)
 
     def _start_keep_alive(self) -> None:
         """Start the timeout after which an idle connection is closed."""
@@ -173,14 +173,14 @@ class PipelinedProtocol(HttpToolsProtocol):
             self._position = min(end, length) if head_end < 0 else head_end + len(_HEAD_END)
             self._feed(received[begin : self._position])
         if self._position < length:
-            self.flow.hold()
-            self._hold_buffers()
+            self.flow.stop_reading()
+            self._update_buffers()
             if self._can_parse():
                 self.loop.call_soon(self._parse)  # so that other connections are served in between
             return
         self._received, self._position = b"", 0
-        if self.flow.is_held:
-            self.flow.release()
-            self._hold_buffers()
+        if self.flow.is_stopped:
+            self.flow.continue_reading()
+            self._update_buffers()
         if self._is_at_eof and self._can_parse():
             self.transport.close()
