@@ -2,6 +2,7 @@
 
 import logging
 import logging.config
+import os
 import sys
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -29,8 +30,6 @@ def _format_json(entry: Mapping[str, Any]) -> str:
 
 
 FORMATS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {"plain": _format_plain, "json": _format_json}
-
-_STREAM_HANDLER: Mapping[str, Any] = {"class": "logging.StreamHandler", "stream": "ext://sys.stderr"}
 
 
 class RequestIdFilter(logging.Filter):
@@ -69,8 +68,12 @@ class BackgroundHandler(logging.Handler):
 
     def __init__(self, log_format: str) -> None:
         super().__init__()
-        report = partial(format_dropped, log_format, __name__, "standard error")
-        self._writer = BackgroundWriter(partial(write_unbuffered, sys.stderr), report)
+        self._report = partial(format_dropped, log_format, __name__, "standard error")
+        self._start()
+        os.register_at_fork(after_in_child=self._start)  # a worker inherits the handler of its master, but no threads
+
+    def _start(self) -> None:
+        self._writer = BackgroundWriter(partial(write_unbuffered, sys.stderr), self._report)
         self._writer.start()
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -87,12 +90,11 @@ class BackgroundHandler(logging.Handler):
 
 
 def configure_logging(log_format: str) -> None:
-    """Configure the service log of a worker, with the format "plain" or "json"."""
-    handler = {"()": BackgroundHandler, "log_format": log_format}
-    logging.config.dictConfig(logging_config(log_format, handler))
+    """Configure the service log of this process, with the format "plain" or "json"."""
+    logging.config.dictConfig(logging_config(log_format))
 
 
-def logging_config(log_format: str, handler: Mapping[str, Any] = _STREAM_HANDLER) -> dict[str, Any]:
+def logging_config(log_format: str) -> dict[str, Any]:
     """Return the service log's configuration for `logging.config.dictConfig`."""
     through_root = {"level": "INFO", "handlers": [], "propagate": True}
     return {
@@ -100,7 +102,14 @@ def logging_config(log_format: str, handler: Mapping[str, Any] = _STREAM_HANDLER
         "disable_existing_loggers": False,
         "filters": {"request_id": {"()": RequestIdFilter}},
         "formatters": {"service": {"()": LogFormatter, "log_format": log_format}},
-        "handlers": {"service": {**handler, "formatter": "service", "filters": ["request_id"]}},
+        "handlers": {
+            "service": {
+                "()": BackgroundHandler,
+                "log_format": log_format,
+                "formatter": "service",
+                "filters": ["request_id"],
+            }
+        },
         "root": {"level": "WARNING", "handlers": ["service"]},
         "loggers": {"app": through_root, "gunicorn.error": through_root, "uvicorn.error": through_root},
     }

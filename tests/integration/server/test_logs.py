@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+import pytest
+
 from tests.integration.server.conftest import LIST
 from tests.integration.server.service import SERVE, serving, session
 from tests.integration.server.wire import Connection, fetch, request
@@ -56,7 +58,8 @@ def test_stop_writes_all_lines_of_the_access_log(tmp_path: Path) -> None:
         assert service.log.count(f" GET {LIST} 200 ") == 100
 
 
-def test_service_log_into_pipe_that_is_not_read_delays_no_request(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_read", [True, False])
+def test_service_log_into_pipe_that_is_not_read_delays_neither_requests_nor_stop(tmp_path: Path, is_read: bool) -> None:
     os.mkfifo(tmp_path / "errors")
     settings = {"HOME": str(tmp_path), "WEB_CONCURRENCY": "1"}
     with (
@@ -69,7 +72,9 @@ def test_service_log_into_pipe_that_is_not_read_delays_no_request(tmp_path: Path
         for _ in range(100):
             assert fetch(port, b"NONSENSE\r\n\r\n").status == 400
         process.terminate()
-        assert errors.read().count(b"Request rejected: Bad Request") == 100
+        if is_read:
+            assert errors.read().count(b"Request rejected: Bad Request") == 100
+        assert process.wait(20) == 0
 
 
 def lines_up_to(last: bytes, log: BinaryIO) -> Iterator[bytes]:
