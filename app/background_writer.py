@@ -8,14 +8,13 @@ from threading import Event, Lock, Thread
 from typing import TextIO
 
 MAX_BYTES = 4_000_000
-_GATHERING_TIME = 0.05  # seconds
 _CLOSE_TIMEOUT = 1  # seconds
 
 
 class BackgroundWriter:
     """Writes lines to a stream that may block. Lines beyond the bound are dropped, counted, and reported.
 
-    Lines that arrive within a short time are written together, because each write costs as much as a response.
+    Lines that arrive within the gathering time, in seconds, are written together.
     """
 
     def __init__(
@@ -23,10 +22,12 @@ class BackgroundWriter:
         write: Callable[[bytes], object],
         format_dropped: Callable[[int], str],
         *,
+        gathering_time: float = 0,
         max_bytes: int = MAX_BYTES,
     ) -> None:
         self._write = write
         self._format_dropped = format_dropped
+        self._gathering_time = gathering_time
         self._max_bytes = max_bytes
         self._lines: list[str] = []
         self._size = self._dropped = 0  # of the lines that wait
@@ -61,7 +62,7 @@ class BackgroundWriter:
         while not is_closed:
             self._has_lines.wait()
             self._has_lines.clear()
-            time.sleep(_GATHERING_TIME)
+            time.sleep(self._gathering_time)
             is_closed = self._is_closed
             self._write(self._take().encode(errors="backslashreplace"))
 

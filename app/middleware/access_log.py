@@ -13,6 +13,8 @@ from app.context import RequestContext
 from app.contract.document import Contract
 from app.logs import FORMATS, format_dropped, format_time
 
+_GATHERING_TIME = 0.05  # seconds; each write costs as much as a response
+
 
 class AccessLogMiddleware:
     """Logs each request with its response's status and size, and its duration, once the response is sent.
@@ -26,7 +28,9 @@ class AccessLogMiddleware:
         self._contract = contract
         self._format = FORMATS[log_format]
         self._writer = BackgroundWriter(
-            partial(write_unbuffered, sys.stdout), partial(format_dropped, log_format, "app.access", "standard output")
+            partial(write_unbuffered, sys.stdout),
+            partial(format_dropped, log_format, "app.access", "standard output"),
+            gathering_time=_GATHERING_TIME,
         )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -46,7 +46,7 @@ def test_replaced_catalog_returns_503_and_log_says_to_restart(small: Service) ->
         other.replace(catalog)
         response = connection.fetch(request(LIST))
         assert response.fault == (503, "serviceUnavailable")
-        assert f"{catalog} was replaced by another file: restart the service" in small.log
+        until(lambda: f"{catalog} was replaced by another file: restart the service" in small.log)
 
 
 def test_deleted_catalog_returns_503_with_reason_in_log_only(small: Service) -> None:
@@ -56,10 +56,11 @@ def test_deleted_catalog_returns_503_with_reason_in_log_only(small: Service) -> 
         catalog.unlink()
         responses = [connection.fetch(request(f"{LIST}?limit={limit}")) for limit in (1, 2)]
         assert [response.fault for response in responses] == [(503, "serviceUnavailable")] * 2
-        for response in responses:
-            assert response.document["serviceUnavailable"]["message"] == CatalogUnavailable.public_message
-            _, entry = small.log.split(f"{response.headers['x-compute-request-id']} GET '{LIST}': ")
-            assert entry.startswith(f"{catalog}: [Errno 2] No such file or directory: '{catalog}'\n")
+        messages = [response.document["serviceUnavailable"]["message"] for response in responses]
+        assert messages == [CatalogUnavailable.public_message] * 2
+        cause = f"GET '{LIST}': {catalog}: [Errno 2] No such file or directory: '{catalog}'\n"
+        entries = [f"{response.headers['x-compute-request-id']} {cause}" for response in responses]
+        until(lambda: all(entry in small.log for entry in entries))
         assert connection.fetch(request(f"{LIST}?limit=x")).fault == (400, "badRequest")
     assert not catalog.exists()
 

@@ -8,7 +8,7 @@ import pytest
 from app.contract.document import Contract
 from app.errors import InvalidHost
 from tests.integration.server.conftest import GLANCE_URL, LIST
-from tests.integration.server.service import Service
+from tests.integration.server.service import Service, until
 from tests.integration.server.wire import JSON, Connection, Response, fetch, request
 
 PIPELINED = [
@@ -173,8 +173,8 @@ def test_malformed_request_returns_400_closes_connection_and_is_logged(
     assert (response.fault, response.headers["connection"]) == ((400, "badRequest"), "close")
     Contract.load(secured=False).operations["listImagesDetails"].validate_response(400, response.document)
     assert connection.receive_if_any() is None
-    request_id = response.headers["x-compute-request-id"]
-    assert f"Z INFO app.server.rejections {request_id} Request rejected: Bad Request\n" in service.log
+    entry = f"Z INFO app.server.rejections {response.headers['x-compute-request-id']} Request rejected: Bad Request\n"
+    until(lambda: entry in service.log)
 
 
 def test_malformed_request_is_rejected_after_responses_to_earlier_requests(connection: Connection) -> None:
