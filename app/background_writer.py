@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from select import select
+from selectors import EVENT_WRITE, DefaultSelector
 from threading import Event, Lock, Thread
 from typing import TextIO
 
@@ -83,6 +83,8 @@ def write_unbuffered(stream: TextIO, data: bytes) -> None:
         while data:
             written = raw.write(data)
             if written is None:  # a non-blocking stream is full
-                select([], [raw], [])
+                with DefaultSelector() as selector:
+                    selector.register(raw, EVENT_WRITE)
+                    selector.select()
             else:
                 data = data[written:]

@@ -24,13 +24,25 @@ _PROGRESS_INTERVAL = 10_000  # steps of SQLite between looks at the clock: about
 _LOOP_LOCK_TIMEOUT = 0.01
 
 
+class _ReadLimits:
+    """The limits of a thread's reads. It has no reference to the connection, which calls it: that would never close."""
+
+    deadline = math.inf  # on the monotonic clock
+    cpu_deadline = math.inf  # on the clock of the thread's CPU time
+    max_images = math.inf  # of a page
+
+    def are_exceeded(self) -> bool:
+        """Return whether the time is over."""
+        return time.thread_time() > self.cpu_deadline or time.monotonic() > self.deadline
+
+
 class _ThreadState(threading.local):
     """What each thread that reads for requests has of its own."""
 
     connection: sqlite3.Connection | None = None
-    deadline = math.inf  # on the monotonic clock
-    cpu_deadline = math.inf  # on the clock of the thread's CPU time
-    max_images = math.inf  # of a page
+
+    def __init__(self) -> None:
+        self.limits = _ReadLimits()
 
 
 class SQLiteEngine:
@@ -95,20 +107,20 @@ class SQLiteEngine:
             connection = self._connection()
             try:
                 connection.execute("BEGIN")
-                yield SQLiteSnapshot(connection, self._thread.max_images)
+                yield SQLiteSnapshot(connection, self._thread.limits.max_images)
             finally:
                 connection.rollback()
 
     @contextmanager
     def read_limits(self, seconds: float, *, cpu_seconds: float = math.inf, images: float = math.inf) -> Iterator[None]:
         """Limit the reads of the thread: their time by SQLite's progress handler, and the images of a page."""
-        thread = self._thread
-        thread.deadline, thread.cpu_deadline = time.monotonic() + seconds, time.thread_time() + cpu_seconds
-        thread.max_images = images
+        limits = self._thread.limits
+        limits.deadline, limits.cpu_deadline = time.monotonic() + seconds, time.thread_time() + cpu_seconds
+        limits.max_images = images
         try:
             yield
         finally:
-            thread.deadline = thread.cpu_deadline = thread.max_images = math.inf
+            limits.deadline = limits.cpu_deadline = limits.max_images = math.inf
 
     @contextmanager
     def open_snapshot(self) -> Iterator[SQLiteSnapshot]:
@@ -162,12 +174,8 @@ class SQLiteEngine:
             timeout = _LOOP_LOCK_TIMEOUT if _runs_event_loop() else self._lock_timeout
             reader = database.open_reader(self._path, immutable=self._immutable, lock_timeout=timeout)
             connection = self._thread.connection = reader.conn
-            connection.set_progress_handler(self._has_timed_out, self._progress_interval)
+            connection.set_progress_handler(self._thread.limits.are_exceeded, self._progress_interval)
         return connection
-
-    def _has_timed_out(self) -> bool:
-        thread = self._thread
-        return time.thread_time() > thread.cpu_deadline or time.monotonic() > thread.deadline
 
 
 def _runs_event_loop() -> bool:
