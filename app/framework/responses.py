@@ -9,7 +9,7 @@ from flask import Response
 
 from app.catalog.models import Image
 
-_PART = 500  # items of a list
+_PART = 1000  # items of a list: as many as a page has by default
 
 
 class JSONResponse(Response):
