@@ -21,13 +21,14 @@ class StalenessMonitor:
 
     def is_fresh(self, version: Version | None) -> bool:
         """Return whether the catalog, at this version, is readable and either not a replica or a fresh one."""
-        if version != self._version or self._clock.time() >= self._fresh_until:
+        now = self._clock.time()
+        if version != self._version or now >= self._fresh_until:
             self._version = version
             try:
                 self._fresh_until = self._last_synced_at() + self._stale_after
             except CatalogUnavailable:
                 self._fresh_until = 0.0
-        return self._clock.time() < self._fresh_until
+        return now < self._fresh_until
 
     def stale_since(self) -> float | None:
         """Return the start of the last successful sync (Unix time) if the catalog is a stale replica, None otherwise.

@@ -3,7 +3,6 @@
 import asyncio
 from collections import Counter, deque
 from collections.abc import Callable
-from functools import partial
 from typing import Protocol
 
 from uvicorn.protocols.http.flow_control import FlowControl
@@ -11,6 +10,7 @@ from uvicorn.server import ServerState
 
 MIN_BUFFERED_BYTES = 16_000_000
 _BUFFERED_BYTES_PER_IMAGE = 2_000  # of the longest page: two pages with images of a kilobyte
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"  # the one head that no body follows
 _MAX_STARTS = 16  # requests in progress before others wait, and waiting requests started in one iteration
 
 
@@ -73,17 +73,19 @@ class WorkerState(ServerState):
         self.buffers = buffers
         self._waiting: deque[Callable[[], None]] = deque()
 
-    def start(self, request: Callable[..., None], *args: object) -> None:
-        """Start a request now, or in a later iteration of the event loop if many are in progress.
+    @property
+    def is_busy(self) -> bool:
+        """Whether so many requests are in progress that others wait.
 
         Otherwise, the responses to many simultaneous requests would all be built before any of them is sent.
         """
-        if len(self.tasks) < _MAX_STARTS:
-            request(*args)
-            return
+        return len(self.tasks) >= _MAX_STARTS
+
+    def start_later(self, request: Callable[[], None]) -> None:
+        """Start a request in a later iteration of the event loop."""
         if not self._waiting:
             asyncio.get_running_loop().call_soon(self._start_waiting)
-        self._waiting.append(partial(request, *args))
+        self._waiting.append(request)
 
     def _start_waiting(self) -> None:
         for _ in range(min(_MAX_STARTS, len(self._waiting))):
@@ -114,16 +116,41 @@ class ReadControl(FlowControl):
 
 
 class ResponseWriter:
-    """The part of a transport that responses use. Knows the data that the client has not read."""
+    """The part of a transport that responses use. Knows the data that the client has not read.
+
+    uvicorn writes the head of a response and its body separately. Here, the head waits for the body, because each
+    write is a system call.
+    """
 
     def __init__(self, transport: asyncio.Transport, flow: FlowControl) -> None:
-        self._write, self._flow = transport.write, flow
-        self.close, self.is_closing = transport.close, transport.is_closing
+        self._transport, self._flow = transport, flow
+        self.is_closing = transport.is_closing
+        self._head: bytes | None = None  # not yet written; None before it is known
         self.unsent = b""
+
+    def begin(self) -> None:
+        """Begin a response."""
+        self._head = None
 
     def write(self, data: bytes) -> None:
         """Write data. Flow control is paused before this returns if the operating system cannot buffer all of it."""
-        self.unsent = data
-        self._write(data)
-        if not self._flow.write_paused:
-            self.unsent = b""
+        if data == _CONTINUE:
+            self._transport.write(data)
+        elif self._head is None:
+            self._head = data
+        else:
+            self.unsent = data
+            self._transport.writelines((self._head, data))
+            self._head = b""
+            if not self._flow.write_paused:
+                self.unsent = b""
+
+    def end(self) -> None:
+        """End a response, which may have no body."""
+        if self._head:
+            self.write(b"")
+
+    def close(self) -> None:
+        """Close the connection, once everything is written."""
+        self.end()
+        self._transport.close()

@@ -55,7 +55,8 @@ class Server(BaseApplication):
         HttpProtocol.rejections = Rejections(contract)
         Worker.buffers = Buffers(max_buffered_bytes(self._settings.max_limit))
         application = create_app(self._settings, contract, lifespan=tuned_lifespan)
-        return ProxyHeadersMiddleware(application, self.cfg.forwarded_allow_ips)
+        # Without Connexion's FlaskApp, which would only pass each request on to its middleware.
+        return ProxyHeadersMiddleware(application.middleware, self.cfg.forwarded_allow_ips)
 
 
 def _raise_open_files_limit() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -61,6 +62,7 @@ class PipelinedProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """Continue with the next request."""
+        self._writer.end()
         super().on_response_complete()
         if self.flow.write_paused:  # the keep-alive timeout starts when the client has read the response
             self._unset_keepalive_if_required()
@@ -112,8 +114,12 @@ class PipelinedProtocol(HttpToolsProtocol):
             self.pipeline.append((cycle, app))
             return
         self._responding = cycle
+        self._writer.begin()
         cycle.transport = self._writer  # type: ignore[assignment]
-        self.server_state.start(self._start, cycle, app)
+        if self.server_state.is_busy:
+            self.server_state.start_later(partial(self._start, cycle, app))
+        else:
+            self._start(cycle, app)
 
     def _start(self, cycle: RequestResponseCycle, app: "ASGI3Application") -> None:
         if cycle.disconnected:
