@@ -41,7 +41,7 @@ from app.middleware.allowed_hosts import AllowedHostsMiddleware
 from app.middleware.cross_origin import CORSMiddleware, CrossOriginMiddleware
 from app.middleware.request_body import RequestBodyMiddleware
 from app.middleware.request_id import RequestIdMiddleware
-from app.middleware.response_cache import ResponseCacheMiddleware, ResponseStore
+from app.middleware.response_cache import CACHE_EXTENSION, ResponseCache, ResponseCacheMiddleware, ResponseStore
 from app.middleware.swagger_ui import SwaggerUIMiddleware
 from app.mirror.staleness import StalenessMonitor
 from app.origins import origin_of
@@ -115,7 +115,7 @@ def create_app(
     cache = _response_cache(engine, services, auth.authenticator, store)
     app = FlaskApp(
         __name__,
-        middlewares=_middlewares(settings, contract, auth, cache),
+        middlewares=_middlewares(settings, contract, auth, partial(ResponseCacheMiddleware, cache=cache)),
         resolver=Resolver(overrides.resolve_operation),
         pythonic_params=True,
         strict_validation=settings.unknown_parameters == "reject",
@@ -132,7 +132,7 @@ def create_app(
     app.middleware.app = FlaskDispatcher(
         app.app, engine, query_timeout=settings.query_timeout, writers=auth.max_writers
     )
-    app.app.extensions[EXTENSION] = services
+    app.app.extensions |= {EXTENSION: services, CACHE_EXTENSION: cache}
     return app
 
 
@@ -197,15 +197,8 @@ def _services(settings: Settings, engine: Engine, editor: Editor, store: Respons
 
 def _response_cache(
     engine: Engine, services: Services, authenticator: Authenticator, store: ResponseStore
-) -> Middleware:
-    return partial(
-        ResponseCacheMiddleware,
-        store=store,
-        engine=engine,
-        authenticator=authenticator,
-        staleness=services.staleness,
-        on_change=services.catalog.clear_damage,
-    )
+) -> ResponseCache:
+    return ResponseCache(store, engine, authenticator, services.staleness, on_change=services.catalog.clear_damage)
 
 
 def _auth_parts(settings: Settings, contract: Contract, engine: Engine, overrides: Overrides) -> _AuthParts:

@@ -125,6 +125,9 @@ class Engine(Protocol):
     async def version(self) -> Version:
         """Return the version of a state that includes every change committed before the current request arrived."""
 
+    def version_now(self) -> Version | None:
+        """Return the same without waiting, or None if this engine has to wait for it. Raises CatalogUnavailable."""
+
     def snapshot(self) -> AbstractContextManager[Snapshot]:
         """Read one state of the catalog, for a request. Connections are reused.
 

@@ -30,6 +30,12 @@ class RequestIdGenerator:
         return f"req-{self._prefix}-{next(self._numbers) % self._LAST_PART:012x}"
 
 
+def common_headers(request_id: str) -> tuple[tuple[bytes, bytes], ...]:
+    """Return the headers that every response has."""
+    encoded = request_id.encode()
+    return (_COMPUTE, encoded), (_OPENSTACK, encoded), NO_SNIFFING
+
+
 class RequestIdMiddleware:
     """Creates the context of every request, with an id that the response and all log lines of the request show."""
 
@@ -51,8 +57,7 @@ class RequestIdMiddleware:
 
         async def send_with_id(message: Message) -> None:
             if message["type"] == "http.response.start":
-                encoded = request_id.encode()
-                message["headers"] = [*message["headers"], (_COMPUTE, encoded), (_OPENSTACK, encoded), NO_SNIFFING]
+                message["headers"] = [*message["headers"], *common_headers(request_id)]
             await send(message)
 
         await self._next_app(scope, receive, send_with_id)

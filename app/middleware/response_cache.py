@@ -6,24 +6,23 @@ cache is not used while the catalog is a stale replica.
 
 import logging
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.auth.base import Authenticator
 from app.catalog.engine import Engine
+from app.catalog.models import Version
 from app.context import ANONYMOUS, Caller, RequestContext
 from app.errors import CatalogUnavailable
 from app.middleware.stored_response import Header, StoredResponse, accepts_gzip, send_stored, store_response
 from app.mirror.staleness import StalenessMonitor
 
-if TYPE_CHECKING:
-    from app.catalog.models import Version
-
+CACHE_EXTENSION = "response-cache"  # the key of the cache among Flask's extensions, where the server finds it
 _KEY_HEADERS = (b"host", b"accept-encoding", b"if-none-match")
 _MAX_LOOP_BYTES = 1_000_000  # of a body that is hashed and compressed on the event loop
 _ENTRY_OVERHEAD_BYTES = 1000  # approximate memory of an entry in addition to its body and its key
@@ -88,12 +87,27 @@ class ResponseStore:
             self._bytes -= _size(key, self._responses.pop(key))
 
 
-class ResponseCacheMiddleware:
-    """Serves GET and HEAD requests from stored responses, and stores the validated responses of the application."""
+class CacheRequest(NamedTuple):
+    """What the cache needs to know of a request."""
 
-    def __init__(  # noqa: PLR0913 each is a part of the application
+    key: RequestKey
+    token: bytes
+    if_none_match: bytes
+
+
+class Lookup(NamedTuple):
+    """The result of a lookup. Without a caller, the token has to be validated first."""
+
+    caller: Caller | None
+    is_fresh: bool  # the catalog is not a stale replica
+    response: StoredResponse | None
+
+
+class ResponseCache:
+    """Finds and stores the responses to reads, as long as what they depend on does not change."""
+
+    def __init__(
         self,
-        next_app: ASGIApp,
         store: ResponseStore,
         engine: Engine,
         authenticator: Authenticator,
@@ -102,15 +116,50 @@ class ResponseCacheMiddleware:
         on_change: Callable[[], None],
     ) -> None:
         """Set what is called after a change of the catalog, among others."""
-        self._next_app = next_app
-        self._store = store
-        self._engine = engine
+        self.headers = frozenset({*_KEY_HEADERS, authenticator.header})
+        self.engine = engine
+        self.store = store
         self._authenticator = authenticator
         self._staleness = staleness
         self._on_change = on_change
         self._token_header = authenticator.header
-        self._headers = {*_KEY_HEADERS, authenticator.header}
         self._version: Version | None = None  # of the catalog that the stored responses were built from
+
+    def parse_request(self, path: bytes, query: bytes, scheme: str, headers: Iterable[Header]) -> CacheRequest:
+        """Return what the cache needs to know of a request."""
+        values: dict[bytes, bytes] = {}
+        for name, value in headers:
+            if name in self.headers:
+                values[name] = values[name] + b"," + value if name in values else value
+        host, gzip = values.get(b"host", b""), accepts_gzip(values.get(b"accept-encoding", b""))
+        return CacheRequest(
+            (path, query, scheme, host, gzip), values.get(self._token_header, b""), values.get(b"if-none-match", b"")
+        )
+
+    def lookup(self, request: CacheRequest, version: Version | None) -> Lookup:
+        """Look up the response to a request that arrived before the catalog's version was read."""
+        if version is None or version != self._version:
+            self.store.invalidate()
+            self._on_change()
+            self._version = version
+        caller = self._authenticator.cached_caller(request.token, version)
+        is_fresh = self._staleness.is_fresh(version)
+        response = self.store.lookup((caller, request.key)) if is_fresh and caller is not None else None
+        return Lookup(caller, is_fresh, response)
+
+    def add(self, caller: Caller, request: CacheRequest, version: Version | None, response: StoredResponse) -> None:
+        """Store a response, unless the catalog has changed since its version was read."""
+        self.store.count_miss()
+        if version is not None and version == self._version:
+            self.store.store((caller, request.key), response)
+
+
+class ResponseCacheMiddleware:
+    """Serves GET and HEAD requests from stored responses, and stores the validated responses of the application."""
+
+    def __init__(self, next_app: ASGIApp, cache: ResponseCache) -> None:
+        self._next_app = next_app
+        self._cache = cache
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a read, or pass the request on. HEAD is served as GET without the body."""
@@ -119,40 +168,22 @@ class ResponseCacheMiddleware:
             return
         await self._next_app(scope, receive, send)
         if scope["type"] == "lifespan":
-            _log.info("response cache of this worker: %s", self._store.stats())
+            _log.info("response cache of this worker: %s", self._cache.store.stats())
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        key, token, if_none_match = self._parse_request(scope)
+        request = self._cache.parse_request(scope["raw_path"], scope["query_string"], scope["scheme"], scope["headers"])
         try:  # before the query, so that the next request notices any later change
-            version: Version | None = await self._engine.version()
+            version: Version | None = await self._cache.engine.version()
         except CatalogUnavailable:  # the application will report it
             version = None
-        if version is None or version != self._version:
-            self._store.invalidate()
-            self._on_change()
-            self._version = version
         context = RequestContext.of(scope)
-        caller = self._authenticator.cached_caller(token, version)
-        context.is_fresh = self._staleness.is_fresh(version)
-        response = self._store.lookup((caller, key)) if context.is_fresh and caller is not None else None
+        caller, context.is_fresh, response = self._cache.lookup(request, version)
         if response is None:
-            response = await self._forward(key, scope, receive, send)
+            response = await self._forward(request.key, scope, receive, send)
             if response is None:  # it cannot be stored, and has been sent
                 return
-            self._store.count_miss()
-            if version is not None and version == self._version:  # otherwise the catalog changed meanwhile
-                self._store.store((context.authenticated or caller or ANONYMOUS, key), response)
-        await send_stored(response, if_none_match, scope["method"], send)
-
-    def _parse_request(self, scope: Scope) -> tuple[RequestKey, bytes, bytes]:
-        """Return what the cache needs: the key, the token, and If-None-Match."""
-        values: dict[bytes, bytes] = {}
-        for name, value in scope["headers"]:
-            if name in self._headers:
-                values[name] = values[name] + b"," + value if name in values else value
-        host, gzip = values.get(b"host", b""), accepts_gzip(values.get(b"accept-encoding", b""))
-        key = (scope["raw_path"], scope["query_string"], scope["scheme"], host, gzip)
-        return key, values.get(self._token_header, b""), values.get(b"if-none-match", b"")
+            self._cache.add(context.authenticated or caller or ANONYMOUS, request, version, response)
+        await send_stored(response, request.if_none_match, scope["method"], send)
 
     async def _forward(self, key: RequestKey, scope: Scope, receive: Receive, send: Send) -> StoredResponse | None:
         """Return the application's response if it can be stored; send it unchanged otherwise."""

@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -25,6 +26,8 @@ class StoredResponse(NamedTuple):
     not_modified_headers: list[Header]
     body: bytes
     etag: str
+    head: bytes  # the same headers, as HTTP/1.1 sends them
+    not_modified_head: bytes
 
     def matches(self, if_none_match: bytes) -> bool:
         """Return whether the If-None-Match header contains the response's ETag. A very long header is ignored."""
@@ -60,7 +63,14 @@ def store_response(headers: list[Header], body: bytes, *, compress: bool) -> Sto
         headers.append((b"content-encoding", b"gzip"))
     headers.append((b"content-length", str(len(body)).encode()))
     not_modified_headers = [(b"etag", f'"{etag}"'.encode()), *_CACHE_HEADERS]
-    return StoredResponse([*not_modified_headers, *headers], not_modified_headers, body, etag)
+    headers = [*not_modified_headers, *headers]
+    heads = format_headers(headers), format_headers(not_modified_headers)
+    return StoredResponse(headers, not_modified_headers, body, etag, *heads)
+
+
+def format_headers(headers: Iterable[Header]) -> bytes:
+    """Return headers as HTTP/1.1 sends them."""
+    return b"".join(b"%b: %b\r\n" % header for header in headers)
 
 
 async def send_stored(response: StoredResponse, if_none_match: bytes, method: str, send: Send) -> None:

@@ -139,11 +139,15 @@ class ResponseWriter:
         elif self._head is None:
             self._head = data
         else:
-            self.unsent = data
-            self._transport.writelines((self._head, data))
+            self.write_response(self._head, data)
             self._head = b""
-            if not self._flow.write_paused:
-                self.unsent = b""
+
+    def write_response(self, head: bytes, body: bytes) -> None:
+        """Write the head of a response, and the beginning of its body."""
+        self.unsent = body
+        self._transport.writelines((head, body))
+        if not self._flow.write_paused:
+            self.unsent = b""
 
     def end(self) -> None:
         """End a response, which may have no body."""

@@ -8,8 +8,10 @@ from gunicorn.app.base import BaseApplication
 from app.contract.document import Contract
 from app.factory import create_app
 from app.logs import configure_logging, logging_config
+from app.middleware.response_cache import CACHE_EXTENSION
 from app.server.arbiter import ReloadingArbiter
 from app.server.backpressure import Buffers, max_buffered_bytes
+from app.server.cached_responses import CachedResponses
 from app.server.http_protocol import HttpProtocol
 from app.server.proxy_headers import ProxyHeadersMiddleware
 from app.server.rejections import Rejections
@@ -54,9 +56,11 @@ class Server(BaseApplication):
         contract = Contract.load(secured=self._settings.auth != "none")
         HttpProtocol.rejections = Rejections(contract)
         Worker.buffers = Buffers(max_buffered_bytes(self._settings.max_limit))
-        application = create_app(self._settings, contract, lifespan=tuned_lifespan)
+        app = create_app(self._settings, contract, lifespan=tuned_lifespan)
+        if self._settings.access_log == "off":  # otherwise each request has to pass its middleware
+            HttpProtocol.cached_responses = CachedResponses(app.app.extensions[CACHE_EXTENSION])
         # Without Connexion's FlaskApp, which would only pass each request on to its middleware.
-        return ProxyHeadersMiddleware(application.middleware, self.cfg.forwarded_allow_ips)
+        return ProxyHeadersMiddleware(app.middleware, self.cfg.forwarded_allow_ips)
 
 
 def _raise_open_files_limit() -> None:

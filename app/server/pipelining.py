@@ -4,12 +4,13 @@ import asyncio
 import logging
 from functools import partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from httptools import HttpRequestParser
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from app.server.backpressure import ReadControl, ResponseWriter, WorkerState
+from app.server.cached_responses import CachedResponses
 from app.server.request_head import without_upgrade
 from app.server.timeouts import LAST_REQUEST_TIMEOUT
 
@@ -30,6 +31,7 @@ class PipelinedProtocol(HttpToolsProtocol):
     started once the client has read the previous response, so a connection holds at most one response.
     """
 
+    cached_responses: ClassVar[CachedResponses | None] = None  # those of this worker; None: the application responds
     server_state: WorkerState
     flow: ReadControl
     _received = b""
@@ -114,19 +116,33 @@ class PipelinedProtocol(HttpToolsProtocol):
             self.pipeline.append((cycle, app))
             return
         self._responding = cycle
-        self._writer.begin()
-        cycle.transport = self._writer  # type: ignore[assignment]
-        if self.server_state.is_busy:
-            self.server_state.start_later(partial(self._start, cycle, app))
-        else:
-            self._start(cycle, app)
+        # Later, because the version of the catalog is read once for each iteration of the event loop. Further requests
+        # may still be received in this one.
+        self.loop.call_soon(self._respond, cycle, app)
 
-    def _start(self, cycle: RequestResponseCycle, app: "ASGI3Application") -> None:
+    def _respond(self, cycle: RequestResponseCycle, app: "ASGI3Application") -> None:
+        """Send the stored response to a request, or start the application."""
         if cycle.disconnected:
             return
         if self.server_state.is_stopping and not self._has_more():
             cycle.keep_alive = False
-        super()._start_asgi_task(cycle, app)
+        if self.cached_responses and cycle.keep_alive:
+            response = self.cached_responses.build(cycle.scope, self.server_state.default_headers)
+            if response:
+                self._writer.write_response(*response)
+                cycle.response_started = cycle.response_complete = True
+                self.on_response_complete()
+                return
+        self._writer.begin()
+        cycle.transport = self._writer  # type: ignore[assignment]
+        if self.server_state.is_busy:
+            self.server_state.start_later(partial(self._start_application, cycle, app))
+        else:
+            super()._start_asgi_task(cycle, app)
+
+    def _start_application(self, cycle: RequestResponseCycle, app: "ASGI3Application") -> None:
+        if not cycle.disconnected:
+            super()._start_asgi_task(cycle, app)
 
     def _feed(self, data: bytes) -> None:
         """Feed the parser. Implemented by the subclass, which limits what is fed."""

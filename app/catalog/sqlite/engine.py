@@ -84,6 +84,10 @@ class SQLiteEngine:
         self._file_id = _file_id(self._path)
 
     async def version(self) -> Version:
+        """Return the version without waiting."""
+        return self.version_now()
+
+    def version_now(self) -> Version:
         """Return SQLite's data version, as the connection of the event loop's thread sees it.
 
         The version is read once for each iteration of the event loop: the requests of all calls had arrived before the

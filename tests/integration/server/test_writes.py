@@ -39,8 +39,12 @@ def connections(two_workers: Service) -> Iterator[list[Connection]]:
 
 
 def worker_of(connection: Connection) -> str:
-    """Return the part of request ids that identifies the worker."""
-    return connection.fetch(request("/v2")).headers["x-compute-request-id"].rpartition("-")[0]
+    """Return the part of request ids that identifies the worker, in responses of the application, not of the cache."""
+    return (
+        connection.fetch(request("/v2", "Origin: http://compute.test"))
+        .headers["x-compute-request-id"]
+        .rpartition("-")[0]
+    )
 
 
 def metadata(connection: Connection) -> dict[str, str]:
