@@ -182,6 +182,17 @@ class CatalogDamaged(CatalogUnavailable):
     """The database is damaged, or holds values that no catalog can hold. The message is for the log and commands."""
 
 
+class CatalogOfLaterVersion(CatalogUnavailable):
+    """A later version of compute-images migrated the catalog. The message is for the log and commands."""
+
+    def __init__(self, catalog: str, made_by: str | None, own_version: str) -> None:
+        later = f"a later version of compute-images{f' ({made_by})' if made_by else ''}"
+        super().__init__(
+            f"{catalog} was made by {later} than this one ({own_version}): install that version again, or restore a "
+            "backup that was made before the upgrade"
+        )
+
+
 class ReadLimitExceeded(DomainError):
     """A read exceeds the limits of its thread."""
 

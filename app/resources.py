@@ -1,5 +1,7 @@
 """Files that ship with the service: the contract, the sample data and Swagger UI."""
 
+from functools import cache
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +30,12 @@ def resource_path(name: str) -> Path:
     """
     installed = _PACKAGE / name
     return installed if installed.exists() else _PACKAGE.parent / name
+
+
+@cache
+def version() -> str:
+    """Return the version of compute-images."""
+    return metadata.version("compute-images")
 
 
 def load_yaml(text: bytes) -> Any:

@@ -155,7 +155,7 @@ class Engine(Protocol):
     def schema_state(self) -> SchemaState:
         """Return what the database contains, without changing it.
 
-        Raises CatalogUnavailable for a database of another application, and for a catalog of a later version.
+        Raises CatalogUnavailable for a database of another application, and CatalogOfLaterVersion.
         """
 
     def check(self) -> Iterator[Finding]:

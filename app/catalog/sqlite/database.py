@@ -12,9 +12,18 @@ from sqlite_utils import Database
 from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
 
 from app.catalog.engine import SchemaState
-from app.catalog.sqlite.migrations import MIGRATIONS, migration_names
+from app.catalog.sqlite.migrations import MIGRATIONS, made_by, migrate, migration_names
 from app.catalog.sqlite.rows import DamagedValue
-from app.errors import CatalogBusy, CatalogDamaged, CatalogReadOnly, CatalogUnavailable, DomainError, ReadLimitExceeded
+from app.errors import (
+    CatalogBusy,
+    CatalogDamaged,
+    CatalogOfLaterVersion,
+    CatalogReadOnly,
+    CatalogUnavailable,
+    DomainError,
+    ReadLimitExceeded,
+)
+from app.resources import version
 
 _MIN_SQLITE_VERSION = (3, 38, 0)  # the first with the operator ->>
 # Page caches in KiB: for a reader, the pages of some thousand images; for a writer, those that a long import revisits.
@@ -40,7 +49,7 @@ PRIVATE = 0o600  # the mode of new files: a catalog contains images that not eve
 def schema_state(path: Path, *, immutable: bool = False) -> SchemaState:
     """Return what the file contains, without changing it.
 
-    Raises CatalogUnavailable for a database of another application, and for a catalog of a later version.
+    Raises CatalogUnavailable for a database of another application, and CatalogOfLaterVersion.
     """
     with translate_errors(path):
         if not path.exists():
@@ -52,8 +61,8 @@ def schema_state(path: Path, *, immutable: bool = False) -> SchemaState:
             pending = {migration.name for migration in MIGRATIONS.pending(db)}
             if not applied and db.table_names():
                 raise CatalogUnavailable(f"{path} is a database of another application")
-    if applied - migration_names():
-        raise CatalogUnavailable(f"{path} was made by a later version of compute-images")
+            if applied - migration_names():
+                raise CatalogOfLaterVersion(str(path), made_by(db), version())
     return SchemaState.EMPTY if not applied else SchemaState.OUTDATED if pending else SchemaState.CURRENT
 
 
@@ -104,9 +113,7 @@ def write_transaction(path: Path, *, timeout: float, max_wal_bytes: int) -> Iter
             # A deferred BEGIN could fail at its first write, if another writer was faster.
             db.conn.execute("BEGIN IMMEDIATE")
             try:
-                is_new = not MIGRATIONS.applied(db)
-                MIGRATIONS.apply(db)
-                yield db, is_new
+                yield db, migrate(db)
             except BaseException:
                 db.rollback()
                 raise

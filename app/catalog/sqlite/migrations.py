@@ -18,6 +18,7 @@ from app.catalog.sqlite.migrations_1_to_5 import (
     TOKENS,
     UPSTREAM,
 )
+from app.resources import version
 
 MIGRATIONS = Migrations("compute-images")
 
@@ -137,6 +138,8 @@ _UNLISTED_IMAGES = (
     """,
     "UPDATE audiences SET project_id = '/' WHERE id = 0",  # was '*', which can be the id of a project
 )
+# Every later version has to have this table: an earlier one reads it, to name the version that it cannot replace.
+_MADE_BY = "CREATE TABLE made_by (version TEXT NOT NULL) STRICT"
 
 
 @MIGRATIONS(name="1: images")
@@ -175,6 +178,27 @@ def _use_standard_names(db: Database) -> None:
 @MIGRATIONS(name="7: unlisted images")
 def _add_unlisted_images(db: Database) -> None:
     _execute(db, *_UNLISTED_IMAGES)
+
+
+@MIGRATIONS(name="8: made by")
+def _add_made_by(db: Database) -> None:
+    db.execute(_MADE_BY)
+
+
+def migrate(db: Database) -> bool:
+    """Apply the pending migrations, and record this version. Return whether there was no schema before."""
+    is_new = not MIGRATIONS.applied(db)
+    if MIGRATIONS.pending(db):
+        MIGRATIONS.apply(db)
+        db.execute("DELETE FROM made_by")
+        db.execute("INSERT INTO made_by VALUES (?)", [version()])
+    return is_new
+
+
+def made_by(db: Database) -> str | None:
+    """Return the version of compute-images that last migrated the catalog; None if it did not record its version."""
+    row = db.execute("SELECT version FROM made_by").fetchone() if "made_by" in db.table_names() else None
+    return row and str(row[0])
 
 
 @cache

@@ -23,6 +23,8 @@ writes images also updates their index entries.
   for which ten seconds suffice up to some 300 000 images; so a client that polls with changes-since misses no image.
 
 `image_members` holds the members of shared images, whether or not they have accepted the image.
+
+`made_by` holds, in one row, the version of compute-images that last migrated the catalog.
 """
 
 TOMBSTONE = "(status = 'DELETED' AND (deleted_at IS NOT NULL OR revision IS NULL))"
