@@ -129,10 +129,10 @@ class IdentityUnavailable(DomainError):
 
 
 class MirrorAlreadyRunning(DomainError):
-    """Another mirror of the same catalog is running."""
+    """A mirror of the same catalog is running, or a backup is being restored to it."""
 
     def __init__(self, catalog: str) -> None:
-        super().__init__(f"Another mirror already writes to {catalog}.")
+        super().__init__(f"Another mirror, or a restore, already writes to {catalog}.")
 
 
 class ReplicaReadOnly(DomainError):

@@ -4,12 +4,16 @@ import math
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from enum import Enum
+from pathlib import Path
 from typing import Protocol
 
 from app.catalog.listing import Condition, Cursor, IndexScan, Partition
 from app.catalog.models import (
+    CatalogUser,
+    DatabaseInfo,
     Finding,
     Image,
+    ImageCount,
     ReplicatedImage,
     StoredImage,
     SyncMark,
@@ -75,6 +79,9 @@ class Snapshot(Protocol):
 
     def find_token(self, token_id: str) -> tuple[Token, bytes] | None:
         """Return a token and the SHA-256 of its secret."""
+
+    def count_images(self) -> list[ImageCount]:
+        """Count the images and tombstones by status and visibility, most first."""
 
     def tokens(self) -> list[Token]:
         """Return all tokens, the oldest first."""
@@ -162,6 +169,26 @@ class Engine(Protocol):
         """Yield what is wrong with the database: its schema, its structure, the image index, and who can access it.
 
         Raises what `schema_state` raises, and CatalogDamaged if the database is too damaged to be examined.
+        """
+
+    def info(self) -> DatabaseInfo:
+        """Return what is known of the database without reading its images. Raises what `schema_state` raises."""
+
+    def users(self) -> list[CatalogUser] | None:
+        """Return the processes that use the catalog now, without this one; None where that cannot be found out."""
+
+    def backup(self, file: Path) -> None:
+        """Write one state of the catalog to a file, with its tokens and the status of the mirror's syncs.
+
+        The file is complete and was checked, or is not there at all; it replaces an earlier one. Writers are not
+        delayed. Raises CatalogUnavailable.
+        """
+
+    def restore(self, file: Path, *, timeout: float) -> None:
+        """Replace what the catalog contains by a backup, in one transaction, which services that run see as a change.
+
+        The backup is checked before, and migrated if an earlier version made it. Raises CatalogBusy if other writers
+        take longer than the timeout in seconds, CatalogReadOnly, CatalogDamaged and CatalogUnavailable.
         """
 
     def read_sync_status(self) -> SyncStatus:

@@ -170,6 +170,35 @@ class SyncStatus:
         return self.upstream_ids.get(image_id, image_id)
 
 
+class ImageCount(NamedTuple):
+    """How many images, or tombstones, have a status and a visibility."""
+
+    status: str
+    visibility: str
+    is_tombstone: bool
+    images: int
+
+
+class DatabaseInfo(NamedTuple):
+    """The size of a database in bytes, its last migration, and the version of compute-images that applied it.
+
+    The migration is None in an empty database, the version if it was not recorded.
+    """
+
+    bytes: int
+    migration: str | None
+    made_by: str | None
+
+
+class CatalogUser(NamedTuple):
+    """A process that has the catalog open, or is its mirror, and whether it is writing to it now."""
+
+    pid: int
+    command: str
+    is_writing: bool
+    is_mirror: bool
+
+
 class Finding(NamedTuple):
     """What a check of the catalog found, and what to do about it. A warning is no error: the catalog can be used."""
 

@@ -5,9 +5,11 @@ from typing import Any
 
 import click
 
+from app.cli.backup import backup, restore
 from app.cli.check import check
 from app.cli.mirror import mirror
 from app.cli.serve import serve
+from app.cli.status import status
 from app.cli.token import token
 from app.cli.transfer import export_, import_
 from app.errors import DomainError
@@ -38,5 +40,5 @@ def main(context: click.Context) -> None:
     context.obj = Settings.from_env(os.environ)
 
 
-for each in (serve, import_, export_, check, mirror, token):
+for each in (serve, import_, export_, check, status, backup, restore, mirror, token):
     main.add_command(each)

@@ -101,15 +101,10 @@ def write_transaction(path: Path, *, timeout: float, max_wal_bytes: int) -> Iter
     is emptied. Raises CatalogBusy if other writers take longer than the timeout (seconds), CatalogReadOnly, and
     CatalogUnavailable.
     """
-    deadline = time.monotonic() + timeout
     schema_state(path)
     with translate_errors(path):
-        _create_file(path)
-        with closing(Database(sqlite3.connect(path.absolute(), timeout=_RETRY_INTERVAL), execute_plugins=False)) as db:
-            _enable_wal(db, deadline)
-            _set_timeout(db, deadline - time.monotonic())
-            db.execute(f"PRAGMA cache_size = -{_WRITER_CACHE_KIB}")
-            db.execute(f"PRAGMA journal_size_limit = {max_wal_bytes}")
+        create_file(path)
+        with open_writer(path, timeout=timeout, max_wal_bytes=max_wal_bytes) as db:
             # A deferred BEGIN could fail at its first write, if another writer was faster.
             db.conn.execute("BEGIN IMMEDIATE")
             try:
@@ -118,7 +113,19 @@ def write_transaction(path: Path, *, timeout: float, max_wal_bytes: int) -> Iter
                 db.rollback()
                 raise
             db.commit()
-            _limit_wal(db, path, max_wal_bytes)
+            limit_wal(db, path, max_wal_bytes)
+
+
+@contextmanager
+def open_writer(path: Path, *, timeout: float, max_wal_bytes: int) -> Iterator[Database]:
+    """Open an existing file for writing, in WAL mode. The timeout (seconds) is that of all waits for other writers."""
+    deadline = time.monotonic() + timeout
+    with closing(Database(sqlite3.connect(path.absolute(), timeout=_RETRY_INTERVAL), execute_plugins=False)) as db:
+        _enable_wal(db, deadline)
+        _set_timeout(db, deadline - time.monotonic())
+        db.execute(f"PRAGMA cache_size = -{_WRITER_CACHE_KIB}")
+        db.execute(f"PRAGMA journal_size_limit = {max_wal_bytes}")
+        yield db
 
 
 @contextmanager
@@ -156,7 +163,7 @@ def _has_shared_memory(path: Path) -> bool:
     return file.exists() and file.stat().st_size >= _SHARED_MEMORY_BYTES
 
 
-def _create_file(path: Path) -> None:
+def create_file(path: Path) -> None:
     """Create a missing file, and its folder. Only the owner can read it; SQLite gives this mode to its other files.
 
     An existing file is not opened: to close it again would release the locks of all connections of this process.
@@ -181,7 +188,7 @@ def _enable_wal(db: Database, deadline: float) -> None:
             return
 
 
-def _limit_wal(db: Database, path: Path, max_bytes: int) -> None:
+def limit_wal(db: Database, path: Path, max_bytes: int) -> None:
     """Empty a write-ahead log that readers have let grow. If they still need it, a later transaction does."""
     # Without a log, for example on a file system that does not support it, there is nothing to do. The transaction has
     # been committed, so an error here must not look like a failure of it.

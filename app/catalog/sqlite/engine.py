@@ -11,9 +11,11 @@ from pathlib import Path
 from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
 
 from app.catalog.engine import SchemaState
-from app.catalog.models import Finding, SyncStatus, Version
+from app.catalog.models import CatalogUser, DatabaseInfo, Finding, SyncStatus, Version
 from app.catalog.sqlite import database, sync_status
+from app.catalog.sqlite.backup import BACKUP_STEP, restore_backup, write_backup
 from app.catalog.sqlite.check import find_problems
+from app.catalog.sqlite.info import find_users, read_info
 from app.catalog.sqlite.reader import SQLiteSnapshot
 from app.catalog.sqlite.writer import BATCH_SIZE, SQLiteTransaction
 from app.errors import CatalogReadOnly, CatalogUnavailable
@@ -62,6 +64,7 @@ class SQLiteEngine:
         max_wal_bytes: int = _MAX_WAL_BYTES,
         progress_interval: int = _PROGRESS_INTERVAL,
         lock_timeout: float = database.LOCK_TIMEOUT,
+        backup_step: int = BACKUP_STEP,
     ) -> None:
         """Set whether nothing writes to the file, how many images are written at a time, and the constants above."""
         self._path = path
@@ -69,6 +72,7 @@ class SQLiteEngine:
         self._max_wal_bytes = max_wal_bytes
         self._progress_interval = progress_interval
         self._lock_timeout = lock_timeout
+        self._backup_step = backup_step
         self._batch_size = batch_size
         self._file_id: tuple[int, int] | None = None  # of the file that the open connections read
         self._thread = _ThreadState()
@@ -142,8 +146,7 @@ class SQLiteEngine:
     @contextmanager
     def transaction(self, *, timeout: float) -> Iterator[SQLiteTransaction]:
         """Write to the file; create or upgrade it if necessary."""
-        if self._immutable:
-            raise CatalogReadOnly(f"{self._path} is immutable, as its location says")
+        self._require_mutable()
         with database.write_transaction(self._path, timeout=timeout, max_wal_bytes=self._max_wal_bytes) as (db, is_new):
             yield SQLiteTransaction(db, self._batch_size, is_new=is_new)
 
@@ -154,6 +157,23 @@ class SQLiteEngine:
     def check(self) -> Iterator[Finding]:
         """Yield what is wrong with the file. Raises what `Engine.check` raises."""
         return find_problems(self._path, immutable=self._immutable)
+
+    def info(self) -> DatabaseInfo:
+        """Return the size of the file with its write-ahead log, and who migrated it last."""
+        return read_info(self._path, immutable=self._immutable)
+
+    def users(self) -> list[CatalogUser] | None:
+        """Return the processes that use the catalog now, from its locks. Nothing locks an immutable file."""
+        return None if self._immutable else find_users(self._path)
+
+    def backup(self, file: Path) -> None:
+        """Copy one state of the catalog to a file, which has the mode 600. Raises what `Engine.backup` raises."""
+        write_backup(self._path, file, immutable=self._immutable, step=self._backup_step)
+
+    def restore(self, file: Path, *, timeout: float) -> None:
+        """Replace what the catalog contains by a backup. Raises what `Engine.restore` raises."""
+        self._require_mutable()
+        restore_backup(self._path, file, timeout=timeout, max_wal_bytes=self._max_wal_bytes)
 
     def read_sync_status(self) -> SyncStatus:
         """Return the status of the mirror's syncs, from the file beside the catalog."""
@@ -166,6 +186,10 @@ class SQLiteEngine:
     def mirror_lock(self) -> AbstractContextManager[None]:
         """Hold the lock that only one mirror of the catalog can have."""
         return sync_status.mirror_lock(self._path)
+
+    def _require_mutable(self) -> None:
+        if self._immutable:
+            raise CatalogReadOnly(f"{self._path} is immutable, as its location says")
 
     def _connection(self) -> sqlite3.Connection:
         if self._file_id is None:

@@ -10,7 +10,7 @@ from typing import Any
 from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
 
 from app.catalog.listing import EVERYONE, Condition, Cursor, IndexScan, Partition
-from app.catalog.models import Image, ReplicatedImage, StoredImage, Token, Upstream, dump_json
+from app.catalog.models import Image, ImageCount, ReplicatedImage, StoredImage, Token, Upstream, dump_json
 from app.catalog.sqlite.migrations import MIGRATIONS, migration_names
 from app.catalog.sqlite.rows import require_types, to_image, to_token, to_upstream
 from app.catalog.sqlite.schema import TOMBSTONE, VISIBLE
@@ -62,6 +62,10 @@ ORDER BY sequence
 _REPLICATED = f"SELECT {COLUMNS}, coalesce(revision, 0), {TOMBSTONE} FROM images"  # noqa: S608 no user input
 _SOME_REPLICATED = f"{_REPLICATED} WHERE id IN (SELECT value FROM json_each(?))"  # noqa: S608 no user input
 _UPSTREAM = f"SELECT {', '.join(Upstream._fields)} FROM upstream"  # noqa: S608 no user input
+_COUNTS = f"""
+SELECT status, visibility, {TOMBSTONE} AS is_tombstone, count(*) AS count FROM images
+GROUP BY status, visibility, is_tombstone ORDER BY count DESC, status, visibility
+"""  # noqa: S608 no user input
 _TOKENS = f"SELECT {', '.join(Token._fields)} FROM tokens ORDER BY created, id"  # noqa: S608 no user input
 _TOKEN = f"SELECT {', '.join(Token._fields)}, hash FROM tokens WHERE id = ?"  # noqa: S608 no user input
 
@@ -159,6 +163,10 @@ class SQLiteSnapshot:
         """Return a token and the SHA-256 of its secret."""
         row = self._execute(_TOKEN, [token_id]).fetchone()
         return row and (to_token(row[:-1]), *require_types(row[-1:], (bytes,)))
+
+    def count_images(self) -> list[ImageCount]:
+        """Count the images and tombstones by status and visibility, most first."""
+        return [ImageCount(row[0], row[1], bool(row[2]), row[3]) for row in self._execute(_COUNTS)]
 
     def tokens(self) -> list[Token]:
         """Return all tokens, the oldest first."""

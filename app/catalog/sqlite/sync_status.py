@@ -39,10 +39,23 @@ def read_sync_status(catalog: Path) -> SyncStatus:
     """Return the stored status; an empty one if the file is missing, damaged, or of an earlier version."""
     try:
         with open(_sidecar_path(catalog, "mirror"), "rb", opener=_open_private) as file:
-            stored = orjson.loads(file.read())
-    except (OSError, ValueError):
+            return parse_sync_status(file.read())
+    except OSError:
+        return SyncStatus()
+
+
+def parse_sync_status(text: bytes | str) -> SyncStatus:
+    """Return the status that a text describes; an empty one if the text is damaged, or of an earlier version."""
+    try:
+        stored = orjson.loads(text)
+    except ValueError:
         return SyncStatus()
     return SyncStatus(**stored) if _SCHEMA.is_valid(stored) else SyncStatus()
+
+
+def dump_sync_status(status: SyncStatus) -> bytes:
+    """Return the text of a status."""
+    return orjson.dumps(asdict(status))
 
 
 def write_sync_status(catalog: Path, status: SyncStatus) -> None:
@@ -51,7 +64,7 @@ def write_sync_status(catalog: Path, status: SyncStatus) -> None:
     new = file.with_name(f"{file.name}.new")
     with translate_errors(file):
         with open(new, "wb", opener=_open_private) as stream:
-            stream.write(orjson.dumps(asdict(status)))
+            stream.write(dump_sync_status(status))
         new.replace(file)
 
 
@@ -63,13 +76,18 @@ def mirror_lock(catalog: Path) -> Iterator[None]:
     """
     with translate_errors(catalog):
         catalog.parent.mkdir(parents=True, exist_ok=True)
-        file = open(_sidecar_path(catalog, "mirror-lock"), "wb", opener=_open_private)  # noqa: SIM115 closed below
+        file = open(lock_path(catalog), "wb", opener=_open_private)  # noqa: SIM115 closed below
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise MirrorAlreadyRunning(str(catalog)) from None
         yield
+
+
+def lock_path(catalog: Path) -> Path:
+    """Return the path of the file that a mirror locks."""
+    return _sidecar_path(catalog, "mirror-lock")
 
 
 def _sidecar_path(catalog: Path, suffix: str) -> Path:

@@ -142,7 +142,9 @@ def test_catalog_has_one_mirror_at_a_time(open_catalog: OpenCatalog) -> None:
     with engine.mirror_lock(), open_catalog("other").mirror_lock():
         for each in (engine, same):
             with (
-                pytest.raises(MirrorAlreadyRunning, match=f"^Another mirror already writes to {engine.name}"),
+                pytest.raises(
+                    MirrorAlreadyRunning, match=f"^Another mirror, or a restore, already writes to {engine.name}"
+                ),
                 each.mirror_lock(),
             ):
                 pass

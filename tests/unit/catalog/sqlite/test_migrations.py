@@ -1,16 +1,10 @@
-"""Migrations of catalogs that earlier versions created.
-
-`earlier/` has dumps of such catalogs, written by the commits that they name, and what these commits exported. A name
-begins with the number of the last applied migration. `old2` and `old5`: the first versions of migrations 2 and 5, which
-were edited after they had landed, created the tables. `from-1`: SQLite altered the tables that migration 1 created.
-"""
+"""Migrations of catalogs that earlier versions created."""
 
 import hashlib
 import re
 from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import orjson
 import pytest
@@ -23,7 +17,6 @@ from app.catalog.engines import open_catalog
 from app.catalog.models import ImportResult, SyncCounts, Token, Upstream, UpstreamSnapshot
 from app.catalog.reader import CatalogReader
 from app.catalog.replica import UpstreamMismatch, apply_snapshot, read_replica
-from app.catalog.sqlite.database import open_reader
 from app.catalog.sqlite.migrations import MIGRATIONS
 from app.catalog.tokens import add_token, find_token, list_tokens
 from app.catalog.transfer import ensure_catalog, export_images, import_images, preview_import
@@ -33,22 +26,11 @@ from app.resources import version
 from tests.support.catalogs import exported, listed
 from tests.support.images import catalog_of, image, image_id, image_number, stored_images
 from tests.support.projects import OTHER_PROJECT, PROJECT, THIRD_PROJECT
-
-EARLIER = Path(__file__).parent / "earlier"
-NAMES = sorted(path.stem for path in EARLIER.glob("*.sql"))
-REPLICAS = [name for name in NAMES if name.endswith("replica")]
-IMPORTED = [name for name in NAMES if name not in REPLICAS]
+from tests.unit.catalog.sqlite.earlier_catalogs import EARLIER, IMPORTED, NAMES, REPLICAS, earlier_catalog, rows
 
 URL = "https://image.cloud.test"
 FOURTH_PROJECT, FIFTH_PROJECT = "4" * 32, "5" * 32
 FOREVER = 36_500  # days: no tombstone is purged
-
-
-def earlier_catalog(folder: Path, name: str) -> Path:
-    path = folder / f"{name}.db"
-    with closing(Database(path)) as db:
-        db.conn.executescript((EARLIER / f"{name}.sql").read_text(encoding="utf-8"))
-    return path
 
 
 @pytest.fixture(params=NAMES, scope="module")
@@ -66,11 +48,6 @@ def migrated_catalog(folder: Path, name: str) -> Engine:
     engine = open_catalog(earlier_catalog(folder, name))
     assert ensure_catalog(engine, list, tombstone_days=FOREVER) == 0
     return engine
-
-
-def rows(engine: Engine, query: str) -> list[tuple[Any, ...]]:
-    with closing(open_reader(Path(engine.name))) as db:
-        return db.execute(query).fetchall()
 
 
 def normalized_schema(engine: Engine) -> list[tuple[str, str, str]]:

@@ -85,7 +85,7 @@ def test_links_to_a_catalog_share_its_status_and_its_lock(path: Path) -> None:
         assert open_catalog(each).read_sync_status() == SyncStatus(synced_at=1.0)
         with (
             open_catalog(path).mirror_lock(),
-            pytest.raises(MirrorAlreadyRunning, match=f"^Another mirror already writes to {each}.$"),
+            pytest.raises(MirrorAlreadyRunning, match=f"^Another mirror, or a restore, already writes to {each}.$"),
             open_catalog(each).mirror_lock(),
         ):
             pass

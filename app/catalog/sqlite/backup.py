@@ -1,0 +1,206 @@
+"""Backups: a copy of a catalog in one file, and its way back into a catalog.
+
+SQLite's online backup copies pages. Within a read transaction they are those of one state, and the copy ends however
+often others write; outside of one, SQLite would start over after each change.
+
+A backup also holds the status of the mirror's syncs, which a catalog has in a file beside it.
+"""
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from sqlite_utils import Database
+from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
+
+from app.catalog.engine import SchemaState
+from app.catalog.models import SyncStatus
+from app.catalog.sqlite.database import (
+    create_file,
+    limit_wal,
+    open_reader,
+    open_writer,
+    schema_state,
+    translate_errors,
+    write_transaction,
+)
+from app.catalog.sqlite.reader import SQLiteSnapshot
+from app.catalog.sqlite.sync_status import dump_sync_status, parse_sync_status, read_sync_status, write_sync_status
+from app.errors import CatalogBusy, CatalogDamaged, CatalogOfLaterVersion, CatalogReadOnly, CatalogUnavailable
+
+BACKUP_STEP = 10_000  # pages that are copied at a time: 40 MB. Python handles signals between them
+_STATUS = "backup_sync_status"  # the table that only a backup has
+_COMPANIONS = ("-wal", "-shm", "-journal")  # of a database that is open, or was not closed
+
+
+def write_backup(catalog: Path, file: Path, *, immutable: bool, step: int) -> None:
+    """Copy one state of the catalog to a file, which replaces an earlier one when it is complete and was checked.
+
+    So many pages are copied at a time. Writers are not delayed. Raises CatalogUnavailable.
+    """
+    _require_catalog(catalog, immutable=immutable)
+    _require_writable(file, catalog)
+    # Before the images: a status of an earlier state makes the next sync read more than it needs, and never less.
+    status = read_sync_status(catalog)
+    with _working_copy(file) as copy:
+        _copy(catalog, copy, immutable=immutable, step=step)
+        with _origin_named(catalog, copy):
+            _put_sync_status(copy, status)
+            _require_sound(copy)
+        copy.replace(file)
+
+
+def restore_backup(catalog: Path, file: Path, *, timeout: float, max_wal_bytes: int) -> None:
+    """Replace what the catalog contains by a backup, in one transaction: services that run see it like any change.
+
+    The backup is checked before, and migrated if an earlier version made it. Raises CatalogBusy if other writers take
+    longer than the timeout (seconds), and CatalogUnavailable.
+    """
+    _require_catalog(file)
+    with suppress(CatalogDamaged, CatalogOfLaterVersion):  # both are reasons to restore a backup
+        schema_state(catalog)
+    with translate_errors(catalog):
+        catalog.parent.mkdir(parents=True, exist_ok=True)
+    with _working_copy(catalog) as copy:
+        _copy(file, copy)
+        with _origin_named(file, copy):
+            with write_transaction(copy, timeout=timeout, max_wal_bytes=0) as (db, _):  # migrates it
+                status = _take_sync_status(db)
+            _require_sound(copy)
+        with _sync_status_replaced(catalog, status):
+            _overwrite(catalog, copy, timeout=timeout, max_wal_bytes=max_wal_bytes)
+
+
+def _require_catalog(path: Path, *, immutable: bool = False) -> None:
+    if schema_state(path, immutable=immutable) is SchemaState.EMPTY:
+        raise CatalogUnavailable(f"{path} holds {SchemaState.EMPTY.value}")
+
+
+def _require_writable(file: Path, catalog: Path) -> None:
+    """Raise CatalogReadOnly for a database that is in use: SQLite would apply the log beside it to the new file."""
+    if not file.parent.is_dir():
+        raise CatalogReadOnly(f"{file} cannot be written: {file.parent} is not a folder")
+    if file.exists() and file.samefile(catalog):
+        raise CatalogReadOnly(f"{file} is the catalog itself: name another file for its backup")
+    others = [other for suffix in _COMPANIONS if (other := file.with_name(f"{file.name}{suffix}")).exists()]
+    if others:
+        raise CatalogReadOnly(f"{others[0]} exists, so {file} is a database in use: name another file for the backup")
+
+
+@contextmanager
+def _working_copy(file: Path) -> Iterator[Path]:
+    """Yield the path of a new empty file, in a folder beside another file that only the owner can read.
+
+    The folder is removed at the end.
+    """
+    real = file.resolve()
+    with translate_errors(file), TemporaryDirectory(prefix=f"{real.name}.", dir=real.parent) as folder:
+        copy = Path(folder) / "copy.db"
+        create_file(copy)
+        yield copy
+
+
+def _copy(origin: Path, copy: Path, *, immutable: bool = False, step: int = BACKUP_STEP) -> None:
+    """Copy one state of a catalog to a new file, without a write-ahead log beside it."""
+    with (
+        closing(open_reader(origin, immutable=immutable)) as source,
+        closing(Database(copy, execute_plugins=False)) as target,
+    ):
+        source.conn.execute("BEGIN")
+        source.conn.execute("SELECT 1 FROM sqlite_schema").fetchone()  # begins the read transaction
+        _copy_pages(source, target, step)
+        target.disable_wal()
+
+
+@contextmanager
+def _sync_status_replaced(catalog: Path, status: SyncStatus) -> Iterator[None]:
+    """Store a status, and the earlier one again if the block fails.
+
+    The status comes before the images: until they follow, a replica may only look older than it is.
+    """
+    earlier = read_sync_status(catalog)
+    if status == earlier:
+        yield
+        return
+    write_sync_status(catalog, status)
+    try:
+        yield
+    except BaseException:
+        write_sync_status(catalog, earlier)
+        raise
+
+
+def _overwrite(catalog: Path, copy: Path, *, timeout: float, max_wal_bytes: int) -> None:
+    """Write all pages of the copy to the catalog, in one transaction. Readers are not blocked."""
+    create_file(catalog)
+    try:
+        with (
+            translate_errors(catalog),
+            closing(Database(copy, execute_plugins=False)) as source,
+            open_writer(catalog, timeout=timeout, max_wal_bytes=max_wal_bytes) as target,
+        ):
+            _match_page_size(source, target)
+            _copy_pages(source, target, BACKUP_STEP)
+            limit_wal(target, catalog, max_wal_bytes)
+    except CatalogDamaged as error:
+        raise CatalogDamaged(
+            f"{error}: it is too damaged to be written to. Stop the service, delete {catalog}, {catalog}-wal and "
+            f"{catalog}-shm, and restore the backup again"
+        ) from error
+
+
+def _match_page_size(source: Database, target: Database) -> None:
+    """Rebuild the source with pages of the target's size: a database in WAL mode takes no others."""
+    ((own,), (size,)) = (db.execute("PRAGMA page_size").fetchone() for db in (source, target))
+    if own != size:
+        source.disable_wal()
+        source.execute(f"PRAGMA page_size = {size}")
+        source.execute("VACUUM")
+
+
+def _copy_pages(source: Database, target: Database, step: int) -> None:
+    source.conn.backup(target.conn, pages=step, progress=_stop_if_busy, sleep=0)
+
+
+def _stop_if_busy(status: int, _remaining: int, _total: int) -> None:
+    """Raise CatalogBusy if a step timed out: Python would repeat it for ever."""
+    if status in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+        raise CatalogBusy
+
+
+def _put_sync_status(copy: Path, status: SyncStatus) -> None:
+    """Store the status of the syncs in a backup."""
+    with translate_errors(copy), closing(Database(copy, execute_plugins=False)) as db, db.atomic():
+        db.execute(f"CREATE TABLE IF NOT EXISTS {_STATUS} (document TEXT NOT NULL) STRICT")
+        db.execute(f"DELETE FROM {_STATUS}")  # noqa: S608 no user input
+        db.execute(f"INSERT INTO {_STATUS} VALUES (?)", [dump_sync_status(status).decode()])  # noqa: S608 no user input
+
+
+def _take_sync_status(db: Database) -> SyncStatus:
+    """Remove the status of the syncs from a backup, and return it; an empty one for a file that has none."""
+    row = db.execute(f"SELECT document FROM {_STATUS}").fetchone() if _STATUS in db.table_names() else None  # noqa: S608 no user input
+    db.execute(f"DROP TABLE IF EXISTS {_STATUS}")
+    return parse_sync_status(row[0]) if row else SyncStatus()
+
+
+@contextmanager
+def _origin_named(origin: Path, copy: Path) -> Iterator[None]:
+    """Turn what makes a copy unavailable into damage of its origin."""
+    try:
+        yield
+    except CatalogUnavailable as error:
+        raise CatalogDamaged(f"{origin} is damaged: {str(error).removeprefix(f'{copy}: ')}") from error
+
+
+def _require_sound(copy: Path) -> None:
+    """Raise CatalogUnavailable if the copy is damaged or cannot be read. One of an earlier version is not read."""
+    is_current = schema_state(copy) is SchemaState.CURRENT
+    with translate_errors(copy), closing(open_reader(copy)) as db:
+        (problem,) = db.execute("PRAGMA quick_check(1)").fetchone()
+        if problem != "ok":
+            raise CatalogDamaged(problem.splitlines()[-1])  # the line before names the database
+        if is_current:
+            snapshot = SQLiteSnapshot(db.conn)
+            snapshot.ping()
+            snapshot.tokens()

@@ -1,0 +1,72 @@
+"""The status of a catalog, whichever engine stores it."""
+
+from collections import Counter
+from collections.abc import Iterable
+
+from app.catalog.engine import Engine, SchemaState, Snapshot
+from app.catalog.models import JsonObject, SyncStatus, Upstream
+from app.errors import CatalogUnavailable
+from app.resources import version
+from app.timestamps import SYSTEM_CLOCK, Clock
+
+
+def describe_catalog(engine: Engine, *, clock: Clock = SYSTEM_CLOCK) -> JsonObject:
+    """Return the state of the catalog, as JSON. For a catalog of an earlier version, what it contains is left out.
+
+    Raises CatalogUnavailable if there is no catalog, or if it cannot be read.
+    """
+    state = engine.schema_state()
+    if state is SchemaState.EMPTY:
+        raise CatalogUnavailable(f"{engine.name} holds {state.value}")
+    is_current = state is SchemaState.CURRENT
+    catalog = {"name": engine.name, **engine.info()._asdict(), "is_current": is_current}
+    document: JsonObject = {"version": version(), "catalog": catalog}
+    if is_current:
+        status = engine.read_sync_status()
+        with engine.open_snapshot() as snapshot:
+            document |= _describe_contents(snapshot, status, clock)
+    users = engine.users()
+    document["processes"] = None if users is None else [user._asdict() for user in users]
+    return document
+
+
+def _describe_contents(snapshot: Snapshot, status: SyncStatus, clock: Clock) -> JsonObject:
+    counts = snapshot.count_images()
+    images = [each for each in counts if not each.is_tombstone]
+    tokens, now = snapshot.tokens(), clock.now()
+    expired = sum(token.expires is not None and token.expires <= now for token in tokens)
+    upstream = snapshot.upstream()
+    return {
+        "images": {
+            "count": sum(each.images for each in images),
+            "by_status": _sums((each.status, each.images) for each in images),
+            "by_visibility": _sums((each.visibility, each.images) for each in images),
+        },
+        "tombstones": sum(each.images for each in counts if each.is_tombstone),
+        "tokens": {"valid": len(tokens) - expired, "expired": expired},
+        "mirror": upstream and _describe_mirror(upstream, status, clock.time()),
+    }
+
+
+def _sums(counts: Iterable[tuple[str, int]]) -> dict[str, int]:
+    """Return the sum of the counts of each name, the highest first."""
+    sums = Counter[str]()
+    for name, count in counts:
+        sums[name] += count
+    return dict(sums.most_common())
+
+
+def _describe_mirror(upstream: Upstream, status: SyncStatus, now: float) -> JsonObject:
+    """Return the state of the mirror. Ages are in seconds; images with a problem are listed by id, with the reason."""
+    return {
+        "upstream": upstream.url,
+        "age": _age(status.synced_at, now),
+        "full_sync_age": _age(status.full_synced_at, now),
+        "error": status.error,
+        "failed": dict(status.failed),
+        "incomplete": dict(status.incomplete),
+    }
+
+
+def _age(time: float | None, now: float) -> int | None:
+    return None if time is None else max(0, int(now - time))

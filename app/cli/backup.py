@@ -1,0 +1,49 @@
+"""The commands that back up the catalog and restore it."""
+
+from pathlib import Path
+
+import click
+
+from app.catalog.backup import restore_catalog
+from app.catalog.engines import open_catalog
+from app.settings import Settings
+from app.text import quote
+
+
+def _require_path(_context: click.Context, _parameter: click.Parameter, file: Path) -> Path:
+    """Reject the dash that means standard input or output elsewhere: a backup is checked as a file."""
+    if str(file) == "-":
+        raise click.BadParameter("'-' is not the path of a file")
+    return file
+
+
+@click.command()
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path), callback=_require_path)
+@click.option("--force", is_flag=True, help="Replace FILE if it exists.")
+@click.pass_obj
+def backup(settings: Settings, file: Path, force: bool) -> None:
+    """Write a backup of the catalog to FILE, while the service and the mirror run.
+
+    The backup contains images, tombstones, tokens and the status of the mirror, all in one file that only its owner can
+    read. FILE appears when the backup is complete and was checked.
+    """
+    if file.exists() and not force:
+        raise click.ClickException(f"{quote(str(file))} exists: --force replaces it.")
+    engine = open_catalog(settings.catalog)
+    engine.backup(file)
+    click.echo(f"Backed up {engine.name} to {file}: {file.stat().st_size} bytes.", err=True)
+
+
+@click.command()
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path), callback=_require_path)
+@click.option("--force", is_flag=True, help="Replace what the catalog contains.")
+@click.pass_obj
+def restore(settings: Settings, file: Path, force: bool) -> None:
+    """Fill the catalog from FILE, a backup, while no mirror runs.
+
+    The backup is checked first, and upgraded if an earlier version made it. The catalog then changes in one
+    transaction: a service that runs responds from it at once.
+    """
+    engine = open_catalog(settings.catalog)
+    restore_catalog(engine, file, replace=force)
+    click.echo(f"Restored {engine.name} from {file}.", err=True)

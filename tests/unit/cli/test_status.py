@@ -1,0 +1,137 @@
+"""The command `status`: its text and its JSON."""
+
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import orjson
+import pytest
+from click.testing import CliRunner
+from sqlite_utils import Database
+
+from app import cli
+from app.catalog.engine import Engine
+from app.catalog.engines import open_catalog
+from app.catalog.models import SyncStatus, Upstream
+from app.catalog.sqlite.info import find_users
+from app.catalog.status import describe_catalog
+from app.catalog.tokens import add_token
+from app.resources import version
+from tests.integration.server.service import session
+from tests.support.catalogs import add_images
+from tests.support.clock import FakeClock
+from tests.support.images import catalog_of, image, image_id
+from tests.support.projects import PROJECT
+
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="Only Linux lists locks")
+EARLIER = Path(__file__).parents[1] / "catalog/sqlite/earlier/5.sql"
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Engine:
+    private = {"visibility": "private", "owner": PROJECT}
+    path = catalog_of(tmp_path, image(1), image(2, **private), image(3, status="ERROR"), image(4, status="DELETED"))
+    return open_catalog(path)
+
+
+def status(engine: Engine, *options: str) -> str:
+    result = CliRunner(env={"IMAGES_CATALOG": engine.name}).invoke(cli.main, ["status", *options])
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def test_status_counts_images_tombstones_and_tokens(engine: Engine) -> None:
+    clock = FakeClock()
+    for expires in (None, clock.now(offset=1), clock.now()):
+        add_token(engine, PROJECT, is_admin=False, expires=expires)
+    document = describe_catalog(engine, clock=clock)
+    assert document["images"] == {
+        "count": 3,
+        "by_status": {"ACTIVE": 2, "ERROR": 1},
+        "by_visibility": {"public": 2, "private": 1},
+    }
+    assert (document["tombstones"], document["tokens"], document["mirror"]) == (1, {"valid": 2, "expired": 1}, None)
+
+
+def test_status_names_the_version_and_the_database(engine: Engine) -> None:
+    assert orjson.loads(status(engine, "--json"))["catalog"] == {
+        "name": engine.name,
+        "bytes": Path(engine.name).stat().st_size,
+        "migration": "8: made by",
+        "made_by": version(),
+        "is_current": True,
+    }
+
+
+def test_status_lists_every_image_that_the_mirror_could_not_copy(engine: Engine) -> None:
+    clock = FakeClock()
+    with engine.transaction(timeout=1) as transaction:
+        transaction.set_upstream(Upstream("http://glance.test", is_admin=True))
+    assert describe_catalog(engine, clock=clock)["mirror"]["age"] is None
+    failed = {image_id(number): "too long" for number in range(150)}
+    engine.write_sync_status(
+        SyncStatus(clock.time() - 5, clock.time() - 60, failed=failed, incomplete={"a": "b"}, error="A timeout")
+    )
+    assert describe_catalog(engine, clock=clock)["mirror"] == {
+        "upstream": "http://glance.test",
+        "age": 5,
+        "full_sync_age": 60,
+        "error": "A timeout",
+        "failed": failed,
+        "incomplete": {"a": "b"},
+    }
+    text = status(engine)
+    assert "\nMirror      of http://glance.test\n            last successful sync: " in text
+    assert "\n            the last sync failed: A timeout\n            150 images not copied\n" in text
+    assert f"\n              {image_id(149)}: too long\n            1 images not copied completely\n" in text
+
+
+@linux_only
+def test_status_names_the_processes_that_use_the_catalog(engine: Engine, tmp_path: Path) -> None:
+    script = (
+        "import sys; from app.catalog.engines import open_catalog; engine = open_catalog(sys.argv[1])\n"
+        "with engine.mirror_lock(), engine.transaction(timeout=1), engine.open_snapshot():\n"
+        "    print('ready', flush=True); import signal; signal.pause()"
+    )
+    assert describe_catalog(engine)["processes"] == []
+    assert "\nProcesses   none has the catalog open\n" in status(engine)
+    command = (sys.executable, "-c", script, engine.name)
+    with session(command, tmp_path, {}, output=subprocess.PIPE) as other:
+        assert other.stdout
+        assert other.stdout.readline() == b"ready\n"
+        (process,) = describe_catalog(engine)["processes"]
+        assert process.pop("command").startswith(f"{sys.executable} -c import sys; ")
+        assert process == {"pid": other.pid, "is_writing": True, "is_mirror": True}
+        assert f"\nProcesses   {other.pid} mirror, writes now: {sys.executable} -c import sys; " in status(engine)
+
+
+def test_processes_are_unknown_where_no_lock_shows_them(engine: Engine) -> None:
+    with closing(Database(engine.name)) as db:
+        db.disable_wal()
+    assert find_users(Path(engine.name)) is None
+    assert "\nProcesses   unknown: " in status(engine)
+
+
+def test_status_of_an_empty_catalog(tmp_path: Path) -> None:
+    engine = add_images(open_catalog(tmp_path / "catalog.db"))
+    lines = status(engine).splitlines()
+    assert lines[3:7] == ["Images      0", "Tombstones  0", "Tokens      0 valid, 0 expired", "Mirror      none"]
+
+
+def test_status_of_an_earlier_version_leaves_out_the_contents(tmp_path: Path) -> None:
+    engine = open_catalog(tmp_path / "catalog.db")
+    with closing(Database(engine.name)) as db:
+        db.conn.executescript(EARLIER.read_text())
+    document = describe_catalog(engine)
+    assert document.keys() == {"version", "catalog", "processes"}
+    assert (document["catalog"]["migration"], document["catalog"]["made_by"]) == ("5: upstream", None)
+    assert status(engine).splitlines()[2:4] == [
+        '            made by version unknown, last migration "5: upstream"',
+        "            a catalog of an earlier version; serve, import, mirror and token add upgrade it",
+    ]
+
+
+def test_missing_catalog_is_an_error(tmp_path: Path) -> None:
+    result = CliRunner(env={"IMAGES_CATALOG": str(tmp_path / "c.db")}).invoke(cli.main, ["status"])
+    assert (result.exit_code, result.stderr) == (1, f"Error: {tmp_path}/c.db holds no catalog yet\n")
