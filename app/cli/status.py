@@ -17,7 +17,7 @@ from app.text import escape_control_characters
 @click.option("--json", "as_json", is_flag=True, help="Write one JSON object.")
 @click.pass_obj
 def status(settings: Settings, as_json: bool) -> None:
-    """Show what the catalog contains, how the mirror does, and which processes use the catalog.
+    """Show what the catalog contains, the state of the mirror, and which processes use the catalog.
 
     All images that the mirror could not copy, or not completely, are listed with the reasons. Processes are found on
     Linux only, and those of other containers are not.

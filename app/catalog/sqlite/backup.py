@@ -27,7 +27,7 @@ from app.catalog.sqlite.database import (
 )
 from app.catalog.sqlite.reader import SQLiteSnapshot
 from app.catalog.sqlite.sync_status import dump_sync_status, parse_sync_status, read_sync_status, write_sync_status
-from app.errors import CatalogBusy, CatalogDamaged, CatalogOfLaterVersion, CatalogReadOnly, CatalogUnavailable
+from app.errors import CatalogBusy, CatalogDamaged, CatalogOfLaterVersion, CatalogUnavailable
 
 BACKUP_STEP = 10_000  # pages that are copied at a time: 40 MB. Python handles signals between them
 _STATUS = "backup_sync_status"  # the table that only a backup has
@@ -37,7 +37,7 @@ _COMPANIONS = ("-wal", "-shm", "-journal")  # of a database that is open, or was
 def write_backup(catalog: Path, file: Path, *, immutable: bool, step: int) -> None:
     """Copy one state of the catalog to a file, which replaces an earlier one when it is complete and was checked.
 
-    So many pages are copied at a time. Writers are not delayed. Raises CatalogUnavailable.
+    `step` is the number of pages that are copied at a time. Writers are not delayed. Raises CatalogUnavailable.
     """
     _require_catalog(catalog, immutable=immutable)
     _require_writable(file, catalog)
@@ -78,14 +78,16 @@ def _require_catalog(path: Path, *, immutable: bool = False) -> None:
 
 
 def _require_writable(file: Path, catalog: Path) -> None:
-    """Raise CatalogReadOnly for a database that is in use: SQLite would apply the log beside it to the new file."""
+    """Raise CatalogUnavailable for a database that is in use: SQLite would apply the log beside it to the new file."""
     if not file.parent.is_dir():
-        raise CatalogReadOnly(f"{file} cannot be written: {file.parent} is not a folder")
+        raise CatalogUnavailable(f"{file} cannot be written: {file.parent} is not a folder")
     if file.exists() and file.samefile(catalog):
-        raise CatalogReadOnly(f"{file} is the catalog itself: name another file for its backup")
+        raise CatalogUnavailable(f"{file} is the catalog itself: name another file for its backup")
     others = [other for suffix in _COMPANIONS if (other := file.with_name(f"{file.name}{suffix}")).exists()]
     if others:
-        raise CatalogReadOnly(f"{others[0]} exists, so {file} is a database in use: name another file for the backup")
+        raise CatalogUnavailable(
+            f"{others[0]} exists, so {file} is a database in use: name another file for the backup"
+        )
 
 
 @contextmanager

@@ -195,7 +195,8 @@ def limit_wal(db: Database, path: Path, max_bytes: int) -> None:
     with suppress(FileNotFoundError, sqlite3.Error):
         if path.with_name(f"{path.name}-wal").stat().st_size > max_bytes:
             _set_timeout(db, 0)
-            db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            for mode in ("PASSIVE", "TRUNCATE"):  # the first copies the pages, while others write
+                db.execute(f"PRAGMA wal_checkpoint({mode})")
 
 
 def _set_timeout(db: Database, seconds: float) -> None:

@@ -205,7 +205,7 @@ def test_database_of_another_application_is_neither_replaced_nor_restored(path: 
 def test_file_that_cannot_become_a_backup_is_rejected(path: Path, file_name: str, problem: str) -> None:
     path.with_name("link.db").symlink_to(path)
     path.with_name("used.db-wal").touch()
-    with pytest.raises(CatalogReadOnly, match=problem):
+    with pytest.raises(CatalogUnavailable, match=problem):
         open_catalog(path).backup(path.parent / file_name)
 
 
