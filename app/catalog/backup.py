@@ -7,7 +7,7 @@ from app.errors import CatalogUnavailable, DomainError
 
 
 class CatalogExists(DomainError):
-    """A backup would replace a catalog, which the caller has not asked for."""
+    """The catalog to restore exists already, and replacing it was not requested."""
 
     def __init__(self, catalog: str) -> None:
         super().__init__(f"{catalog} exists: --force replaces everything that it contains. Back it up first.")

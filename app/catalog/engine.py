@@ -172,7 +172,10 @@ class Engine(Protocol):
         """
 
     def info(self) -> DatabaseInfo:
-        """Return what is known of the database without reading its images. Raises what `schema_state` raises."""
+        """Return what is known of the database without reading its images.
+
+        Raises CatalogUnavailable if it contains no catalog yet, and what `schema_state` raises.
+        """
 
     def users(self) -> list[CatalogUser] | None:
         """Return the processes that use the catalog now, without this one; None where that cannot be found out."""

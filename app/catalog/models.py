@@ -180,13 +180,10 @@ class ImageCount(NamedTuple):
 
 
 class DatabaseInfo(NamedTuple):
-    """The size of a database in bytes, its last migration, and the version of compute-images that applied it.
-
-    The migration is None in an empty database, the version if it was not recorded.
-    """
+    """The size of a database in bytes, its last migration, and the version that applied it; None if that is unknown."""
 
     bytes: int
-    migration: str | None
+    migration: str
     made_by: str | None
 
 

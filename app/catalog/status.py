@@ -5,7 +5,6 @@ from collections.abc import Iterable
 
 from app.catalog.engine import Engine, SchemaState, Snapshot
 from app.catalog.models import JsonObject, SyncStatus, Upstream
-from app.errors import CatalogUnavailable
 from app.resources import version
 from app.timestamps import SYSTEM_CLOCK, Clock
 
@@ -15,11 +14,9 @@ def describe_catalog(engine: Engine, *, clock: Clock = SYSTEM_CLOCK) -> JsonObje
 
     Raises CatalogUnavailable if there is no catalog, or if it cannot be read.
     """
-    state = engine.schema_state()
-    if state is SchemaState.EMPTY:
-        raise CatalogUnavailable(f"{engine.name} holds {state.value}")
-    is_current = state is SchemaState.CURRENT
-    catalog = {"name": engine.name, **engine.info()._asdict(), "is_current": is_current}
+    info = engine.info()
+    is_current = engine.schema_state() is SchemaState.CURRENT
+    catalog = {"name": engine.name, **info._asdict(), "is_current": is_current}
     document: JsonObject = {"version": version(), "catalog": catalog}
     if is_current:
         status = engine.read_sync_status()

@@ -21,6 +21,7 @@ from app.catalog.sqlite.database import (
     limit_wal,
     open_reader,
     open_writer,
+    require_catalog,
     schema_state,
     translate_errors,
     write_transaction,
@@ -39,7 +40,7 @@ def write_backup(catalog: Path, file: Path, *, immutable: bool, step: int) -> No
 
     `step` is the number of pages that are copied at a time. Writers are not delayed. Raises CatalogUnavailable.
     """
-    _require_catalog(catalog, immutable=immutable)
+    require_catalog(catalog, immutable=immutable)
     _require_writable(file, catalog)
     # Before the images: a status of an earlier state makes the next sync read more than it needs, and never less.
     status = read_sync_status(catalog)
@@ -48,7 +49,7 @@ def write_backup(catalog: Path, file: Path, *, immutable: bool, step: int) -> No
         with _origin_named(catalog, copy):
             _put_sync_status(copy, status)
             _require_sound(copy)
-        copy.replace(file)
+        copy.replace(file.resolve())
 
 
 def restore_backup(catalog: Path, file: Path, *, timeout: float, max_wal_bytes: int) -> None:
@@ -57,7 +58,7 @@ def restore_backup(catalog: Path, file: Path, *, timeout: float, max_wal_bytes: 
     The backup is checked before, and migrated if an earlier version made it. Raises CatalogBusy if other writers take
     longer than the timeout (seconds), and CatalogUnavailable.
     """
-    _require_catalog(file)
+    require_catalog(file)
     with suppress(CatalogDamaged, CatalogOfLaterVersion):  # both are reasons to restore a backup
         schema_state(catalog)
     with translate_errors(catalog):
@@ -70,11 +71,6 @@ def restore_backup(catalog: Path, file: Path, *, timeout: float, max_wal_bytes: 
             _require_sound(copy)
         with _sync_status_replaced(catalog, status):
             _overwrite(catalog, copy, timeout=timeout, max_wal_bytes=max_wal_bytes)
-
-
-def _require_catalog(path: Path, *, immutable: bool = False) -> None:
-    if schema_state(path, immutable=immutable) is SchemaState.EMPTY:
-        raise CatalogUnavailable(f"{path} holds {SchemaState.EMPTY.value}")
 
 
 def _require_writable(file: Path, catalog: Path) -> None:
@@ -188,7 +184,7 @@ def _take_sync_status(db: Database) -> SyncStatus:
 
 @contextmanager
 def _origin_named(origin: Path, copy: Path) -> Iterator[None]:
-    """Turn what makes a copy unavailable into damage of its origin."""
+    """Raise CatalogDamaged for the origin of a copy that is unavailable."""
     try:
         yield
     except CatalogUnavailable as error:

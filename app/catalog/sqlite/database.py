@@ -66,6 +66,13 @@ def schema_state(path: Path, *, immutable: bool = False) -> SchemaState:
     return SchemaState.EMPTY if not applied else SchemaState.OUTDATED if pending else SchemaState.CURRENT
 
 
+def require_catalog(path: Path, *, immutable: bool = False) -> None:
+    """Raise CatalogUnavailable if the file contains no catalog yet, and what `schema_state` raises."""
+    state = schema_state(path, immutable=immutable)
+    if state is SchemaState.EMPTY:
+        raise CatalogUnavailable(f"{path} holds {state.value}")
+
+
 def open_reader(path: Path, *, immutable: bool = False, lock_timeout: float = LOCK_TIMEOUT) -> Database:
     """Open the file read-only, without creating it. Raises CatalogUnavailable.
 

@@ -159,7 +159,7 @@ class SQLiteEngine:
         return find_problems(self._path, immutable=self._immutable)
 
     def info(self) -> DatabaseInfo:
-        """Return the size of the file with its write-ahead log, and who migrated it last."""
+        """Return the size of the file, and who migrated it last. Raises what `Engine.info` raises."""
         return read_info(self._path, immutable=self._immutable)
 
     def users(self) -> list[CatalogUser] | None:

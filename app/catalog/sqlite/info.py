@@ -6,7 +6,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from app.catalog.models import CatalogUser, DatabaseInfo
-from app.catalog.sqlite.database import open_reader, schema_state, translate_errors
+from app.catalog.sqlite.database import open_reader, require_catalog, translate_errors
 from app.catalog.sqlite.migrations import MIGRATIONS, made_by
 from app.catalog.sqlite.sync_status import lock_path
 
@@ -23,15 +23,12 @@ _FileId = tuple[int, int]  # device and inode
 
 
 def read_info(path: Path, *, immutable: bool) -> DatabaseInfo:
-    """Return the size of the file with its write-ahead log, and who migrated it. Raises what `schema_state` raises."""
-    schema_state(path, immutable=immutable)
-    files = [path, path.with_name(f"{path.name}-wal")]
-    size = sum(file.stat().st_size for file in files if file.exists())
-    if not path.exists():
-        return DatabaseInfo(size, None, None)
+    """Return the size of the file with its write-ahead log, and who migrated it. Raises what `Engine.info` raises."""
+    require_catalog(path, immutable=immutable)
     with translate_errors(path), closing(open_reader(path, immutable=immutable)) as db, db.atomic():
-        applied = [migration.name for migration in MIGRATIONS.applied(db)]
-        return DatabaseInfo(size, applied[-1] if applied else None, made_by(db))
+        files = [path, path.with_name(f"{path.name}-wal")]
+        size = sum(file.stat().st_size for file in files if file.exists())
+        return DatabaseInfo(size, MIGRATIONS.applied(db)[-1].name, made_by(db))
 
 
 def find_users(path: Path) -> list[CatalogUser] | None:

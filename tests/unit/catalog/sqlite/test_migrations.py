@@ -112,7 +112,7 @@ def test_earlier_catalog_is_unavailable_until_it_is_migrated(tmp_path: Path, nam
     assert path.read_bytes() == before
 
 
-# A catalog that migration 8 has not reached cannot name the version. What it says is the version in parentheses.
+# Without the table of migration 8, the version that made the catalog is unknown.
 @pytest.mark.parametrize(
     ("statement", "made_by"), [("UPDATE made_by SET version = '9.8.7'", " (9.8.7)"), ("DROP TABLE made_by", "")]
 )
