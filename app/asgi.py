@@ -1,12 +1,24 @@
-"""Helpers for ASGI messages."""
+"""Helpers for ASGI scopes and messages."""
 
 import asyncio
 
-from starlette.types import Message, Receive
+from starlette.datastructures import Headers
+from starlette.types import Message, Receive, Scope
 
-from app.errors import InvalidBody
+from app.errors import InvalidBody, InvalidHost
+from app.origins import host_name
 
 BODY_TIMEOUT = 20  # seconds
+
+
+def request_origin(scope: Scope) -> str:
+    """Return scheme and host of the URL that a client requested. Raises InvalidHost."""
+    host = ",".join(Headers(scope=scope).getlist("host"))
+    try:
+        host_name(host)
+    except ValueError:
+        raise InvalidHost(host) from None
+    return f"{scope['scheme']}://{host}"
 
 
 async def read_body(receive: Receive) -> bytes:

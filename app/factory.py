@@ -139,7 +139,7 @@ def create_app(
 def _middlewares(settings: Settings, contract: Contract, auth: _AuthParts, cache: Middleware) -> list[Middleware]:
     """Return the middleware in the order in which a request passes it."""
     access_log = partial(AccessLogMiddleware, contract=contract, log_format=settings.log_format)
-    swagger_ui = partial(SwaggerUIMiddleware, contract=contract)
+    swagger_ui = partial(SwaggerUIMiddleware, contract=contract, compute_url=settings.compute_url)
     cors = partial(CORSMiddleware, origins=settings.cors_origins or (), contract=contract)
     stack = [
         # First, because all others use the context that it creates.

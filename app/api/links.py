@@ -4,12 +4,10 @@ from dataclasses import dataclass
 from urllib.parse import parse_qsl, quote, urlencode
 
 from flask import request
-from starlette.datastructures import Headers
 
 from app.api.context import services
+from app.asgi import request_origin
 from app.catalog.models import JsonObject
-from app.errors import InvalidHost
-from app.origins import host_name
 
 
 @dataclass(frozen=True)
@@ -62,13 +60,4 @@ def link_builder(project_id: str) -> LinkBuilder:
 
 def compute_url() -> str:
     """Return the base URL of the service: the configured one, or that of the request. Raises InvalidHost."""
-    return services().settings.compute_url or _request_origin()
-
-
-def _request_origin() -> str:
-    host = ",".join(Headers(scope=request.environ["asgi.scope"]).getlist("host"))
-    try:
-        host_name(host)
-    except ValueError:
-        raise InvalidHost(host) from None
-    return f"{request.scheme}://{host}"
+    return services().settings.compute_url or request_origin(request.environ["asgi.scope"])

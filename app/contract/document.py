@@ -14,13 +14,15 @@ from app.resources import dump_yaml, load_yaml, resource_path
 
 
 class Contract:
-    """The OpenAPI document, as served (`yaml`, `json`) and compiled (`operations`, by operationId)."""
+    """The OpenAPI document, as text (`yaml`, `json`) and compiled (`operations`, by operationId)."""
 
     def __init__(self, document: Schema, text: bytes | None = None) -> None:
         """Compile the document; `text` is the YAML that it was read from, if it was not changed since."""
         self.yaml = text or dump_yaml(document)
         self.document = document
         self.json = orjson.dumps(self.document)
+        (server,) = document["servers"]
+        self._server_url: str = server["url"]
         # OpenAPI matches concrete paths before templated ones: `/images/detail` is not an image named "detail".
         paths = sorted(self.document["paths"].items(), key=lambda each: each[0].count("{"))
         self._methods = [(_path_pattern(path), _methods_of(item)) for path, item in paths]
@@ -49,6 +51,14 @@ class Contract:
         """The name of the header that carries the token."""
         (scheme,) = self.document["components"]["securitySchemes"].values()
         return str(scheme["name"])
+
+    def json_at(self, url: str) -> bytes:
+        """Return the document as JSON, for a service at this URL."""
+        return self.json.replace(b'"url":' + orjson.dumps(self._server_url), b'"url":' + orjson.dumps(url), 1)
+
+    def yaml_at(self, url: str) -> bytes:
+        """Return the document as YAML, for a service at this URL. A JSON string is valid in YAML, too."""
+        return self.yaml.replace(f"url: {self._server_url}".encode(), b"url: " + orjson.dumps(url), 1)
 
     def methods(self, path: str) -> list[str]:
         """Return the methods that the contract defines for a path; none if it does not define the path."""

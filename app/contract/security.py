@@ -8,6 +8,7 @@ from app.contract.schemas import Schema
 def without_security(document: Schema) -> Schema:
     """Return the document without security schemes and without the responses that only authentication can cause."""
     unsecured: Schema = _prune(document, _security_only_refs(document))
+    del unsecured["components"]["securitySchemes"]  # Swagger UI would show a button for an empty object, too
     return unsecured | {"security": []}
 
 

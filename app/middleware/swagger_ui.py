@@ -6,6 +6,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.asgi import request_origin
 from app.contract.document import Contract
 from app.resources import resource_path
 
@@ -25,19 +26,22 @@ _SECURITY_HEADERS = {
 
 
 class SwaggerUIMiddleware:
-    """Serves the contract at /openapi.yaml and /openapi.json, from bytes that are built at the start, and Swagger UI.
+    """Serves the contract, at /openapi.yaml and /openapi.json, and Swagger UI.
+
+    The URL of the service in the contract is `compute_url`, or else the origin of the request; because clients can
+    choose that, no cache may store the response.
 
     Connexion would resolve all references for each request, and the schemas would lose their names
     (spec-first/connexion #2127). It also expects the scripts of Swagger UI and its page in one folder; here they are in
     two.
     """
 
-    def __init__(self, next_app: ASGIApp, contract: Contract) -> None:
+    def __init__(self, next_app: ASGIApp, contract: Contract, compute_url: str | None) -> None:
         self._next_app = next_app
         self._contract = contract
+        self._compute_url = compute_url
+        self._documents = {"/openapi.yaml": contract.yaml_at, "/openapi.json": contract.json_at}
         self._pages: dict[str, ASGIApp] = {
-            "/openapi.yaml": Response(contract.yaml, media_type="application/yaml"),
-            "/openapi.json": Response(contract.json, media_type="application/json"),
             "/ui": RedirectResponse("ui/"),  # relative, because a proxy may add a prefix to the path
             "/ui/": Response(resource_path("ui/index.html").read_bytes(), media_type="text/html"),
         }
@@ -48,6 +52,8 @@ class SwaggerUIMiddleware:
         app, path = self._next_app, scope["path"] if scope["type"] == "http" else ""
         if path in self._pages:
             app = self._pages[path]
+        elif path in self._documents:
+            app = self._document(path, scope)
         elif path.startswith("/ui/") and not self._contract.methods(path):  # a project may have the id "ui"
             app, scope = self._ui, {**scope, "root_path": "/ui"}
         if app is self._next_app:
@@ -56,6 +62,12 @@ class SwaggerUIMiddleware:
         if scope["method"] not in {"GET", "HEAD"}:
             raise HTTPException(405, headers={"Allow": "GET, HEAD, OPTIONS"})
         await app(scope, receive, _with_security_headers(send))
+
+    def _document(self, path: str, scope: Scope) -> Response:
+        """Build the response with the contract. Raises InvalidHost."""
+        text = self._documents[path](self._compute_url or request_origin(scope))
+        media_type = f"application/{path.removeprefix('/openapi.')}"
+        return Response(text, media_type=media_type, headers={"Cache-Control": "no-store"})
 
 
 def _with_security_headers(send: Send) -> Send:

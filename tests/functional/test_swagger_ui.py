@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
+from app.text import quote
 from tests.conftest import Serve
 
 PAGES = ["/ui", "/ui/", "/ui/swagger-ui.css", "/ui/swagger-initializer.js", "/openapi.yaml", "/openapi.json"]
@@ -51,4 +52,26 @@ def test_urls_are_relative_so_that_a_proxy_can_add_a_prefix(client: TestClient) 
     assert [each for each in references if not each.startswith("./")] == []
     assert {client.get(f"/ui/{each}").status_code for each in references} == {200}
     assert 'url: "../openapi.json"' in client.get("/ui/swagger-initializer.js").text
-    assert [server["url"] for server in client.get("/openapi.json").json()["servers"]] == ["./"]
+
+
+@pytest.mark.parametrize(
+    ("compute_url", "host", "expected"),
+    [
+        (None, "localhost:8774", "http://localhost:8774"),
+        (None, "[::1]", "http://[::1]"),
+        ("https://cloud.example.com/images", "evil.test", "https://cloud.example.com/images"),
+    ],
+)
+def test_document_names_the_url_of_the_service_and_is_not_stored(
+    serve: Serve, sample_catalog: Path, compute_url: str | None, host: str, expected: str
+) -> None:
+    response = serve(sample_catalog, compute_url=compute_url).get("/openapi.json", headers={"Host": host})
+    assert [server["url"] for server in response.json()["servers"]] == [expected]
+    assert response.headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize("host", ["a/b", 'a"b', "a\\b", ""])
+def test_document_is_not_built_for_an_invalid_host(client: TestClient, host: str) -> None:
+    response = client.get("/openapi.yaml", headers={"Host": host})
+    message = f"Header 'Host': {quote(host)} is not a host name or address with an optional port."
+    assert response.json() == {"badRequest": {"code": 400, "message": message}}

@@ -44,6 +44,11 @@ def test_operations_are_listed_by_tag_with_summary(ui: SwaggerUI) -> None:
     ]
 
 
+def test_page_asks_for_no_token_without_authentication(ui: SwaggerUI) -> None:
+    ui.open()
+    assert ui.page.get_by_role("button", name="Authorize").count() == 0
+
+
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_operation_succeeds_with_default_inputs(ui: SwaggerUI, name: str) -> None:
     documented = [int(status) for status in OPERATIONS[name]["responses"] if status.startswith("2")]

@@ -51,14 +51,24 @@ def test_document_is_valid_openapi(contract: Contract) -> None:
 def test_served_document_is_the_one_that_is_applied(serve: Serve, sample_catalog: Path, auth: str, url: str) -> None:
     response = serve(sample_catalog, auth=auth).get(url)
     assert response.status_code == 200
-    assert yaml.safe_load(response.content) == (UNSECURED if auth == "none" else CONTRACT).document
+    document = (UNSECURED if auth == "none" else CONTRACT).document
+    servers = [document["servers"][0] | {"url": "http://compute.test"}]
+    assert yaml.safe_load(response.content) == document | {"servers": servers}
     assert "#/components/schemas/Image" in response.text
 
 
-def test_secured_document_is_served_byte_for_byte(serve: Serve, sample_catalog: Path) -> None:
-    response = serve(sample_catalog, auth="token").get("/openapi.yaml")
-    assert response.content == resource_path("openapi/compute-images.yaml").read_bytes()
+def test_secured_document_is_served_byte_for_byte_with_its_own_url(serve: Serve, sample_catalog: Path) -> None:
+    response = serve(sample_catalog, auth="token").get("/openapi.yaml", headers={"Host": "127.0.0.1:8774"})
+    file = resource_path("openapi/compute-images.yaml").read_text()
+    assert response.text == file.replace("url: http://127.0.0.1:8774\n", 'url: "http://127.0.0.1:8774"\n')
     assert response.headers["content-type"] == "application/yaml"
+
+
+@pytest.mark.parametrize("url", ["https://compute.test/a'b", "http://[::1]:8774", "http://compute.test/a:"])
+@pytest.mark.parametrize("contract", [CONTRACT, UNSECURED], ids=["secured", "unsecured"])
+def test_document_names_the_url_of_the_service(contract: Contract, url: str) -> None:
+    for text in (contract.json_at(url), contract.yaml_at(url)):
+        assert [server["url"] for server in yaml.safe_load(text)["servers"]] == [url]
 
 
 def test_dumped_yaml_preserves_text_of_several_lines() -> None:
@@ -67,7 +77,7 @@ def test_dumped_yaml_preserves_text_of_several_lines() -> None:
 
 def test_unsecured_document_does_not_mention_tokens() -> None:
     assert UNSECURED.document["security"] == []
-    assert UNSECURED.document["components"]["securitySchemes"] == {}
+    assert "securitySchemes" not in UNSECURED.document["components"]
     for word in (b"nauthorized", b"ProjectMismatch", b"conflictingRequest", b"X-Auth-Token", b"x-requires-auth"):
         assert word in CONTRACT.json
         assert word not in UNSECURED.json
@@ -79,8 +89,8 @@ def test_unsecured_document_is_otherwise_equal() -> None:
         secured = CONTRACT.operations[name]
         assert operation.responses.keys() <= secured.responses.keys() <= operation.responses.keys() | {401, 403, 409}
         assert (operation.path.keys(), operation.query.keys()) == (secured.path.keys(), secured.query.keys())
-    for kind, components in CONTRACT.document["components"].items():
-        assert UNSECURED.document["components"][kind].items() <= components.items()
+    for kind, components in UNSECURED.document["components"].items():
+        assert components.items() <= CONTRACT.document["components"][kind].items()
 
 
 def test_each_operation_has_a_function_with_its_parameters() -> None:
