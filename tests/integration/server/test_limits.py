@@ -3,10 +3,11 @@
 import socket
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 
 import pytest
 
+from app.contract.document import Contract
 from tests.integration.server.conftest import LIST
 from tests.integration.server.service import Service, serving, with_timeouts
 from tests.integration.server.wire import JSON, Connection, fetch, request
@@ -121,6 +122,39 @@ def test_incomplete_request_times_out(short_timeouts: Service, raw: bytes, fault
     with Connection(short_timeouts.port) as connection:
         assert connection.fetch(raw).fault == fault
         assert connection.receive_if_any() is None
+
+
+CONTRACT = Contract.load(secured=False).document
+
+
+@pytest.mark.parametrize(
+    ("status", "name", "query", "headers"),
+    [
+        (408, "RequestTimeout", "", []),
+        (414, "UriTooLong", f"?{'x' * 17_000}", []),
+        (431, "HeadersTooLarge", "", [f"X-Long: {'x' * 66_000}"]),
+    ],
+)
+def test_rejection_of_a_head_is_a_documented_response_of_each_operation(
+    short_timeouts: Service, status: int, name: str, query: str, headers: list[str]
+) -> None:
+    documented = CONTRACT["components"]["responses"][name]
+    with ExitStack() as connections:
+        received = []
+        for path, item in CONTRACT["paths"].items():
+            for method, operation in item.items():
+                if "Health" in operation["tags"]:
+                    continue
+                assert operation["responses"][str(status)] == {"$ref": f"#/components/responses/{name}"}
+                connection = connections.enter_context(Connection(short_timeouts.port))
+                target = path.format(tenant_id="x", image_id="y", key="z") + query
+                connection.send(request(target, *headers, method=method.upper())[: -2 if status == 408 else None])
+                received.append(connection)
+        for connection in received:
+            response = connection.receive()
+            example = documented["content"]["application/json"]["example"]
+            assert (response.status, response.document) == (status, example)
+            assert documented["headers"].keys() <= response.headers.keys()
 
 
 def test_client_that_does_not_read_is_disconnected(short_timeouts: Service) -> None:
