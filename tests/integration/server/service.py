@@ -93,8 +93,14 @@ def environment(**variables: str) -> dict[str, str]:
 
 
 def run(*command: str, folder: Path, **variables: str) -> "subprocess.CompletedProcess[str]":
+    return run_slow(command, folder, variables, timeout=_TIMEOUT)
+
+
+def run_slow(
+    command: Sequence[str], folder: Path, variables: Mapping[str, str], *, timeout: float
+) -> "subprocess.CompletedProcess[str]":
     with session(command, folder, variables, output=subprocess.PIPE) as process:
-        output, errors = process.communicate(timeout=_TIMEOUT)
+        output, errors = process.communicate(timeout=timeout)
     return subprocess.CompletedProcess(command, process.returncode, output.decode(), errors.decode())
 
 

@@ -152,6 +152,14 @@ def examples() -> Iterator[Any]:
                 yield pytest.param(operation["operationId"], int(status), example["value"], id=f"{status}-{name}")
 
 
+def test_component_has_the_schema_that_has_its_name() -> None:
+    """Generators such as swagger-typescript-api take a response or a request body for the schema of the same name."""
+    components = CONTRACT.document["components"]
+    for name, component in [*components["responses"].items(), *components["requestBodies"].items()]:
+        if name in components["schemas"]:
+            assert component["content"]["application/json"]["schema"] == {"$ref": f"#/components/schemas/{name}"}
+
+
 @pytest.mark.parametrize(("operation", "status", "example"), list(examples()))
 def test_example_conforms_to_its_schema(operation: str, status: int, example: Any) -> None:
     CONTRACT.operations[operation].validate_response(status, example)
