@@ -1,5 +1,8 @@
 """The errors of the domain, with their messages. framework/faults.py maps each to the status of a response."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from app.text import escape_control_characters, quote
 
 INTERNAL_ERROR = "Internal error. See the service log for this request id."
@@ -7,6 +10,8 @@ INTERNAL_ERROR = "Internal error. See the service log for this request id."
 
 class DomainError(Exception):
     """Base of the domain's errors."""
+
+    headers: Mapping[str, str] = MappingProxyType({})  # of a response that reports the error
 
     @property
     def public_message(self) -> str:

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 
 from connexion.lifecycle import ConnexionRequest, ConnexionResponse
@@ -10,7 +10,7 @@ from starlette.exceptions import HTTPException
 
 from app import errors
 from app.contract.document import Contract
-from app.errors import INTERNAL_ERROR, CatalogDamaged, DomainError, QueryTimeout, TooManySlowQueries, Unauthorized
+from app.errors import INTERNAL_ERROR, CatalogDamaged, DomainError
 from app.text import quote
 
 _STATUS: Mapping[type[DomainError], HTTPStatus] = {
@@ -40,6 +40,7 @@ _STATUS: Mapping[type[DomainError], HTTPStatus] = {
     errors.CatalogDamaged: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.CatalogUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
 }
+RETRY_AFTER = "5"  # seconds, of a 503 whose error does not state a time
 
 _log = logging.getLogger(__name__)
 
@@ -56,11 +57,18 @@ class Fault:
 def fault_for(error: Exception, *, method: str, path: str, allowed: Sequence[str] = ()) -> Fault:
     """Return the fault for a domain error, an HTTP error of a library, or any other exception.
 
-    `allowed` are the contract's methods of the path, for an error with status 405.
+    `allowed` are the contract's methods of the path, for an error with status 405. A fault with status 503 states when
+    to repeat the request.
     """
+    fault = _fault_for(error, method, path, allowed)
+    if fault.status == HTTPStatus.SERVICE_UNAVAILABLE:
+        return replace(fault, headers={"Retry-After": RETRY_AFTER, **fault.headers})
+    return fault
+
+
+def _fault_for(error: Exception, method: str, path: str, allowed: Sequence[str]) -> Fault:
     if isinstance(error, DomainError) and type(error) in _STATUS:
-        headers = error.headers if isinstance(error, Unauthorized | QueryTimeout | TooManySlowQueries) else {}
-        return Fault(_STATUS[type(error)], error.public_message, headers)
+        return Fault(_STATUS[type(error)], error.public_message, error.headers)
     if not isinstance(error, HTTPException):
         return Fault(HTTPStatus.INTERNAL_SERVER_ERROR, INTERNAL_ERROR)
     headers = dict(error.headers or {})

@@ -12,6 +12,7 @@ from starlette.testclient import TestClient
 from app import errors
 from app.errors import DomainError
 from app.factory import Overrides
+from app.framework import faults
 from app.framework.faults import Fault, fault_for
 from app.text import quote
 from tests.conftest import Serve, loaded
@@ -23,6 +24,7 @@ FOREIGN_PAGE = "A page of {} cannot change images without a token; IMAGES_CORS_O
 INTERNAL = "Internal error. See the service log for this request id."
 READ_ONLY = "The catalog is read-only: only the operator of the service can change it."
 UNAVAILABLE = "The catalog is unavailable; try again later."
+LATER = {"Retry-After": "5"}
 
 
 class UnmappedError(DomainError):
@@ -69,19 +71,19 @@ class UnmappedError(DomainError):
         (errors.InvalidResponse("'secret' is no status"), Fault(500, INTERNAL)),
         (UnmappedError("secret"), Fault(500, INTERNAL)),
         (ZeroDivisionError("secret"), Fault(500, INTERNAL)),
-        (errors.CatalogBusy(), Fault(503, "The catalog is busy with other changes; try again later.")),
+        (errors.CatalogBusy(), Fault(503, "The catalog is busy with other changes; try again later.", LATER)),
         (
             errors.IdentityUnavailable("secret"),
-            Fault(503, "The identity service is unavailable; try again later."),
+            Fault(503, "The identity service is unavailable; try again later.", LATER),
         ),
-        (errors.UpstreamUnavailable(), Fault(503, "The image service is unavailable; try again later.")),
+        (errors.UpstreamUnavailable(), Fault(503, "The image service is unavailable; try again later.", LATER)),
         (
             errors.QueryTimeout(10),
             Fault(
                 503, "The query was given up after 10 seconds: add filters or lower the limit.", {"Retry-After": "10"}
             ),
         ),
-        (errors.CatalogUnavailable("/secret/path: I/O error"), Fault(503, UNAVAILABLE)),
+        (errors.CatalogUnavailable("/secret/path: I/O error"), Fault(503, UNAVAILABLE, LATER)),
         (HTTPException(403), Fault(403, "Forbidden")),
         (HTTPException(404, "secret"), Fault(404, "Path '/a\\nb' not found.")),
         (
@@ -90,11 +92,18 @@ class UnmappedError(DomainError):
         ),
         (HTTPException(415, "Only JSON."), Fault(415, "Only JSON.")),
         (HTTPException(500, "secret"), Fault(500, INTERNAL)),
+        (HTTPException(503, "secret"), Fault(503, INTERNAL, LATER)),
     ],
 )
 def test_each_error_has_its_fault(error: Exception, fault: Fault) -> None:
     allowed = ["GET", "POST"] if fault.status == 405 else []
     assert fault_for(error, method="PUT", path="/a\nb", allowed=allowed) == fault
+
+
+@pytest.mark.parametrize("error", [each for each, status in faults._STATUS.items() if status == 503])
+def test_every_503_states_when_to_repeat_the_request(error: type[DomainError]) -> None:
+    fault = fault_for(error.__new__(error), method="GET", path="/")
+    assert (fault.status, fault.headers) == (503, LATER)
 
 
 @pytest.mark.parametrize(

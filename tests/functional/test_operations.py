@@ -132,7 +132,7 @@ def test_operation_has_each_response_of_the_contract(
     document = response.json() if response.content else None
     loaded(operation.auth).operations[operation.name].validate_response(status, document)
     assert response.headers["x-compute-request-id"] == response.headers["x-openstack-request-id"]
-    for name in ("ETag", "Allow", "Last-Modified", "WWW-Authenticate"):
+    for name in ("ETag", "Allow", "Last-Modified", "WWW-Authenticate", "Retry-After"):
         assert (name in response.headers) == (name in headers_of(operation, status))
 
 
