@@ -218,6 +218,15 @@ class TooManySlowQueries(DomainError):
         self.headers = {"Retry-After": str(seconds)}
 
 
+class SchemaMismatch(CatalogUnavailable):
+    """The schema of the catalog is that of another version of the service."""
+
+    public_message = "The schema of the catalog is not that of this version."
+
+    def __init__(self) -> None:
+        super().__init__(self.public_message)
+
+
 class CatalogReadOnly(CatalogUnavailable):
     """The catalog's file or folder is not writable. The message is for the log, and for commands."""
 

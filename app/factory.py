@@ -22,7 +22,7 @@ from inflection import underscore
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
-from app.api import health, images, metadata, versions
+from app.api import health, images, metadata, readiness, versions
 from app.api.context import EXTENSION, Services
 from app.auth.base import Authenticator, NoAuthenticator, TokenAuthenticator
 from app.auth.catalog_tokens import CatalogTokenAuthenticator
@@ -111,8 +111,8 @@ def create_app(
     engine.connect()
     auth = _auth_parts(settings, contract, engine, overrides)
     store = overrides.responses or ResponseStore(settings.response_cache_mb * 1_000_000)
-    services = _services(settings, engine, auth.editor, store, overrides.clock)
-    cache = _response_cache(engine, services, auth.authenticator, store)
+    services = _services(settings, engine, auth, overrides.clock)
+    cache = _response_cache(contract, engine, services, auth.authenticator, store)
     app = FlaskApp(
         __name__,
         middlewares=_middlewares(settings, contract, auth, partial(ResponseCacheMiddleware, cache=cache)),
@@ -183,34 +183,40 @@ def _origin_checks(settings: Settings, authenticator: Authenticator) -> list[Mid
     ]
 
 
-def _services(settings: Settings, engine: Engine, editor: Editor, store: ResponseStore, clock: Clock) -> Services:
+def _services(settings: Settings, engine: Engine, auth: _AuthParts, clock: Clock) -> Services:
     stale_after = settings.stale_after if settings.stale_status == "203" else 0
+    catalog = CatalogReader(engine)
     return Services(
         settings=settings,
-        catalog=CatalogReader(engine),
-        editor=editor,
+        catalog=catalog,
+        editor=auth.editor,
         staleness=StalenessMonitor(engine, stale_after, clock=clock),
-        cache_stats=store.stats,
+        readiness=readiness.ReadinessMonitor(settings, engine, catalog, auth.authenticator, clock),
         clock=clock,
     )
 
 
 def _response_cache(
-    engine: Engine, services: Services, authenticator: Authenticator, store: ResponseStore
+    contract: Contract, engine: Engine, services: Services, authenticator: Authenticator, store: ResponseStore
 ) -> ResponseCache:
-    return ResponseCache(store, engine, authenticator, services.staleness, on_change=services.catalog.clear_damage)
+    return ResponseCache(
+        store,
+        engine,
+        authenticator,
+        services.staleness,
+        bypassed=contract.independent_paths,
+        on_change=services.catalog.clear_damage,
+    )
 
 
 def _auth_parts(settings: Settings, contract: Contract, engine: Engine, overrides: Overrides) -> _AuthParts:
     if settings.auth == "keystone":
         return _keystone_parts(settings, contract, engine, overrides)
-    authenticator: Authenticator
+    authenticator: Authenticator = NoAuthenticator()
     if settings.auth == "token":
         authenticator = overrides.authenticator or CatalogTokenAuthenticator(
             engine, contract.token_header, clock=overrides.clock
         )
-    else:
-        authenticator = NoAuthenticator()
     return _AuthParts(authenticator, _image_editor(settings, engine, overrides), engine.max_writers)
 
 

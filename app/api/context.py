@@ -1,10 +1,10 @@
 """The services that operations use, and the context of the current request."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from email.utils import formatdate
 from http import HTTPStatus
-from typing import NamedTuple
+from typing import TYPE_CHECKING
 
 from flask import current_app, request
 
@@ -17,6 +17,9 @@ from app.mirror.staleness import StalenessMonitor
 from app.settings import Settings
 from app.timestamps import Clock
 
+if TYPE_CHECKING:
+    from app.api.readiness import ReadinessMonitor
+
 EXTENSION = "compute-images"  # the key of the services among Flask's extensions
 
 
@@ -28,7 +31,7 @@ class Services:
     catalog: CatalogReader
     editor: Editor
     staleness: StalenessMonitor
-    cache_stats: Callable[[], NamedTuple]  # of the worker's response cache
+    readiness: "ReadinessMonitor"
     clock: Clock
 
 

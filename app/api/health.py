@@ -1,32 +1,40 @@
-"""The health check."""
+"""The health check, and the check of whether requests can be served."""
 
+from functools import partial
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from flask import Response
 
-from app.api.context import services
-from app.api.serializers import serialize_mirror_health
-from app.framework.responses import JSONResponse
+from app.api.context import Services, services
+from app.framework.faults import RETRY_AFTER
+from app.framework.responses import DeferredResponse, JSONResponse
 
 if TYPE_CHECKING:
     from app.catalog.models import JsonObject
 
 
 def check_health() -> Response:
-    """Return the state of the catalog, of the response cache and of the mirror. Raises CatalogUnavailable.
+    """Return that this process responds. Nothing that this depends on can fail."""
+    return _uncached({"status": "alive"})
 
-    Cache statistics and the ids of images are shown only without authentication; otherwise they would reveal other
-    callers' requests and images.
-    """
-    service = services()
-    service.catalog.ping()
-    document: JsonObject = {"status": "available"}
-    is_open = service.settings.auth == "none"
-    if is_open:
-        document["cache"] = service.cache_stats()._asdict()
-    if service.catalog.upstream() is not None:
-        status = service.catalog.sync_status()
-        document["mirror"] = serialize_mirror_health(status, service.clock.time(), with_images=is_open)
+
+def check_readiness() -> Response:
+    """Return the state of each part of the service that requests need, once all of them are checked."""
+    return DeferredResponse(partial(_readiness, services()))
+
+
+async def _readiness(service: Services) -> JSONResponse:
+    checks = await service.readiness.check()
+    is_ready = all(each["status"] in {"ok", "warning"} for each in checks.values())
+    response = _uncached({"status": "ready" if is_ready else "unavailable", "checks": checks})
+    if not is_ready:
+        response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
+        response.headers["Retry-After"] = RETRY_AFTER
+    return response
+
+
+def _uncached(document: "JsonObject") -> JSONResponse:
     response = JSONResponse(document)
     response.headers["Cache-Control"] = "no-store"
     return response

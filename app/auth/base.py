@@ -41,6 +41,9 @@ class Authenticator(ABC):
     async def authenticate(self, token: bytes) -> Caller:
         """Return the caller of a token. Raises Unauthorized, and IdentityUnavailable."""
 
+    async def check(self) -> None:  # noqa: B027 only Keystone can be unavailable while the catalog is not
+        """Raise IdentityUnavailable unless tokens can be validated, apart from the state of the catalog."""
+
 
 class NoAuthenticator(Authenticator):
     """Disables authentication: tokens are ignored."""

@@ -3,10 +3,12 @@
 import asyncio
 import logging
 import re
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
+from functools import partial
 from http import HTTPStatus
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from keystoneauth1.access import AccessInfo, AccessInfoV3
 from keystoneauth1.exceptions import AuthPluginException, BadRequest, Forbidden, Unauthorized
@@ -23,6 +25,8 @@ from app.timestamps import SYSTEM_CLOCK, Clock
 
 _REQUEST_TIMEOUT = 5  # seconds, for one request to Keystone; the service's own token may require another one first
 _VALIDATION_TIMEOUT = 12  # seconds that a request waits for the validation of its token
+_CHECK_TIMEOUT = 3  # seconds, for the check of whether tokens can be validated
+_CHECK_INTERVAL = 5  # seconds, in which one check is enough
 _MAX_CONCURRENCY = 8  # requests of one worker to Keystone
 # Text that can be sent in a header; Keystone's tokens have about 200 characters.
 _TOKEN_PATTERN = re.compile(b"[!-~]{1,4096}")
@@ -30,6 +34,8 @@ _VALIDATION_STATUSES = (HTTPStatus.OK, HTTPStatus.NOT_FOUND)
 # The errors with which Keystone and its library reject the service's own credentials. Others may be temporary.
 _CREDENTIAL_ERRORS = (AuthPluginException, BadRequest, Unauthorized, Forbidden)
 _ADMIN_ROLE = "admin"
+
+T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
@@ -56,6 +62,9 @@ class TokenValidator(Protocol):
     def validate(self, token: str) -> TokenInfo | None:
         """Return the result of a token's validation, None for an invalid token. Raises KeystoneUnavailable."""
 
+    def check(self) -> None:
+        """Validate the service's own token. Raises KeystoneUnavailable, and KeystoneConfigError."""
+
 
 class KeystoneClient:
     """A Keystone, used with the service's own credentials. Calls block."""
@@ -80,6 +89,11 @@ class KeystoneClient:
             # keystoneauth1.identity.generic.password raises a plain Exception for a missing password.
             is_rejected = isinstance(error, _CREDENTIAL_ERRORS) or type(error) is Exception
             raise (KeystoneConfigError if is_rejected else KeystoneUnavailable)(error) from error
+
+    def check(self) -> None:
+        """Validate the service's own token. Raises what `authenticate` raises."""
+        self.authenticate()
+        self.validate(self._session.get_token() or "")
 
     def validate(self, token: str) -> TokenInfo | None:
         """Return the result of a token's validation, None for an invalid token. Raises KeystoneUnavailable."""
@@ -111,6 +125,15 @@ class KeystoneAuthenticator(TokenAuthenticator):
         self._cache_time = settings.token_cache_time
         self._threads = ThreadPoolExecutor(_MAX_CONCURRENCY, thread_name_prefix="keystone")
         self._validations: dict[bytes, asyncio.Task[Caller]] = {}
+        self._check: asyncio.Task[None] | None = None  # the newest one
+        self._check_expires_at = 0.0  # on the monotonic clock
+
+    async def check(self) -> None:
+        """Raise IdentityUnavailable unless Keystone validated the service's own token in the last seconds."""
+        if self._check is None or (self._check.done() and self._clock.monotonic() >= self._check_expires_at):
+            self._check_expires_at = self._clock.monotonic() + _CHECK_INTERVAL
+            self._check = asyncio.create_task(self._call(_CHECK_TIMEOUT, self._client.check))
+        await asyncio.shield(self._check)
 
     async def _authenticate(self, token: bytes) -> Caller:
         """Return the caller of a token. Concurrent requests with one token share its validation."""
@@ -129,18 +152,21 @@ class KeystoneAuthenticator(TokenAuthenticator):
         if not _TOKEN_PATTERN.fullmatch(token):
             raise self.unauthorized()
         begin = self._clock.time()
-        try:
-            async with asyncio.timeout(_VALIDATION_TIMEOUT):
-                info = await asyncio.get_running_loop().run_in_executor(
-                    self._threads, copy_context().run, self._client.validate, token.decode("ascii")
-                )
-        except KeystoneUnavailable as error:
-            raise IdentityUnavailable(str(error)) from error
-        except TimeoutError as error:
-            raise IdentityUnavailable(f"Keystone did not validate a token in {_VALIDATION_TIMEOUT} seconds") from error
+        info = await self._call(_VALIDATION_TIMEOUT, self._client.validate, token.decode("ascii"))
         if info is None or info.expires_at <= self._clock.time():
             raise self.unauthorized()
         return self._cache(token, info._replace(expires_at=min(info.expires_at, begin + self._cache_time)))
+
+    async def _call(self, timeout: float, function: Callable[..., T], *arguments: str) -> T:
+        """Call a function of the client in a thread. Raises IdentityUnavailable."""
+        run = partial(copy_context().run, function, *arguments)  # the thread's log lines need the request id
+        try:
+            async with asyncio.timeout(timeout):
+                return await asyncio.get_running_loop().run_in_executor(self._threads, run)
+        except (KeystoneUnavailable, KeystoneConfigError) as error:
+            raise IdentityUnavailable(str(error)) from error
+        except TimeoutError as error:
+            raise IdentityUnavailable(f"Keystone did not validate a token in {timeout} seconds") from error
 
 
 def check_credentials() -> None:

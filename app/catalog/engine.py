@@ -60,7 +60,7 @@ class Snapshot(Protocol):
         """Return whether the catalog has an image or a tombstone with this id, visible to the caller or not."""
 
     def ping(self) -> None:
-        """Raise CatalogUnavailable unless the schema is current and images can be read."""
+        """Raise SchemaMismatch unless the schema is current, CatalogUnavailable unless images can be read."""
 
     def images_of(self, owner: str | None) -> list[StoredImage]:
         """Return the images that a project owns, or that nobody owns, without tombstones."""

@@ -40,7 +40,7 @@ class CatalogReader:
             return snapshot.upstream()
 
     def ping(self) -> None:
-        """Raise CatalogUnavailable unless the schema is current and images can be read, as far as this is known."""
+        """Raise what `Snapshot.ping` raises, or the damage that a response has shown."""
         if self._damage:
             raise self._damage
         with self._engine.snapshot() as snapshot:

@@ -29,12 +29,12 @@ class Contract:
         self.all_methods = sorted({method for _, methods in self._methods for method in methods})
         definitions = list(_operation_definitions(self.document))
         self.operations = {each["operationId"]: Operation.of(each) for each in definitions}
-        # The document of an error has one key, which depends on the status: {"badRequest": {"code": 400, …}}.
+        # The document of a fault has one key, which depends on the status: {"badRequest": {"code": 400, …}}.
         self._fault_names = {
             status: schema["required"][0]
             for each in definitions
             for status, schema in response_schemas(each)
-            if status >= HTTPStatus.BAD_REQUEST
+            if status >= HTTPStatus.BAD_REQUEST and len(schema["required"]) == 1
         }
         self._project_paths = [pattern for pattern, _ in self._methods if "tenant_id" in pattern.groupindex]
         self._project_id = compile_schema(self.document["components"]["schemas"]["TenantId"])
@@ -59,6 +59,12 @@ class Contract:
     def yaml_at(self, url: str) -> bytes:
         """Return the document as YAML, for a service at this URL. A JSON string is valid in YAML, too."""
         return self.yaml.replace(f"url: {self._server_url}".encode(), b"url: " + orjson.dumps(url), 1)
+
+    @property
+    def independent_paths(self) -> frozenset[str]:
+        """The paths whose responses do not depend on the catalog: GET has neither a 304 nor a 503."""
+        paths = self.document["paths"].items()
+        return frozenset(path for path, item in paths if not {"304", "503"} & item["get"]["responses"].keys())
 
     def methods(self, path: str) -> list[str]:
         """Return the methods that the contract defines for a path; none if it does not define the path."""

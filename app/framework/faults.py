@@ -38,6 +38,7 @@ _STATUS: Mapping[type[DomainError], HTTPStatus] = {
     errors.QueryTimeout: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.TooManySlowQueries: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.CatalogDamaged: HTTPStatus.SERVICE_UNAVAILABLE,
+    errors.SchemaMismatch: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.CatalogUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 RETRY_AFTER = "5"  # seconds, of a 503 whose error does not state a time

@@ -34,7 +34,7 @@ from app.errors import (
     ReadLimitExceeded,
     TooManySlowQueries,
 )
-from app.framework.responses import CatalogResponse, JSONResponse
+from app.framework.responses import CatalogResponse, DeferredResponse, JSONResponse
 
 View = Callable[..., Response]
 
@@ -103,6 +103,8 @@ class FlaskDispatcher(SpecMiddleware):
                     response = self._dispatch(scope, b"")
             except (ReadLimitExceeded, CatalogBusy):
                 response = await self._repeat_in_thread(scope)
+            if isinstance(response, DeferredResponse):
+                response = await response.build()
         else:
             body = await read_body(receive)
             async with _slot(self._writers, WRITER_TIMEOUT, CatalogBusy()):

@@ -1,6 +1,6 @@
 """Flask responses."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -26,6 +26,14 @@ class CatalogResponse(JSONResponse):
     def __init__(self, document: dict[str, Any], images: Sequence[Image]) -> None:
         super().__init__(document)
         self.images = images
+
+
+class DeferredResponse(Response):
+    """Stands for a response that a coroutine builds, after the operation has returned."""
+
+    def __init__(self, build: Callable[[], Awaitable[JSONResponse]]) -> None:
+        super().__init__()
+        self.build = build
 
 
 class NoContentResponse(Response):

@@ -106,16 +106,18 @@ class Lookup(NamedTuple):
 class ResponseCache:
     """Finds and stores the responses to reads, as long as what they depend on does not change."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 each is a part of the application
         self,
         store: ResponseStore,
         engine: Engine,
         authenticator: Authenticator,
         staleness: StalenessMonitor,
         *,
+        bypassed: Iterable[str],
         on_change: Callable[[], None],
     ) -> None:
-        """Set what is called after a change of the catalog, among others."""
+        """Set paths whose responses do not depend on the catalog, and what is called after a change of it."""
+        self.bypassed = frozenset(path.encode() for path in bypassed)
         self.headers = frozenset({*_KEY_HEADERS, authenticator.header})
         self.engine = engine
         self.store = store
@@ -163,12 +165,16 @@ class ResponseCacheMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a read, or pass the request on. HEAD is served as GET without the body."""
-        if scope["type"] == "http" and scope["method"] in {"GET", "HEAD"}:
+        if (
+            scope["type"] == "http"
+            and scope["method"] in {"GET", "HEAD"}
+            and scope["raw_path"] not in self._cache.bypassed
+        ):
             await self._serve(scope, receive, send)
             return
         await self._next_app(scope, receive, send)
         if scope["type"] == "lifespan":
-            _log.info("response cache of this worker: %s", self._cache.store.stats())
+            _log.debug("response cache of this worker: %s", self._cache.store.stats())
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = self._cache.parse_request(scope["raw_path"], scope["query_string"], scope["scheme"], scope["headers"])

@@ -48,7 +48,9 @@ class CachedResponses:
         `server_headers` are those that the server adds to each response.
         """
         method, headers = scope["method"], scope["headers"]
-        if method not in {"GET", "HEAD"} or not all(name in self._headers for name, _ in headers):
+        if method not in {"GET", "HEAD"} or scope["raw_path"] in self._cache.bypassed:
+            return None
+        if not all(name in self._headers for name, _ in headers):
             return None
         request = self._cache.parse_request(scope["raw_path"], scope["query_string"], scope["scheme"], headers)
         try:

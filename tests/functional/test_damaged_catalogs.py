@@ -1,4 +1,4 @@
-"""Damaged catalogs: commands fail with one line, and the service with 503, which its health check reports."""
+"""Damaged catalogs: commands fail with one line, and the service with 503, which its readiness check reports."""
 
 from contextlib import closing
 from pathlib import Path
@@ -18,6 +18,7 @@ from tests.support.images import catalog_of, file_of, image, image_id
 
 IMAGE = f"/v2/openstack/images/{image_id(1)}"
 LIST = "/v2/openstack/images/detail"
+READY = "/healthcheck/ready"
 READS = (
     *(LIST, f"{LIST}?limit=7", f"/v2/{PROJECTS[0]}/images/detail", "/v2/openstack/images?minRam=512"),
     *(f"{LIST}?{each}" for each in ("name=ubuntu-14.04", "type=snapshot", "changes-since=2012-01-01T00:00:00Z")),
@@ -59,7 +60,7 @@ def test_flipped_bytes_cause_no_traceback_and_no_internal_error(
         client, correct = serve(catalog), serve(intact)
         responses = [(client.get(path), correct.get(path)) for path in READS]
         statuses = {response.status_code for response, _ in responses}
-        assert 503 not in statuses or client.get("/healthcheck").status_code == 503
+        assert 503 not in statuses or client.get(READY).status_code == 503
         put = client.put(f"{IMAGE}/metadata/key", json={"meta": {"key": "value"}})
         assert statuses | {put.status_code} <= {200, 404, 503}
     for command in (*COMMANDS, ("import", str(tmp_path / "images.json"))):
@@ -83,7 +84,7 @@ def test_damaged_value_is_unavailable_and_found_by_check(
     catalog = catalog_of(tmp_path, image(1, **fields))
     catalog.write_bytes(catalog.read_bytes().replace(value, damaged))
     client = serve(catalog)
-    assert [client.get(path).status_code for path in (LIST, "/healthcheck")] == [503, 503]
+    assert [client.get(path).status_code for path in (LIST, READY)] == [503, 503]
     result = run(catalog, "check")
     assert (result.exit_code, "What to do: " in result.stdout) == (1, True)
 
@@ -93,9 +94,9 @@ def test_catalog_is_unavailable_until_a_damaged_page_is_repaired(serve: Serve, t
     with closing(Database(catalog)) as db:
         db.execute("""UPDATE images SET metadata = '{"instance_uuid": 5}'""")
     client = serve(catalog)
-    assert [client.get(path).status_code for path in (LIST, "/healthcheck")] == [503, 503]
+    assert [client.get(path).status_code for path in (LIST, READY)] == [503, 503]
     add_images(open_catalog(catalog), image(1))
-    assert [client.get(path).status_code for path in ("/healthcheck", LIST)] == [200, 200]
+    assert [client.get(path).status_code for path in (READY, LIST)] == [200, 200]
 
 
 class BrokenURL:
@@ -108,4 +109,4 @@ class BrokenURL:
 
 def test_mistake_in_the_service_is_no_damage_of_the_catalog(serve: Serve, intact: Path) -> None:
     client = serve(intact, glance_url=BrokenURL())
-    assert [client.get(path).status_code for path in (LIST, "/healthcheck")] == [500, 200]
+    assert [client.get(path).status_code for path in (LIST, READY)] == [500, 200]

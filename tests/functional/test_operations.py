@@ -438,22 +438,3 @@ def test_version_is_discoverable(client: TestClient, path: str) -> None:
     (version,) = client.get("/").json()["versions"]
     assert client.get(path).json() == {"version": version}
     assert client.get(version["links"][0]["href"]).status_code == 200
-
-
-def test_health_is_not_cached_and_shows_cache_statistics(client: TestClient) -> None:
-    first = client.get("/healthcheck")
-    client.get(IMAGES)
-    client.get(IMAGES)
-    second = client.get("/healthcheck")
-    assert first.json() == {"status": "available", "cache": {"hits": 0, "misses": 0, "entries": 0, "bytes": 0}}
-    assert second.json()["cache"]["hits"] == second.json()["cache"]["entries"] == 1
-    assert second.headers["cache-control"] == "no-store"
-
-
-def test_health_is_unavailable_if_the_catalog_is_unreadable(serve: Serve, catalog: Path) -> None:
-    client = serve(catalog)
-    with sqlite3.connect(catalog) as database:
-        database.execute("ALTER TABLE images RENAME TO elsewhere")
-    response = client.get("/healthcheck")
-    message = "The catalog is unavailable; try again later."
-    assert response.json() == {"serviceUnavailable": {"code": 503, "message": message}}

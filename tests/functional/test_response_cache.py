@@ -4,7 +4,7 @@ import gzip
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from functools import partial
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -464,10 +464,18 @@ def test_without_memory_responses_are_the_same_and_nothing_is_stored(
 
 
 def test_setting_is_in_megabytes(sample_catalog: Path) -> None:
-    for megabytes, entries in ((0, 0), (1, 1)):
-        with client_of(sample_catalog, response_cache_mb=megabytes) as client:
-            client.get(LIST_URL)
-            assert client.get("/healthcheck").json()["cache"]["entries"] == entries
+    original, calls = resolve_operation("listImagesDetails"), list[str]()
+
+    @wraps(original)
+    def counted(tenant_id: str, **query: Any) -> Response:
+        calls.append(tenant_id)
+        return original(tenant_id, **query)
+
+    for megabytes, count in ((0, 2), (1, 3)):
+        overrides = Overrides(resolve_operation=partial(resolve, counted))
+        with client_of(sample_catalog, overrides=overrides, response_cache_mb=megabytes) as client:
+            assert [client.get(LIST_URL).status_code for _ in range(2)] == [200, 200]
+            assert len(calls) == count
 
 
 # --- memory ---
@@ -542,7 +550,7 @@ def test_statistics_count_hits_misses_and_entries(service: Service) -> None:
 
 
 def test_statistics_are_logged_at_shutdown(sample_catalog: Path, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "app.middleware.response_cache")
+    caplog.set_level(logging.DEBUG, "app.middleware.response_cache")
     store = ResponseStore(UNBOUNDED)
     with client_of(sample_catalog, overrides=Overrides(responses=store)) as client:
         send(client, LIST_URL)

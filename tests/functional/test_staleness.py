@@ -1,7 +1,7 @@
-"""Stale replicas: responses have status 203 and state the replica's age, and so does the health check."""
+"""Stale replicas: responses have status 203 and state the replica's age, and so does the readiness check."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from starlette.testclient import TestClient
@@ -11,6 +11,7 @@ from app.catalog.engines import open_catalog
 from app.catalog.models import SyncStatus, Upstream, UpstreamSnapshot
 from app.catalog.replica import apply_snapshot
 from app.factory import Overrides
+from app.middleware.response_cache import ResponseStore
 from app.mirror.staleness import StalenessMonitor
 from tests.conftest import Serve
 from tests.support.clock import FakeClock
@@ -20,7 +21,7 @@ from tests.support.projects import LIST_URL
 SYNCED_AT = 1767225600.0  # the start of the clock: the last successful sync
 SYNCED_AT_AS_DATE = "Thu, 01 Jan 2026 00:00:00 GMT"
 TIMEOUT = "A timeout occurred at the image service"
-PROBLEMS = {"failed": 0, "incomplete": 0, "problems": []}  # in the health check
+PROBLEMS = {"failed": 0, "incomplete": 0, "problems": []}  # in the readiness check
 ONE = f"/v2/openstack/images/{image_id(1)}"
 READS = {
     "list": "/v2/openstack/images",
@@ -67,19 +68,30 @@ def replica(engine: Engine, path: Path) -> Path:
     return path
 
 
+class Get(NamedTuple):
+    """Reads the list, and observes the response cache."""
+
+    store: ResponseStore
+
+    def __call__(self, client: TestClient) -> tuple[int, bool]:
+        """Return the status, and whether the response came from the cache."""
+        hits = self.store.stats().hits
+        return client.get(LIST_URL).status_code, self.store.stats().hits > hits
+
+
 @pytest.fixture
-def client(serve: Serve, replica: Path, clock: FakeClock) -> TestClient:
-    return serve(replica, stale_after=60, overrides=Overrides(clock=clock))
+def get() -> Get:
+    return Get(ResponseStore(1_000_000))
 
 
-def health(client: TestClient) -> Any:
-    return client.get("/healthcheck").json()
+@pytest.fixture
+def client(serve: Serve, replica: Path, clock: FakeClock, get: Get) -> TestClient:
+    return serve(replica, stale_after=60, overrides=Overrides(clock=clock, responses=get.store))
 
 
-def get(client: TestClient, url: str = LIST_URL) -> tuple[int, bool]:
-    """Return the status of a read, and whether the response came from the cache."""
-    before = health(client)["cache"]["hits"]
-    return client.get(url).status_code, health(client)["cache"]["hits"] > before
+def mirror(client: TestClient) -> Any:
+    """Return what the readiness check shows of the mirror, None for a catalog that is not a replica."""
+    return client.get("/healthcheck/ready").json()["checks"].get("mirror")
 
 
 # --- 203 ---
@@ -127,8 +139,10 @@ def test_replica_is_stale_after_five_minutes_by_default(serve: Serve, replica: P
 
 
 @pytest.mark.parametrize("settings", [{"stale_after": 0}, {"stale_status": "200"}], ids=str)
-def test_staleness_can_be_ignored(serve: Serve, replica: Path, clock: FakeClock, settings: dict[str, Any]) -> None:
-    client = serve(replica, overrides=Overrides(clock=clock), **settings)
+def test_staleness_can_be_ignored(
+    serve: Serve, replica: Path, clock: FakeClock, settings: dict[str, Any], get: Get
+) -> None:
+    client = serve(replica, overrides=Overrides(clock=clock, responses=get.store), **settings)
     clock.advance(1e9)
     response = client.get(LIST_URL)
     assert (response.status_code, "ETag" in response.headers, "Last-Modified" in response.headers) == (200, True, False)
@@ -136,18 +150,25 @@ def test_staleness_can_be_ignored(serve: Serve, replica: Path, clock: FakeClock,
 
 
 @pytest.mark.parametrize("status", [None, SyncStatus(synced_at=1.0)], ids=["no status", "old status"])
-def test_catalog_that_is_no_replica_is_never_stale(serve: Serve, tmp_path: Path, status: SyncStatus | None) -> None:
+def test_catalog_that_is_no_replica_is_never_stale(
+    serve: Serve, tmp_path: Path, status: SyncStatus | None, get: Get
+) -> None:
     catalog = catalog_of(tmp_path, *IMAGES)
     if status is not None:
         open_catalog(catalog).write_sync_status(status)
-    client = serve(catalog, stale_after=1)
+    client = serve(catalog, stale_after=1, overrides=Overrides(responses=get.store))
     assert [get(client) for _ in range(2)] == [(200, False), (200, True)]
-    assert "mirror" not in health(client)
+    assert mirror(client) is None
 
 
-def test_catalog_that_becomes_a_replica_can_be_stale_at_once(serve: Serve, tmp_path: Path, clock: FakeClock) -> None:
+def test_catalog_that_becomes_a_replica_can_be_stale_at_once(
+    serve: Serve, tmp_path: Path, clock: FakeClock, get: Get
+) -> None:
     catalog = catalog_of(tmp_path)
-    client, engine = serve(catalog, stale_after=60, overrides=Overrides(clock=clock)), open_catalog(catalog)
+    client, engine = (
+        serve(catalog, stale_after=60, overrides=Overrides(clock=clock, responses=get.store)),
+        open_catalog(catalog),
+    )
     assert [get(client), get(client)] == [(200, False), (200, True)]
     sync(engine, SYNCED_AT - 60)
     assert get(client) == (203, False)
@@ -182,7 +203,7 @@ def test_unreadable_replica_is_unavailable_and_not_stale(client: TestClient, rep
 # --- the response cache ---
 
 
-def test_stored_response_is_used_until_the_replica_is_stale(client: TestClient, clock: FakeClock) -> None:
+def test_stored_response_is_used_until_the_replica_is_stale(client: TestClient, clock: FakeClock, get: Get) -> None:
     assert [get(client), get(client)] == [(200, False), (200, True)]
     clock.advance(59.999)
     assert get(client) == (200, True)
@@ -191,7 +212,7 @@ def test_stored_response_is_used_until_the_replica_is_stale(client: TestClient, 
 
 
 def test_stored_response_is_used_again_after_a_sync_without_changes(
-    client: TestClient, engine: Engine, clock: FakeClock
+    client: TestClient, engine: Engine, clock: FakeClock, get: Get
 ) -> None:
     etag = client.get(LIST_URL).headers["ETag"]
     clock.advance(60)
@@ -205,14 +226,14 @@ def test_stored_response_is_used_again_after_a_sync_without_changes(
 
 
 def test_stale_response_is_complete_despite_a_matching_etag_and_is_not_stored(
-    client: TestClient, clock: FakeClock
+    client: TestClient, clock: FakeClock, get: Get
 ) -> None:
     fresh = client.get(LIST_URL)
     clock.advance(60)
-    before = health(client)["cache"]
+    before = get.store.stats()
     stale = client.get(LIST_URL, headers={"If-None-Match": fresh.headers["ETag"]})
     assert (stale.status_code, stale.content) == (203, fresh.content)
-    assert health(client)["cache"] == before
+    assert get.store.stats() == before
 
 
 # --- the sync status ---
@@ -227,7 +248,7 @@ def test_replica_with_a_damaged_sync_status_is_as_old_as_its_last_change(
     assert client.get(LIST_URL).status_code == 200
     clock.advance(0.001)
     assert client.get(LIST_URL).status_code == 203
-    assert health(client)["mirror"] == PROBLEMS | {"age": None, "error": None}
+    assert mirror(client) == PROBLEMS | {"status": "warning", "age": None, "error": None}
 
 
 def test_replica_without_a_known_sync_is_as_old_as_its_last_change(
@@ -252,34 +273,43 @@ def test_monitor_is_fresh_while_the_replica_is_readable_and_not_stale(
     assert [monitor.is_fresh(None) for _ in range(2)] == [False, False]
 
 
-# --- the health check ---
+# --- the readiness check ---
 
 
 @pytest.mark.parametrize(
-    ("seconds", "age"), [(0, 0), (0.999, 0), (1, 1), (59.999, 59), (60, 60), (1e6, 1_000_000), (-5, 0)]
+    ("seconds", "age", "status"),
+    [
+        *((0, 0, "ok"), (0.999, 0, "ok"), (1, 1, "ok"), (59.999, 59, "ok"), (-5, 0, "ok")),
+        *((60, 60, "warning"), (1e6, 1_000_000, "warning")),
+    ],
 )
-def test_health_shows_the_age_of_the_replica_in_seconds(
-    client: TestClient, clock: FakeClock, seconds: float, age: int
+def test_readiness_shows_the_age_of_the_replica_in_seconds(
+    client: TestClient, clock: FakeClock, seconds: float, age: int, status: str
 ) -> None:
     clock.advance(seconds)
-    assert health(client)["mirror"] == PROBLEMS | {"age": age, "error": None}
+    assert mirror(client) == PROBLEMS | {"status": status, "age": age, "error": None}
 
 
-def test_health_shows_the_error_of_the_last_sync(client: TestClient, engine: Engine) -> None:
+def test_age_is_no_warning_if_replicas_are_never_stale(serve: Serve, replica: Path, clock: FakeClock) -> None:
+    client = serve(replica, stale_after=0, overrides=Overrides(clock=clock))
+    clock.advance(1e6)
+    assert mirror(client)["status"] == "ok"
+
+
+def test_readiness_shows_the_error_of_the_last_sync(client: TestClient, engine: Engine) -> None:
     for synced_at, age in ((SYNCED_AT - 7, 7), (None, None)):
         engine.write_sync_status(SyncStatus(synced_at=synced_at, error=TIMEOUT))
-        assert health(client)["mirror"] == PROBLEMS | {"age": age, "error": TIMEOUT}
+        assert mirror(client) == PROBLEMS | {"status": "warning", "age": age, "error": TIMEOUT}
 
 
-def test_health_shows_which_images_have_problems_without_authentication(
+def test_readiness_shows_which_images_have_problems_without_authentication(
     serve: Serve, client: TestClient, engine: Engine, replica: Path, clock: FakeClock
 ) -> None:
     failed, incomplete = {str(number): "failed" for number in range(200)}, {"x": "incomplete"}
-    mirror = {"age": 0, "error": None, "failed": 2, "incomplete": 1}
+    counts = {"status": "warning", "age": 0, "error": None, "failed": 2, "incomplete": 1}
     engine.write_sync_status(SyncStatus(SYNCED_AT, failed={"a": "b", "c": "d"}, incomplete={"e": "f"}))
     problems = [{"id": "a", "problem": "b"}, {"id": "c", "problem": "d"}, {"id": "e", "problem": "f"}]
-    assert health(client)["mirror"] == mirror | {"problems": problems}
-    with_authentication = serve(replica, auth="token", overrides=Overrides(clock=clock))
-    assert health(with_authentication) == {"status": "available", "mirror": mirror}
+    assert mirror(client) == counts | {"problems": problems}
+    assert mirror(serve(replica, auth="token", overrides=Overrides(clock=clock))) == counts
     engine.write_sync_status(SyncStatus(failed=failed, incomplete=incomplete))
-    assert len(health(client)["mirror"]["problems"]) == 100
+    assert len(mirror(client)["problems"]) == 100

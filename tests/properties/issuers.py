@@ -133,6 +133,9 @@ class Cloud(Callers):
         authenticator.interrupt = self._interrupt
         return authenticator
 
+    def check(self) -> None:
+        """Succeed."""
+
     def validate(self, token: str) -> TokenInfo | None:
         """Validate a token as KeystoneClient does. An expired token is valid, as for a Keystone whose clock is slow."""
         self._interrupt("before validation")

@@ -51,6 +51,9 @@ class FakeKeystone:
 
     url = "http://keystone.test/v3"
 
+    def check(self) -> None:
+        """Succeed."""
+
     def validate(self, token: str) -> TokenInfo | None:
         """Return the caller of a token, if it is valid."""
         return TokenInfo(CALLERS[token], inf) if token in CALLERS else None

@@ -14,7 +14,7 @@ from app.catalog.models import Image, ImageCount, ReplicatedImage, StoredImage, 
 from app.catalog.sqlite.migrations import MIGRATIONS, migration_names
 from app.catalog.sqlite.rows import require_types, to_image, to_token, to_upstream
 from app.catalog.sqlite.schema import TOMBSTONE, VISIBLE
-from app.errors import CatalogUnavailable, ReadLimitExceeded
+from app.errors import ReadLimitExceeded, SchemaMismatch
 
 _Term = tuple[str, str]  # a column, and the operator and parameters of its condition
 _Shape = tuple[_Term | None, tuple[_Term, ...], bool]  # of a scan: its driving term, the others, whether it continues
@@ -123,10 +123,10 @@ class SQLiteSnapshot:
         return self._execute("SELECT 1 FROM images WHERE id = ?", [image_id]).fetchone() is not None
 
     def ping(self) -> None:
-        """Raise CatalogUnavailable, or an error of SQLite, unless the schema is current and images can be read."""
+        """Raise SchemaMismatch, or an error of SQLite, unless the schema is current and images can be read."""
         applied = {name for (name,) in self._execute(_APPLIED_MIGRATIONS, [MIGRATIONS.name])}
         if applied != migration_names():
-            raise CatalogUnavailable("The schema of the catalog is not that of this version.")
+            raise SchemaMismatch
         self._execute(_PING).fetchone()
         for row in self._execute(_SOME_IMAGES):
             to_image(row)

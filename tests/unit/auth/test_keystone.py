@@ -219,6 +219,10 @@ class FakeClient:
         self.proceed.set()
         self.tokens: list[str] = []
 
+    def check(self) -> None:
+        """Do what a validation of the service's own token does."""
+        self.validate("own")
+
     def validate(self, token: str) -> TokenInfo | None:
         """Return or raise the result, once the test lets it proceed."""
         logging.getLogger("app.test").warning("validating")
@@ -274,6 +278,32 @@ def test_concurrent_requests_share_one_validation() -> None:
 
     assert asyncio.run(authenticate()) == [CALLER, CALLER]
     assert client.tokens == ["x"]
+
+
+@pytest.mark.parametrize("result", [None, KeystoneUnavailable("down"), KeystoneConfigError("wrong")], ids=repr)
+def test_check_is_shared_and_repeated_after_some_seconds(result: Exception | None) -> None:
+    client, clock = FakeClient(result), FakeClock()
+    keystone = KeystoneAuthenticator("X-Auth-Token", client, Settings(), clock=clock)
+
+    async def check() -> None:
+        for _ in range(3):
+            outcomes = await asyncio.gather(*(keystone.check() for _ in range(3)), return_exceptions=True)
+            expected = None if result is None else str(result)
+            assert [each and str(each) for each in outcomes] == [expected] * 3
+            clock.advance(2.5)
+
+    asyncio.run(check())
+    assert client.tokens == ["own", "own"]
+
+
+def test_check_validates_the_services_own_token(keystone: FakeKeystone) -> None:
+    client = KeystoneClient()
+    client.check()
+    keystone.validate_response = (503, b"")
+    with pytest.raises(
+        KeystoneUnavailable, match=r"^Keystone is unavailable: status 503 for the validation of a token$"
+    ):
+        client.check()
 
 
 # --- the log ---

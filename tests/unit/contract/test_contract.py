@@ -106,7 +106,7 @@ def test_each_path_supports_get() -> None:
     assert all("get" in item for item in CONTRACT.document["paths"].values())
 
 
-PUBLIC = {"listVersions", "showVersion", "showVersionOfRoot", "checkHealth"}
+PUBLIC = {"listVersions", "showVersion", "showVersionOfRoot", "checkHealth", "checkReadiness"}
 
 
 def test_each_operation_requires_a_token_for_the_project_unless_public() -> None:

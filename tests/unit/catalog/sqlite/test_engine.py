@@ -86,14 +86,14 @@ def test_missing_or_replaced_file_is_unavailable(path: Path, is_replaced: bool) 
 )
 def test_ping_fails_unless_the_schema_is_current(path: Path, serve: Serve, statement: str) -> None:
     client = serve(path)
-    assert client.get("/healthcheck").status_code == 200
+    assert client.get("/healthcheck/ready").status_code == 200
     with closing(Database(path)) as db:
         db.execute("DROP VIEW image_index_entries")  # or SQLite would reject the changes
         db.execute("DROP INDEX image_index_by_change")
         db.execute(statement)
     with pytest.raises(CatalogUnavailable):
         CatalogReader(open_catalog(path)).ping()
-    assert client.get("/healthcheck").status_code == 503
+    assert client.get("/healthcheck/ready").status_code == 503
 
 
 def test_version_is_read_once_in_an_iteration_of_the_event_loop(path: Path) -> None:

@@ -1,0 +1,151 @@
+"""The health check, which depends on nothing, and the readiness check, which names each part that has failed."""
+
+import asyncio
+import logging
+import sqlite3
+import threading
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.auth.catalog_tokens import CatalogTokenAuthenticator
+from app.catalog.engines import open_catalog
+from app.catalog.sqlite.engine import SQLiteEngine
+from app.errors import IdentityUnavailable
+from app.factory import Overrides
+from tests.conftest import Serve
+from tests.functional.test_slow_reads import LockedEngine, SlowEngine
+from tests.support.images import catalog_of, image
+from tests.support.projects import LIST_URL
+
+READY = "/healthcheck/ready"
+OK = {"status": "ok"}
+UNAVAILABLE = "The catalog is unavailable; try again later."
+BUSY = "The catalog is busy with other changes; try again later."
+OTHER_SCHEMA = "The schema of the catalog is not that of this version."
+
+
+@pytest.fixture
+def catalog(tmp_path: Path) -> Path:
+    return catalog_of(tmp_path, image(1))
+
+
+def catalog_failure(reason: str) -> dict[str, Any]:
+    return {"catalog": {"status": "failed", "reason": reason}, "migrations": {"status": "unknown"}}
+
+
+def executed(statement: str) -> Callable[[Path], None]:
+    def change(catalog: Path) -> None:
+        with closing(sqlite3.connect(catalog)) as database, database:
+            database.execute(statement)
+
+    return change
+
+
+def damage(catalog: Path) -> None:
+    catalog.write_bytes(b"\xff" * 8192)
+
+
+FAILURES: dict[str, tuple[Callable[[Path], object], dict[str, Any]]] = {
+    "missing": (Path.unlink, catalog_failure(UNAVAILABLE)),
+    "damaged": (damage, catalog_failure(UNAVAILABLE)),
+    "unreadable": (executed("ALTER TABLE images RENAME TO elsewhere"), catalog_failure(UNAVAILABLE)),
+    "other version": (
+        executed("DELETE FROM _sqlite_migrations WHERE id = 6"),
+        {"catalog": OK, "migrations": {"status": "failed", "reason": OTHER_SCHEMA}},
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "checks"), FAILURES.values(), ids=FAILURES)
+def test_failed_catalog_makes_the_service_unavailable_and_is_logged_once(
+    serve: Serve, catalog: Path, caplog: pytest.LogCaptureFixture, change: Callable[[Path], object], checks: Any
+) -> None:
+    client = serve(catalog)
+    before = client.get(READY)
+    assert (before.status_code, before.headers["cache-control"]) == (200, "no-store")
+    assert before.json() == {"status": "ready", "checks": {"catalog": OK, "migrations": OK}}
+    change(catalog)
+    for _ in range(2):
+        response = client.get(READY)
+        assert (response.status_code, response.headers["retry-after"]) == (503, "5")
+        assert response.json() == {"status": "unavailable", "checks": checks}
+        assert (client.get("/healthcheck").status_code, client.get("/healthcheck").json()) == (200, {"status": "alive"})
+    assert [each.getMessage()[:11] for each in caplog.records if each.name == "app.api.readiness"] == ["Not ready: "]
+
+
+class UnusableEngine(SQLiteEngine):
+    """An engine that may not be used."""
+
+    async def version(self) -> Any:
+        """Fail."""
+        raise AssertionError
+
+    def snapshot(self) -> Any:
+        """Fail."""
+        raise AssertionError
+
+
+@pytest.mark.parametrize("auth", ["none", "token"])
+def test_health_check_does_not_use_the_catalog(serve: Serve, catalog: Path, auth: str) -> None:
+    client = serve(catalog, auth=auth, overrides=Overrides(engine=UnusableEngine(catalog)))
+    response = client.get("/healthcheck")
+    assert (response.json(), response.headers["cache-control"]) == ({"status": "alive"}, "no-store")
+    assert client.get(LIST_URL).status_code == 500
+
+
+@pytest.mark.parametrize(
+    ("engine", "reason"), [(LockedEngine, BUSY), (SlowEngine, UNAVAILABLE)], ids=["locked", "too slow"]
+)
+@pytest.mark.parametrize("always", [True, False])
+def test_catalog_is_checked_in_a_thread(
+    serve: Serve, catalog: Path, engine: Callable[..., SQLiteEngine], reason: str, always: bool
+) -> None:
+    used = engine(catalog, always=always)
+    response = serve(catalog, overrides=Overrides(engine=used)).get(READY)
+    assert response.json()["checks"] == (catalog_failure(reason) if always else {"catalog": OK, "migrations": OK})
+
+
+class SlowAuthenticator(CatalogTokenAuthenticator):
+    """An authenticator whose check takes until the test ends it."""
+
+    def __init__(self, catalog: Path) -> None:
+        super().__init__(open_catalog(catalog), "X-Auth-Token")
+        self.started, self.ended = threading.Event(), threading.Event()
+        self.is_available = False
+
+    async def check(self) -> None:
+        """Fail, once the test lets it."""
+        self.started.set()
+        await asyncio.to_thread(self.ended.wait)
+        if not self.is_available:
+            raise IdentityUnavailable("no route to host")
+
+
+def test_unreachable_keystone_makes_only_new_tokens_wait_and_is_logged(
+    serve: Serve, catalog: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING)
+    keystone = SlowAuthenticator(catalog)
+    client = serve(catalog, auth="keystone", overrides=Overrides(authenticator=keystone))
+    responses = []
+    probe = threading.Thread(target=lambda: responses.append(client.get(READY)))
+    probe.start()
+    keystone.started.wait()
+    assert client.get("/healthcheck").status_code == 200  # so the event loop does not wait
+    keystone.ended.set()
+    probe.join()
+    keystone.is_available = True
+    responses.append(client.get(READY))
+    assert [each.status_code for each in responses] == [503, 200]
+    reason = "The identity service is unavailable; try again later."
+    checks = {"catalog": OK, "migrations": OK}
+    assert [each.json()["checks"] for each in responses] == [
+        checks | {"keystone": {"status": "failed", "reason": reason}},
+        checks | {"keystone": OK},
+    ]
+    logged = [each.getMessage() for each in caplog.records if each.name == "app.api.readiness"]
+    assert logged == ["Not ready: keystone: no route to host", "Ready again: keystone"]
