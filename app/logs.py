@@ -32,6 +32,9 @@ def _format_json(entry: Mapping[str, Any]) -> str:
 FORMATS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {"plain": _format_plain, "json": _format_json}
 
 
+LIFECYCLE = "app.lifecycle"  # the logger of start, reload and stop, which are logged whatever the level is
+
+
 class RequestIdFilter(logging.Filter):
     """Adds the id of the current request to records; "-" outside of requests."""
 
@@ -89,14 +92,17 @@ class BackgroundHandler(logging.Handler):
         super().close()
 
 
-def configure_logging(log_format: str) -> None:
+def configure_logging(log_format: str, level: str) -> None:
     """Configure the service log of this process, with the format "plain" or "json"."""
-    logging.config.dictConfig(logging_config(log_format))
+    logging.config.dictConfig(logging_config(log_format, level))
 
 
-def logging_config(log_format: str) -> dict[str, Any]:
+def logging_config(log_format: str, level: str) -> dict[str, Any]:
     """Return the service log's configuration for `logging.config.dictConfig`."""
-    through_root = {"level": "INFO", "handlers": [], "propagate": True}
+    own = level.upper()
+    libraries = "ERROR" if own == "ERROR" else "WARNING"
+    server = "DEBUG" if own == "DEBUG" else libraries  # its lines about start and stop are details
+    levels = {"app": own, LIFECYCLE: "INFO", "gunicorn.error": server, "uvicorn.error": server}
     return {
         "version": 1,
         "disable_existing_loggers": False,
@@ -110,8 +116,8 @@ def logging_config(log_format: str) -> dict[str, Any]:
                 "filters": ["request_id"],
             }
         },
-        "root": {"level": "WARNING", "handlers": ["service"]},
-        "loggers": {"app": through_root, "gunicorn.error": through_root, "uvicorn.error": through_root},
+        "root": {"level": libraries, "handlers": ["service"]},
+        "loggers": {name: {"level": each, "handlers": [], "propagate": True} for name, each in levels.items()},
     }
 
 

@@ -144,6 +144,7 @@ class Settings:
     stale_status: str = _setting("IMAGES_STALE_STATUS", "203", _Choice("203", "200"))
     tombstone_days: int = _setting("IMAGES_TOMBSTONE_DAYS", 30, _Integer(0, 36_500))
     access_log: str = _setting("IMAGES_ACCESS_LOG", "off", _Choice("off", "on"))
+    log_level: str = _setting("IMAGES_LOG_LEVEL", "info", _Choice("debug", "info", "warning", "error"))
     log_format: str = _setting("IMAGES_LOG_FORMAT", "plain", _Choice("plain", "json"))
     response_cache_mb: int = _setting("IMAGES_RESPONSE_CACHE_MB", 32, _Integer(0, 1_000_000))
     port: int = _setting("PORT", 8774, _Integer(1, 65535))

@@ -1,13 +1,22 @@
 """The master process of gunicorn."""
 
+import logging
 import signal
 import time
+from collections.abc import Iterable
 from contextlib import suppress
+from importlib.metadata import version
 
+from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 from gunicorn.errors import HaltServer
 
+from app.logs import LIFECYCLE
+
 _POLL_INTERVAL = 0.05  # seconds
+_NAME = f"compute-images {version('compute-images')}"
+
+_log = logging.getLogger(LIFECYCLE)
 
 
 class ReloadingArbiter(Arbiter):
@@ -17,9 +26,35 @@ class ReloadingArbiter(Arbiter):
     ready, and continue if the new ones cannot start. Meanwhile, the master process handles other signals.
     """
 
+    _is_started = False
     _deadline: float | None = None  # of the reload in progress
     _old_age = 0  # of the newest worker that the reload replaces
     _reloads_again = False
+
+    def __init__(self, app: BaseApplication, *, catalog: str) -> None:
+        """Set the name of the catalog, for the log."""
+        super().__init__(app)
+        self._catalog = catalog
+
+    def wait_for_signals(self, timeout: float = 1.0) -> list[int]:
+        """Wait for signals, but only shortly while workers start, so that it is noticed when they are ready."""
+        if not self._is_started and len(self.WORKERS) == self.num_workers and self._are_ready(self.WORKERS):
+            self._is_started = True
+            urls, workers = ", ".join(map(str, self.LISTENERS)), _count_workers(self.num_workers)
+            _log.info("%s serves %s at %s with %s", _NAME, self._catalog, urls, workers)
+        is_starting = not self._is_started or self._deadline is not None
+        return list(super().wait_for_signals(_POLL_INTERVAL if is_starting else timeout))
+
+    def handle_int(self) -> None:
+        """Stop as on SIGTERM. A second SIGINT stops at once."""
+        self.handle_term()
+
+    def halt(self, reason: str | None = None, exit_status: int = 0) -> None:
+        """Stop the workers, and exit."""
+        try:
+            super().halt(reason, exit_status)
+        finally:
+            _log.info("%s stopped", _NAME)
 
     def reload(self) -> None:
         """Start to replace all workers, once an earlier reload is complete. New workers leave this by SystemExit."""
@@ -39,8 +74,10 @@ class ReloadingArbiter(Arbiter):
                 for _ in range(self.num_workers - len(new)):
                     self.spawn_worker()
                 return
-            elif not all(self.WORKERS[pid].is_ready for pid in new):
+            elif not self._are_ready(new):
                 return
+            else:
+                _log.info("%s reloaded with %s", _NAME, _count_workers(len(new)))
             self._deadline = None
         super().manage_workers()
         if self._reloads_again:
@@ -68,6 +105,13 @@ class ReloadingArbiter(Arbiter):
             with suppress(HaltServer):
                 super().reap_workers()
 
+    def _are_ready(self, pids: Iterable[int]) -> bool:
+        return all(self.WORKERS[pid].is_ready for pid in pids)
+
     def _new_workers(self) -> list[int]:
         """Return the process ids of the workers that the reload has started."""
         return [pid for pid, worker in self.WORKERS.items() if worker.age > self._old_age]
+
+
+def _count_workers(count: int) -> str:
+    return "1 worker" if count == 1 else f"{count} workers"

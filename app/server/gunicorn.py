@@ -5,6 +5,7 @@ import sys
 
 from gunicorn.app.base import BaseApplication
 
+from app.catalog.engines import open_catalog
 from app.contract.document import Contract
 from app.factory import create_app
 from app.logs import configure_logging, logging_config
@@ -32,7 +33,9 @@ class Server(BaseApplication):
             "workers": workers,
             "worker_class": Worker,
             "graceful_timeout": GRACEFUL_TIMEOUT + 5,  # gunicorn kills workers only after their own timeout
-            "logconfig_dict": logging_config(settings.log_format),  # formats gunicorn's own lines like all others
+            "logconfig_dict": logging_config(
+                settings.log_format, settings.log_level
+            ),  # formats gunicorn's own lines like all others
             "control_socket_disable": True,  # it is created in the home directory, which may be read-only or shared
             "proc_name": "compute-images",  # shown by ps, if setproctitle is installed
         }
@@ -46,13 +49,15 @@ class Server(BaseApplication):
     def run(self) -> None:
         """Run the master process."""
         try:
-            ReloadingArbiter(self).run()
+            ReloadingArbiter(self, catalog=open_catalog(self._settings.catalog).name).run()
         except RuntimeError as error:
             sys.exit(f"Error: {error}")
 
     def load(self) -> ProxyHeadersMiddleware:
         """Build the application, in each worker."""
-        configure_logging(self._settings.log_format)  # the worker class has changed the configuration
+        configure_logging(
+            self._settings.log_format, self._settings.log_level
+        )  # the worker class has changed the configuration
         contract = Contract.load(secured=self._settings.auth != "none")
         HttpProtocol.rejections = Rejections(contract)
         Worker.buffers = Buffers(max_buffered_bytes(self._settings.max_limit))

@@ -1,8 +1,10 @@
 """A worker process: uvicorn in gunicorn."""
 
+import asyncio
 import gc
 import logging
 import os
+import signal
 import socket
 import sys
 from collections.abc import AsyncIterator
@@ -43,14 +45,20 @@ class WorkerServer(UvicornServer):
         return await super().on_tick(counter)
 
     async def _serve(self, sockets: list[socket.socket] | None = None) -> None:
-        """Serve, and write the rest of the log: uvicorn then ends the process with the signal that stopped it.
+        """Serve, and write the rest of the log.
 
-        An orphan exits at once, because Python would wait for its threads. SQLite rolls their transactions back.
+        uvicorn would end the process by the signal that stopped it, which the master process reports as a problem. An
+        orphan exits at once, because Python would wait for its threads. SQLite rolls their transactions back.
         """
         await super()._serve(sockets)
         logging.shutdown()
+        self._captured_signals.clear()
         if self._is_orphan():
             os._exit(0)
+
+    def stop_at_once(self) -> None:
+        """Stop without completing the requests that were received."""
+        self.should_exit = self.force_exit = True
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002 already closed
         """Stop. Connections that are accepted meanwhile see `is_stopping`."""
@@ -93,10 +101,12 @@ class Worker(UvicornWorker):
         """Serve until the worker is stopped. uvicorn-worker does the same with uvicorn's own server."""
         self.config.app = self.wsgi
         server = WorkerServer(self.config, self.buffers, master=self.ppid)
-        self._install_sigquit_handler()
+        # uvicorn-worker's own handler does not stop the server.
+        asyncio.get_running_loop().add_signal_handler(signal.SIGQUIT, server.stop_at_once)
         await server.serve(sockets=self.sockets)
         if not server.started:
             sys.exit(Arbiter.WORKER_BOOT_ERROR)
+        os._exit(0)  # Python would wait for threads
 
 
 @asynccontextmanager

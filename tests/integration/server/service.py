@@ -21,6 +21,7 @@ SERVE = (COMMAND, "serve", "--bind", "127.0.0.1:0")
 _TIMEOUT = 20.0  # seconds
 _POLL_INTERVAL = 0.01  # seconds
 _LOG_LINE = re.compile(r"\S+Z (DEBUG|INFO|WARNING|ERROR|CRITICAL) [\w.]+ (-|req-[0-9a-f-]+) .*")
+_SERVES = re.compile(r" serves \S+ at http://[0-9.]+:(\d+) with ")
 _SETTINGS = re.compile("IMAGES_.*|OS_.*|PORT|WEB_CONCURRENCY|GUNICORN_.*|XDG_RUNTIME_DIR")
 
 _WITH_TIMEOUTS = """
@@ -69,9 +70,12 @@ class Service:
 
     def await_workers(self, count: int) -> None:
         """Wait until this many workers have started, including those that have exited."""
-        until(lambda: self.log.count("Application startup complete.") >= count or self.process.poll() is not None)
+        until(lambda: self._has_started(count) or self.process.poll() is not None)
         assert self.process.poll() is None, self.log
-        (self.port,) = map(int, re.findall(r"Listening at: http://[0-9.]+:(\d+)", self.log))
+        (self.port,) = map(int, _SERVES.findall(self.log))
+
+    def _has_started(self, count: int) -> bool:
+        return bool(_SERVES.search(self.log)) and self.log.count("Application startup complete.") >= count
 
     def terminate(self) -> None:
         """Send SIGTERM, as a supervisor does."""
@@ -108,7 +112,8 @@ def run_slow(
 def serving(folder: Path, *, command: Sequence[str] = SERVE, workers: int = 1, **variables: str) -> Iterator[Service]:
     """Serve in a working directory, which is also the home, until the end of the block."""
     log = folder / "log"
-    variables = {"HOME": str(folder), "WEB_CONCURRENCY": str(workers), "IMAGES_ALLOWED_HOSTS": "*"} | variables
+    settings = {"WEB_CONCURRENCY": str(workers), "IMAGES_ALLOWED_HOSTS": "*", "IMAGES_LOG_LEVEL": "debug"}
+    variables = {"HOME": str(folder), **settings, **variables}
     with log.open("wb") as output, session(command, folder, variables, output=output.fileno()) as process:
         service = Service(process, folder, log)
         service.await_workers(workers)

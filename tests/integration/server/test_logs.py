@@ -67,8 +67,8 @@ def test_service_log_into_pipe_that_is_not_read_delays_neither_requests_nor_stop
         (tmp_path / "errors").open("rb", buffering=0) as errors,
     ):
         fcntl.fcntl(errors, fcntl.F_SETPIPE_SZ, 4096)
-        started = b"".join(lines_up_to(b"Application startup complete.", errors))
-        (port,) = map(int, re.findall(rb"Listening at: http://[0-9.]+:(\d+)", started))
+        started = b"".join(lines_up_to(b" serves ", errors))
+        (port,) = map(int, re.findall(rb" at http://[0-9.]+:(\d+) with 1 worker\n", started))
         for _ in range(100):
             assert fetch(port, b"NONSENSE\r\n\r\n").status == 400
         process.terminate()

@@ -64,7 +64,7 @@ def test_procfile_starts_service_on_all_addresses(tmp_path: Path) -> None:
     words = shlex.split(Template(PROCESSES["web"]).substitute(PORT=port))
     with serving(tmp_path, command=words, PATH=path, PORT=str(port)) as service:
         assert service.port == port
-        assert f"Listening at: http://0.0.0.0:{port} " in service.log
+        assert f" serves data/catalog.db at http://0.0.0.0:{port} with " in service.log
         assert len(fetch(port, request(LIST)).images) == 7
         warning = (
             f"Warning: authentication is disabled (IMAGES_AUTH is none): everybody who can reach 0.0.0.0:{port} can"

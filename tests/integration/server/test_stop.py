@@ -1,6 +1,7 @@
 """Graceful shutdown: requests that were begun get complete responses. A killed worker is replaced."""
 
 import os
+import re
 import signal
 import socket
 import sys
@@ -8,6 +9,7 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from importlib.metadata import version
 from itertools import chain
 from pathlib import Path
 
@@ -15,9 +17,9 @@ import pytest
 
 from tests.integration.server.conftest import LIST, MANY
 from tests.integration.server.load import load, reload
-from tests.integration.server.service import Service, run, serving, until
+from tests.integration.server.service import SERVE, Service, run, serving, session, until
 from tests.integration.server.wire import Connection, Response, fetch, request
-from tests.support.images import image_id
+from tests.support.images import catalog_of, image, image_id
 
 SHUTDOWN_LIMIT = 10  # seconds
 
@@ -164,6 +166,26 @@ def test_sigterm_lets_kept_connections_end_with_a_response(tmp_path: Path) -> No
         until(lambda: "Waiting for connections to close" in service.log)
         assert connection.fetch(request(LIST)).headers["connection"] == "close"
         assert connection.receive_if_any() is None
+
+
+@pytest.mark.parametrize(
+    ("number", "to_group", "level"),
+    [
+        *((signal.SIGTERM, False, level) for level in ("info", "error")),
+        *((signal.SIGTERM, True, "info"), (signal.SIGINT, False, "info"), (signal.SIGINT, True, "info")),
+        (signal.SIGQUIT, False, "info"),
+    ],
+)
+def test_start_and_stop_are_one_line_each(tmp_path: Path, number: int, to_group: bool, level: str) -> None:
+    catalog = str(catalog_of(tmp_path, image(1)))
+    settings = {"HOME": str(tmp_path), "WEB_CONCURRENCY": "2", "IMAGES_CATALOG": catalog, "IMAGES_LOG_LEVEL": level}
+    with (tmp_path / "log").open("w+b") as log, session(SERVE, tmp_path, settings, output=log.fileno()) as process:
+        until(lambda: (tmp_path / "log").stat().st_size > 0)
+        (os.killpg if to_group else os.kill)(process.pid, number)
+        assert process.wait(SHUTDOWN_LIMIT) == 0
+    name = f"INFO app.lifecycle - compute-images {version('compute-images')}"
+    expected = rf"\S+Z {name} serves {catalog} at http://127.0.0.1:\d+ with 2 workers\n\S+Z {name} stopped\n"
+    assert re.fullmatch(expected, (tmp_path / "log").read_text())
 
 
 def test_sigterm_closes_idle_connections(tmp_path: Path) -> None:
