@@ -5,7 +5,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from selectors import EVENT_WRITE, DefaultSelector
 from threading import Event, Lock, Thread
-from typing import TextIO
+from typing import Any, TextIO
 
 MAX_BYTES = 4_000_000
 _CLOSE_TIMEOUT = 1  # seconds
@@ -51,11 +51,12 @@ class BackgroundWriter:
         if not self._has_lines.is_set():
             self._has_lines.set()
 
-    def close(self) -> None:
-        """Write all lines, unless the stream blocks, and end the thread."""
+    def close(self) -> bool:
+        """Write all lines, unless the stream blocks, and end the thread. Return whether it has ended."""
         self._is_closed = True
         self._has_lines.set()
         self._thread.join(_CLOSE_TIMEOUT)
+        return not self._thread.is_alive()
 
     def _run(self) -> None:
         is_closed = False
@@ -78,7 +79,11 @@ class BackgroundWriter:
 
 def write_unbuffered(stream: TextIO, data: bytes) -> None:
     """Write without Python's own buffer, whose lock would block the end of the process."""
-    raw = getattr(stream.buffer, "raw", stream.buffer)
+    write_raw(getattr(stream.buffer, "raw", stream.buffer), data)
+
+
+def write_raw(raw: Any, data: bytes) -> None:
+    """Write to a binary stream without a buffer."""
     with suppress(OSError):  # the service continues even if the reader of the log has ended
         while data:
             written = raw.write(data)

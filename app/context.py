@@ -1,5 +1,7 @@
 """The context of a request: its id, its token and its caller."""
 
+import re
+from collections.abc import Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -8,6 +10,8 @@ from starlette.types import Scope
 
 from app.errors import ProjectMismatch
 from app.text import normalize_project_id
+
+_GLOBAL_REQUEST_ID = re.compile(b"req-[a-f0-9]{8}-[a-f0-9]{4}-[a-f0-9]{4}-[a-f0-9]{4}-[a-f0-9]{12}")  # as in oslo
 
 
 class Caller(NamedTuple):
@@ -35,6 +39,7 @@ class RequestContext:
     authenticated: Caller | None = None
     is_fresh: bool = True  # the catalog is not a stale replica
     is_validated: bool = False  # the response conforms to the contract
+    headers: Iterable[tuple[bytes, bytes]] = ()  # of the request
 
     @property
     def caller(self) -> Caller:
@@ -42,6 +47,12 @@ class RequestContext:
         if self.authenticated is None:
             raise RuntimeError("The operation needs a caller, but the contract does not require a token for it.")
         return self.authenticated
+
+    @property
+    def global_request_id(self) -> str | None:
+        """The id by which a client follows its requests to several services, for the log; None without a valid one."""
+        ids = [value for name, value in self.headers if name == b"x-openstack-request-id"]
+        return ids[0].decode() if len(ids) == 1 and _GLOBAL_REQUEST_ID.fullmatch(ids[0]) else None
 
     @classmethod
     def of(cls, scope: Scope) -> "RequestContext":

@@ -138,14 +138,14 @@ def create_app(
 
 def _middlewares(settings: Settings, contract: Contract, auth: _AuthParts, cache: Middleware) -> list[Middleware]:
     """Return the middleware in the order in which a request passes it."""
-    access_log = partial(AccessLogMiddleware, contract=contract, log_format=settings.log_format)
+    access_log = partial(AccessLogMiddleware, contract=contract, settings=settings)
     swagger_ui = partial(SwaggerUIMiddleware, contract=contract, compute_url=settings.compute_url)
     cors = partial(CORSMiddleware, origins=settings.cors_origins or (), contract=contract)
     stack = [
         # First, because all others use the context that it creates.
         partial(RequestIdMiddleware, default_caller=auth.authenticator.default_caller),
         # Around the cache, whose responses are logged too, and do not depend on the page that reads them.
-        access_log if settings.access_log == "on" else None,
+        access_log if settings.access_log == "on" or settings.access_log_file else None,
         cors if settings.cors_origins else None,
         # Before everything that takes time. It identifies callers by the cached results of token validations.
         cache,

@@ -18,9 +18,10 @@ from app.timestamps import format_utc
 
 
 def _format_plain(entry: Mapping[str, Any]) -> str:
-    """Return one line: time, level, logger, request id and message. A traceback follows on lines of its own."""
+    """Return one line: time, level, logger, request ids and message. A traceback follows on lines of its own."""
     message = escape_control_characters(entry["message"])
-    line = f"{entry['time']} {entry['level']} {entry['logger']} {entry['request_id']} {message}"
+    ids = " ".join(filter(None, (entry["request_id"], entry["global_request_id"])))
+    line = f"{entry['time']} {entry['level']} {entry['logger']} {ids} {message}"
     return line if entry["exception"] is None else f"{line}\n{entry['exception']}"
 
 
@@ -36,12 +37,13 @@ LIFECYCLE = "app.lifecycle"  # the logger of start, reload and stop, which are l
 
 
 class RequestIdFilter(logging.Filter):
-    """Adds the id of the current request to records; "-" outside of requests."""
+    """Adds the id of the current request to records, "-" outside of requests, and the one that its client sent."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Set `request_id`. The record is always logged."""
+        """Set `request_id` and `global_request_id`. The record is always logged."""
         context = current_request.get()
         record.request_id = "-" if context is None else context.request_id
+        record.global_request_id = context and context.global_request_id
         return True
 
 
@@ -60,6 +62,7 @@ class LogFormatter(logging.Formatter):
                 "level": record.levelname,
                 "logger": record.name,
                 "request_id": getattr(record, "request_id", "-"),
+                "global_request_id": getattr(record, "global_request_id", None),
                 "message": _encodable(record.getMessage()),
                 "exception": _encodable(self.formatException(record.exc_info)) if record.exc_info else None,
             }
@@ -123,7 +126,7 @@ def logging_config(log_format: str, level: str) -> dict[str, Any]:
 
 def format_dropped(log_format: str, logger: str, stream: str, count: int) -> str:
     """Return the line that reports how many lines of a log were dropped."""
-    message = f"{count} lines were dropped, because {stream} is not read fast enough."
+    message = f"{count} lines were dropped, because {stream} does not accept them fast enough."
     record = logging.makeLogRecord({"name": logger, "levelname": "WARNING", "msg": message})
     return LogFormatter(log_format).format(record)
 

@@ -40,6 +40,17 @@ class _Location:
         return text
 
 
+class _FilePath:
+    """Accepts the path of a file."""
+
+    expected = "the path of a file"
+
+    def __call__(self, text: str) -> str:
+        if text.endswith("/"):
+            raise ValueError(text)
+        return text
+
+
 class _BaseUrl:
     """Accepts a URL that links can begin with, and removes its trailing slashes."""
 
@@ -144,6 +155,7 @@ class Settings:
     stale_status: str = _setting("IMAGES_STALE_STATUS", "203", _Choice("203", "200"))
     tombstone_days: int = _setting("IMAGES_TOMBSTONE_DAYS", 30, _Integer(0, 36_500))
     access_log: str = _setting("IMAGES_ACCESS_LOG", "off", _Choice("off", "on"))
+    access_log_file: str | None = _setting("IMAGES_ACCESS_LOG_FILE", None, _FilePath())
     log_level: str = _setting("IMAGES_LOG_LEVEL", "info", _Choice("debug", "info", "warning", "error"))
     log_format: str = _setting("IMAGES_LOG_FORMAT", "plain", _Choice("plain", "json"))
     response_cache_mb: int = _setting("IMAGES_RESPONSE_CACHE_MB", 32, _Integer(0, 1_000_000))

@@ -1,4 +1,4 @@
-"""The access log: one line on standard output for each request."""
+"""The access log: one line for each request, on standard output or in a file."""
 
 import sys
 import time
@@ -11,7 +11,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.background_writer import BackgroundWriter, write_unbuffered
 from app.context import RequestContext
 from app.contract.document import Contract
+from app.log_file import LogFile
 from app.logs import FORMATS, format_dropped, format_time
+from app.settings import Settings
 
 _GATHERING_TIME = 0.05  # seconds; each write costs as much as a response
 
@@ -23,13 +25,14 @@ class AccessLogMiddleware:
     response.
     """
 
-    def __init__(self, next_app: ASGIApp, contract: Contract, log_format: str) -> None:
+    def __init__(self, next_app: ASGIApp, contract: Contract, settings: Settings) -> None:
         self._next_app = next_app
         self._contract = contract
-        self._format = FORMATS[log_format]
+        self._format = FORMATS[settings.log_format]
+        self._file = LogFile(settings.access_log_file) if settings.access_log_file else None
         self._writer = BackgroundWriter(
-            partial(write_unbuffered, sys.stdout),
-            partial(format_dropped, log_format, "app.access", "standard output"),
+            self._file.write if self._file else partial(write_unbuffered, sys.stdout),
+            partial(format_dropped, settings.log_format, "app.access", settings.access_log_file or "standard output"),
             gathering_time=_GATHERING_TIME,
         )
 
@@ -53,11 +56,14 @@ class AccessLogMiddleware:
             self._writer.put(self._line(scope, status, size, time.perf_counter() - begin))
 
     async def _write_while(self, lifespan: Awaitable[None]) -> None:
+        if self._file:
+            self._file.open()
         self._writer.start()
         try:
             await lifespan
         finally:
-            self._writer.close()
+            if self._writer.close() and self._file:
+                self._file.close()
 
     def _line(self, scope: Scope, status: int, size: int, seconds: float) -> str:
         query = b"?" + scope["query_string"] if scope["query_string"] else b""
@@ -65,13 +71,18 @@ class AccessLogMiddleware:
         milliseconds = round(seconds * 1000, 3)
         project_id = self._contract.project_of_path(scope["path"])
         project = quote(project_id, safe="") if project_id else "-"  # without blanks, which separate the fields
+        context = RequestContext.of(scope)
+        client = scope["client"][0] if scope["client"] else None  # None for a Unix domain socket
+        forwarded_for = scope["state"].get("forwarded_for")
+        addresses = f"{client or '-'} {forwarded_for or '-'}"
         return self._format(
             {
                 "time": format_time(int(time.time())),
                 "level": "INFO",
                 "logger": "app.access",
-                "request_id": RequestContext.of(scope).request_id,
-                "message": f"{scope['method']} {path} {status} {size} {milliseconds} {project}",
+                "request_id": context.request_id,
+                "global_request_id": context.global_request_id,
+                "message": f"{scope['method']} {path} {status} {size} {milliseconds} {project} {addresses}",
                 "exception": None,
                 "method": scope["method"],
                 "path": path,
@@ -79,5 +90,7 @@ class AccessLogMiddleware:
                 "bytes": size,
                 "milliseconds": milliseconds,
                 "project_id": project_id,
+                "client": client,
+                "forwarded_for": forwarded_for,
             }
         )

@@ -51,7 +51,7 @@ class RequestIdMiddleware:
             await self._next_app(scope, receive, send)
             return
         request_id = self._new_id()
-        context = RequestContext(request_id, "", self._default_caller)
+        context = RequestContext(request_id, "", self._default_caller, headers=scope["headers"])
         scope.setdefault("state", {})["context"] = context
         current_request.set(context)
 

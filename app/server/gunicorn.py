@@ -8,6 +8,7 @@ from gunicorn.app.base import BaseApplication
 from app.catalog.engines import open_catalog
 from app.contract.document import Contract
 from app.factory import create_app
+from app.log_file import LogFile
 from app.logs import configure_logging, logging_config
 from app.middleware.response_cache import CACHE_EXTENSION
 from app.server.arbiter import ReloadingArbiter
@@ -17,7 +18,7 @@ from app.server.http_protocol import HttpProtocol
 from app.server.proxy_headers import ProxyHeadersMiddleware
 from app.server.rejections import Rejections
 from app.server.worker import GRACEFUL_TIMEOUT, Worker, tuned_lifespan
-from app.settings import Settings
+from app.settings import InvalidSetting, Settings
 
 _MAX_OPEN_FILES = 65_536  # each connection is an open file
 
@@ -27,6 +28,8 @@ class Server(BaseApplication):
 
     def __init__(self, settings: Settings, *, bind: str, workers: int) -> None:
         _raise_open_files_limit()
+        if settings.access_log_file:
+            _check_access_log(settings.access_log_file)
         self._settings = settings
         self._options = {
             "bind": bind,
@@ -66,6 +69,18 @@ class Server(BaseApplication):
             HttpProtocol.cached_responses = CachedResponses(app.app.extensions[CACHE_EXTENSION])
         # Without Connexion's FlaskApp, which would only pass each request on to its middleware.
         return ProxyHeadersMiddleware(app.middleware, self.cfg.forwarded_allow_ips)
+
+
+def _check_access_log(path: str) -> None:
+    """Raise InvalidSetting here, so that a file that cannot be written causes one message, not one from each worker."""
+    try:
+        file = LogFile(path)
+        file.open()
+        file.close()
+    except OSError as error:
+        raise InvalidSetting(
+            f"IMAGES_ACCESS_LOG_FILE is {path!r}, which cannot be written: {error.strerror}"
+        ) from error
 
 
 def _raise_open_files_limit() -> None:

@@ -1,5 +1,7 @@
-"""The scheme of requests that arrive through proxies."""
+"""The scheme and the client of requests that arrive through proxies."""
 
+import ipaddress
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware as UvicornProxyHeadersMiddleware
@@ -7,23 +9,35 @@ from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware as UvicornPr
 if TYPE_CHECKING:
     from uvicorn._types import ASGIReceiveCallable, ASGISendCallable, Scope
 
+_HEADERS = frozenset({b"x-forwarded-proto", b"x-forwarded-for"})
 _SCHEMES = frozenset({b"http", b"https", b"ws", b"wss"})
 
 
 class ProxyHeadersMiddleware(UvicornProxyHeadersMiddleware):
-    """Takes the scheme from the X-Forwarded-Proto header of trusted proxies.
+    """Takes the scheme and the client's address from the headers of trusted proxies.
 
-    Several proxies in a row send a list of schemes, of which the first is the client's. uvicorn ignores lists. It also
-    reads the address of the client, which the service does not use.
+    Several proxies in a row send a list of schemes, of which the first is the client's. uvicorn ignores lists, and
+    replaces the proxy's own address, which the access log shows too. Who connects to a Unix domain socket is trusted.
     """
 
     async def __call__(self, scope: "Scope", receive: "ASGIReceiveCallable", send: "ASGISendCallable") -> None:
-        """Pass the request on with the client's scheme."""
-        if scope["type"] == "http" and scope["client"] and scope["client"][0] in self.trusted_hosts:
+        """Pass the request on with the client's scheme, and its address as `forwarded_for` in the state."""
+        if scope["type"] == "http" and (scope["client"] is None or scope["client"][0] in self.trusted_hosts):
+            headers: dict[bytes, list[bytes]] = {}
             for name, value in scope["headers"]:
-                if name == b"x-forwarded-proto":
-                    scheme = value.partition(b",")[0].strip()
-                    if scheme in _SCHEMES:
-                        scope["scheme"] = scheme.decode("ascii")
-                    break
+                if name in _HEADERS:
+                    headers.setdefault(name, []).append(value)
+            if headers:
+                scheme = headers.get(b"x-forwarded-proto", [b""])[0].partition(b",")[0].strip()
+                if scheme in _SCHEMES:
+                    scope["scheme"] = scheme.decode("ascii")
+                scope["state"]["forwarded_for"] = self._client_of(headers.get(b"x-forwarded-for", []))
         await self.app(scope, receive, send)
+
+    def _client_of(self, values: Iterable[bytes]) -> str | None:
+        """Return the address of the last client in the lists that is not a trusted proxy, None if it is no address."""
+        host, _ = self.trusted_hosts.get_trusted_client_address(b",".join(values).decode("latin-1"))
+        try:
+            return str(ipaddress.ip_address(host))
+        except ValueError:
+            return None

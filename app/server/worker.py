@@ -16,6 +16,7 @@ from uvicorn import Config
 from uvicorn import Server as UvicornServer
 from uvicorn_worker import UvicornWorker
 
+from app.log_file import reopen_log_files
 from app.server.backpressure import Buffers, WorkerState
 from app.server.http_protocol import HttpProtocol
 
@@ -101,8 +102,9 @@ class Worker(UvicornWorker):
         """Serve until the worker is stopped. uvicorn-worker does the same with uvicorn's own server."""
         self.config.app = self.wsgi
         server = WorkerServer(self.config, self.buffers, master=self.ppid)
-        # uvicorn-worker's own handler does not stop the server.
-        asyncio.get_running_loop().add_signal_handler(signal.SIGQUIT, server.stop_at_once)
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGQUIT, server.stop_at_once)  # uvicorn-worker's handler does not stop it
+        loop.add_signal_handler(signal.SIGUSR1, reopen_log_files)
         await server.serve(sockets=self.sockets)
         if not server.started:
             sys.exit(Arbiter.WORKER_BOOT_ERROR)

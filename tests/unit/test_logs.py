@@ -44,15 +44,36 @@ def test_json_format_is_one_object_on_a_line(message: str, error: Exception | No
         "level": "ERROR",
         "logger": "app.test",
         "request_id": "-",
+        "global_request_id": None,
         "message": message.encode(errors="backslashreplace").decode(),
         "exception": error and "ValueError: why",
     }
 
 
-def test_line_of_a_request_has_its_id() -> None:
-    token = current_request.set(RequestContext("req-1"))
+GLOBAL_ID = "req-0123abcd-0123-abcd-ef01-0123456789ab"
+
+
+@pytest.mark.parametrize(
+    ("sent", "logged"),
+    [
+        ([], None),
+        ([GLOBAL_ID], GLOBAL_ID),
+        *(
+            ([each], None)
+            for each in ("", GLOBAL_ID[4:], GLOBAL_ID.upper(), f"{GLOBAL_ID}0", f"{GLOBAL_ID}\n", "req-1")
+        ),
+        ([GLOBAL_ID, GLOBAL_ID], None),
+    ],
+)
+def test_line_of_a_request_has_its_id_and_a_valid_one_of_the_client(sent: list[str], logged: str | None) -> None:
+    headers = [(b"host", b"a"), *((b"x-openstack-request-id", each.encode()) for each in sent)]
+    token = current_request.set(RequestContext("req-1", headers=headers))
     try:
-        assert LogFormatter("plain").format(record("x")) == f"{TIME} ERROR app.test req-1 x"
+        assert (
+            LogFormatter("plain").format(record("x")) == f"{TIME} ERROR app.test req-1{f' {logged}' * bool(logged)} x"
+        )
+        entry = json.loads(LogFormatter("json").format(record("x")))
+        assert (entry["request_id"], entry["global_request_id"]) == ("req-1", logged)
     finally:
         current_request.reset(token)
 

@@ -30,6 +30,7 @@ def test_settings_are_listed_with_their_defaults() -> None:
         "IMAGES_GLANCE_URL": "IMAGES_COMPUTE_URL",
         "IMAGES_ALLOWED_HOSTS": "loopback names, or any",
         "IMAGES_CORS_ORIGINS": "none",
+        "IMAGES_ACCESS_LOG_FILE": "standard output",
         "IMAGES_WWW_AUTHENTICATE_URI": "the credentials' `auth_url",
     }
     defaults = {each.metadata["variable"]: str(each.default) for each in fields(Settings) if each.default is not None}

@@ -30,6 +30,7 @@ def test_each_setting_is_read_from_its_variable() -> None:
         "IMAGES_STALE_STATUS": "200",
         "IMAGES_TOMBSTONE_DAYS": "7",
         "IMAGES_ACCESS_LOG": "on",
+        "IMAGES_ACCESS_LOG_FILE": "/var/log/images.log",
         "IMAGES_LOG_LEVEL": "debug",
         "IMAGES_LOG_FORMAT": "json",
         "IMAGES_RESPONSE_CACHE_MB": "0",
@@ -53,6 +54,7 @@ def test_each_setting_is_read_from_its_variable() -> None:
         stale_status="200",
         tombstone_days=7,
         access_log="on",
+        access_log_file="/var/log/images.log",
         log_level="debug",
         log_format="json",
         response_cache_mb=0,
@@ -102,6 +104,7 @@ LOCATION, URL, LIMIT = "a path, or sqlite:///path", "an http or https URL", "a w
         ("IMAGES_MAX_LIMIT", "many", LIMIT),
         ("IMAGES_UNKNOWN_PARAMETERS", "Reject", "reject or ignore"),
         ("IMAGES_AUTH", "None", "none, token or keystone"),
+        ("IMAGES_ACCESS_LOG_FILE", "/var/log/", "the path of a file"),
         ("IMAGES_LOG_LEVEL", "INFO", "debug, info, warning or error"),
         ("IMAGES_TOKEN_CACHE_TIME", "3601", "a whole number from 0 to 3600"),
         *(

@@ -3,27 +3,33 @@
 import fcntl
 import os
 import re
+import signal
 import subprocess
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import pytest
 
 from tests.integration.server.conftest import LIST
-from tests.integration.server.service import SERVE, serving, session
+from tests.integration.server.service import SERVE, Service, run, serving, session, until
 from tests.integration.server.wire import Connection, fetch, request
 
-TO_PIPE = ("sh", "-c", 'exec "$@" > access', "sh", *SERVE)
+TO_OUTPUT = {"command": ("sh", "-c", 'exec "$@" > access', "sh", *SERVE), "IMAGES_ACCESS_LOG": "on"}
+TO_FILE = {"IMAGES_ACCESS_LOG_FILE": "access"}
 ERRORS_TO_PIPE = ("sh", "-c", 'exec "$@" 2> errors', "sh", *SERVE)
 LONG = request(f"{LIST}?name={'x' * 16_000}")
 COUNT = 700  # lines, which are longer than the pipe and the bound together
 
 
-def test_access_log_into_pipe_that_is_not_read_loses_lines_but_no_requests(tmp_path: Path) -> None:
+@pytest.mark.parametrize("settings", [TO_OUTPUT, TO_FILE], ids=["output", "file"])
+def test_access_log_into_pipe_that_is_not_read_loses_lines_but_no_requests(
+    tmp_path: Path, settings: dict[str, Any]
+) -> None:
     os.mkfifo(tmp_path / "access")
     pipe = os.open(tmp_path / "access", os.O_RDONLY | os.O_NONBLOCK)
-    with os.fdopen(pipe, "rb") as access, serving(tmp_path, command=TO_PIPE, IMAGES_ACCESS_LOG="on") as service:
+    with os.fdopen(pipe, "rb") as access, serving(tmp_path, **settings) as service:
         with Connection(service.port) as connection:
             for _ in range(COUNT):
                 assert connection.fetch(LONG).status == 200
@@ -35,11 +41,12 @@ def test_access_log_into_pipe_that_is_not_read_loses_lines_but_no_requests(tmp_p
         assert written + int(line.split()[4]) == COUNT
 
 
-def test_stop_does_not_wait_for_the_reader_of_the_access_log(tmp_path: Path) -> None:
+@pytest.mark.parametrize("settings", [TO_OUTPUT, TO_FILE], ids=["output", "file"])
+def test_stop_does_not_wait_for_the_reader_of_the_access_log(tmp_path: Path, settings: dict[str, Any]) -> None:
     os.mkfifo(tmp_path / "access")
     with (
         os.fdopen(os.open(tmp_path / "access", os.O_RDONLY | os.O_NONBLOCK)),
-        serving(tmp_path, command=TO_PIPE, IMAGES_ACCESS_LOG="on") as service,
+        serving(tmp_path, **settings) as service,
     ):
         with Connection(service.port) as connection:
             for _ in range(10):
@@ -56,6 +63,53 @@ def test_stop_writes_all_lines_of_the_access_log(tmp_path: Path) -> None:
         service.terminate()
         assert service.wait() == 0
         assert service.log.count(f" GET {LIST} 200 ") == 100
+
+
+def test_sigusr1_reopens_the_file_of_the_access_log_in_all_workers(tmp_path: Path) -> None:
+    file = tmp_path / "access.log"
+    with serving(tmp_path, workers=2, IMAGES_ACCESS_LOG_FILE=str(file)) as service:
+        with ExitStack() as stack:
+            connections = [stack.enter_context(Connection(service.port)) for _ in range(10)]  # to both workers
+            send_all(connections)
+            until(lambda: logged(file) == 10)
+            file.rename(tmp_path / "access.log.1")
+            service.process.send_signal(signal.SIGUSR1)
+            until(lambda: open_files(service, file) == 2)
+            send_all(connections)
+            until(lambda: logged(file) == 10)
+        assert logged(tmp_path / "access.log.1") == 10
+    assert fields(file) == {"127.0.0.1 203.0.113.1"}
+    assert f" GET {LIST} " not in service.log
+
+
+def send_all(connections: list[Connection]) -> None:
+    for connection in connections:
+        assert connection.fetch(request(LIST, "X-Forwarded-For: 203.0.113.1")).status == 200
+
+
+def logged(file: Path) -> int:
+    return file.read_text().count(f" GET {LIST} 200 ")
+
+
+def fields(file: Path) -> set[str]:
+    """Return the addresses in the lines of an access log."""
+    return {" ".join(line.split()[-2:]) for line in file.read_text().splitlines()}
+
+
+def open_files(service: Service, file: Path) -> int:
+    """Return how many workers have a file open."""
+    return sum(
+        any(os.path.realpath(each) == str(file) for each in Path(f"/proc/{pid}/fd").iterdir())
+        for pid in service.workers
+    )
+
+
+def test_named_pipe_that_nobody_reads_prevents_start(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    ended = run(*SERVE, folder=tmp_path, IMAGES_ACCESS_LOG_FILE=str(pipe))
+    message = f"Error: IMAGES_ACCESS_LOG_FILE is '{pipe}', which cannot be written: No such device or address"
+    assert (ended.returncode, ended.stdout, ended.stderr.splitlines()[-1]) == (1, "", message)
 
 
 @pytest.mark.parametrize("is_read", [True, False])

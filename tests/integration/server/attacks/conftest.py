@@ -19,7 +19,11 @@ OWNER = "776a290892b747c4af8cec5d0e9b3a71"
 
 EXAMPLE = "70a599e0-31e7-49b7-b260-868f441e862b"  # the image id in the contract's examples
 
-ACCESS_LINE = re.compile(r"\S+Z INFO app\.access req-[0-9a-f-]+ [A-Z]+ [!-~]+ \d+ \d+ \d+\.\d+ [!-~]+")
+ADDRESS = "[0-9a-f.:]+"
+ACCESS_LINE = re.compile(
+    r"\S+Z INFO app\.access req-[0-9a-f-]+ (req-[0-9a-f-]{36} )?[A-Z]+ [!-~]+ \d+ \d+ \d+\.\d+ [!-~]+ "
+    rf"{ADDRESS} (-|{ADDRESS})"
+)
 
 
 def catalog_path(service: Service) -> Path:
