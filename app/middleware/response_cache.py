@@ -165,12 +165,11 @@ class ResponseCacheMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a read, or pass the request on. HEAD is served as GET without the body."""
-        if (
-            scope["type"] == "http"
-            and scope["method"] in {"GET", "HEAD"}
-            and scope["raw_path"] not in self._cache.bypassed
-        ):
-            await self._serve(scope, receive, send)
+        if scope["type"] == "http" and scope["method"] in {"GET", "HEAD"}:
+            if scope["raw_path"] in self._cache.bypassed:
+                await self._next_app({**scope, "method": "GET"}, receive, send)
+            else:
+                await self._serve(scope, receive, send)
             return
         await self._next_app(scope, receive, send)
         if scope["type"] == "lifespan":

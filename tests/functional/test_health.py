@@ -94,6 +94,7 @@ def test_health_check_does_not_use_the_catalog(serve: Serve, catalog: Path, auth
     client = serve(catalog, auth=auth, overrides=Overrides(engine=UnusableEngine(catalog)))
     response = client.get("/healthcheck")
     assert (response.json(), response.headers["cache-control"]) == ({"status": "alive"}, "no-store")
+    assert client.head("/healthcheck").status_code == 200
     assert client.get(LIST_URL).status_code == 500
 
 
