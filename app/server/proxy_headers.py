@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware as UvicornProxyHeadersMiddleware
 
 if TYPE_CHECKING:
-    from uvicorn._types import ASGIReceiveCallable, ASGISendCallable, Scope
+    from uvicorn._types import ASGIReceiveCallable, ASGISendCallable, HTTPScope, Scope
 
 _HEADERS = frozenset({b"x-forwarded-proto", b"x-forwarded-for"})
 _SCHEMES = frozenset({b"http", b"https", b"ws", b"wss"})
@@ -17,12 +17,12 @@ class ProxyHeadersMiddleware(UvicornProxyHeadersMiddleware):
     """Takes the scheme and the client's address from the headers of trusted proxies.
 
     Several proxies in a row send a list of schemes, of which the first is the client's. uvicorn ignores lists, and
-    replaces the proxy's own address, which the access log shows too. Who connects to a Unix domain socket is trusted.
+    replaces the proxy's own address, which the access log shows too.
     """
 
     async def __call__(self, scope: "Scope", receive: "ASGIReceiveCallable", send: "ASGISendCallable") -> None:
         """Pass the request on with the client's scheme, and its address as `forwarded_for` in the state."""
-        if scope["type"] == "http" and (scope["client"] is None or scope["client"][0] in self.trusted_hosts):
+        if scope["type"] == "http" and self._is_trusted(scope):
             headers: dict[bytes, list[bytes]] = {}
             for name, value in scope["headers"]:
                 if name in _HEADERS:
@@ -33,6 +33,11 @@ class ProxyHeadersMiddleware(UvicornProxyHeadersMiddleware):
                     scope["scheme"] = scheme.decode("ascii")
                 scope["state"]["forwarded_for"] = self._client_of(headers.get(b"x-forwarded-for", []))
         await self.app(scope, receive, send)
+
+    def _is_trusted(self, scope: "HTTPScope") -> bool:
+        """Return whether the client is a trusted proxy: always on a Unix socket, whose mode states who can connect."""
+        is_unix = scope["server"] is not None and scope["server"][1] is None
+        return is_unix or (scope["client"] is not None and scope["client"][0] in self.trusted_hosts)
 
     def _client_of(self, values: Iterable[bytes]) -> str | None:
         """Return the address of the last client in the lists that is not a trusted proxy, None if it is no address."""

@@ -36,7 +36,8 @@ def test_scheme_and_client_are_those_that_a_trusted_proxy_states(
         received.append(scope)
 
     pairs = [(name.encode(), value.encode()) for name, value in (each.split(": ", 1) for each in headers)]
-    scope: Any = {"type": "http", "client": client, "scheme": "http", "headers": pairs, "state": {}}
+    server = ("127.0.0.1", 80) if client else ("/run/socket", None)
+    scope: Any = {"type": "http", "client": client, "server": server, "scheme": "http", "headers": pairs, "state": {}}
     asyncio.run(ProxyHeadersMiddleware(app, "127.0.0.1")(scope, None, None))  # type: ignore[arg-type]
     (passed,) = received
     assert (passed["scheme"], passed["state"].get("forwarded_for"), passed["client"]) == (scheme, forwarded_for, client)
