@@ -145,7 +145,7 @@ def _middlewares(settings: Settings, contract: Contract, auth: _AuthParts, cache
         # First, because all others use the context that it creates.
         partial(RequestIdMiddleware, default_caller=auth.authenticator.default_caller),
         # Around the cache, whose responses are logged too, and do not depend on the page that reads them.
-        access_log if settings.access_log == "on" or settings.access_log_file else None,
+        access_log if settings.logs_requests else None,
         cors if settings.cors_origins else None,
         # Before everything that takes time. It identifies callers by the cached results of token validations.
         cache,

@@ -162,6 +162,11 @@ class Settings:
     port: int = _setting("PORT", 8774, _Integer(1, 65535))
     workers: int = _setting("WEB_CONCURRENCY", 2, _Integer(1, 1024))
 
+    @property
+    def logs_requests(self) -> bool:
+        """Whether there is an access log."""
+        return self.access_log == "on" or self.access_log_file is not None
+
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> "Settings":
         """Read the settings from environment variables; an empty variable counts as unset.
