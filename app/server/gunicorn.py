@@ -58,9 +58,8 @@ class Server(BaseApplication):
 
     def load(self) -> ProxyHeadersMiddleware:
         """Build the application, in each worker."""
-        configure_logging(
-            self._settings.log_format, self._settings.log_level
-        )  # the worker class has changed the configuration
+        # The worker class has changed the configuration.
+        configure_logging(self._settings.log_format, self._settings.log_level)
         contract = Contract.load(secured=self._settings.auth != "none")
         HttpProtocol.rejections = Rejections(contract)
         Worker.buffers = Buffers(max_buffered_bytes(self._settings.max_limit))
