@@ -34,6 +34,12 @@ def keystone_errors(service: Service) -> list[str]:
     return re.findall(r"Keystone (?:is unavailable|did not validate).*", service.log)
 
 
+def readiness(service: Service) -> tuple[int, str]:
+    """Return the status of the readiness check, and what it shows of Keystone."""
+    response = fetch(service.port, request("/healthcheck/ready"))
+    return response.status, response.document["checks"]["keystone"]["status"]
+
+
 def responds_at_once(service: Service) -> bool:
     """Return whether the service responds, and so has read all that was sent to it before."""
     return fetch(service.port, request("/healthcheck")).status == 200
@@ -72,8 +78,10 @@ def test_service_starts_during_an_outage(
         with keystone.stopped():
             service = stack.enter_context(serving(tmp_path, **variables))
             assert call(service, token, target).fault == UNAVAILABLE
+            assert readiness(service) == (503, "failed")
         assert call(service, token, target).status == 200
-        until(lambda: len(keystone_errors(service)) == 2)  # at its start, and for the request
+        until(lambda: readiness(service) == (200, "ok"))
+        until(lambda: len(keystone_errors(service)) == 3)  # at its start, for the request, and for the readiness
 
 
 def test_only_new_tokens_wait_for_keystone(service: Service, keystone: Keystone, cloud: Cloud, target: str) -> None:

@@ -205,6 +205,7 @@ def test_sighup_loses_no_request(tmp_path: Path) -> None:
             for _ in range(2):
                 reload(service, clients)
         assert [client.lost for client in clients] == [[]] * 4
+        assert service.log.count(" reloaded with 2 workers\n") == 2
         assert service.errors == []
 
 
