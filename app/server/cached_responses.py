@@ -16,7 +16,7 @@ _IRRELEVANT_HEADERS = frozenset(
     {
         *(b"accept", b"accept-language", b"cache-control", b"connection", b"content-type", b"dnt", b"pragma"),
         *(b"priority", b"traceparent", b"tracestate", b"user-agent", b"openstack-api-version"),
-        *(b"x-auth-project-id", b"x-auth-token", b"x-openstack-nova-api-version"),
+        *(b"x-auth-project-id", b"x-auth-token", b"x-openstack-nova-api-version", b"x-openstack-request-id"),
     }
 )
 

@@ -64,7 +64,7 @@ class Server(BaseApplication):
         HttpProtocol.rejections = Rejections(contract)
         Worker.buffers = Buffers(max_buffered_bytes(self._settings.max_limit))
         app = create_app(self._settings, contract, lifespan=tuned_lifespan)
-        if self._settings.access_log == "off":  # otherwise each request has to pass its middleware
+        if not self._settings.logs_requests:  # otherwise each request has to pass its middleware
             HttpProtocol.cached_responses = CachedResponses(app.app.extensions[CACHE_EXTENSION])
         # Without Connexion's FlaskApp, which would only pass each request on to its middleware.
         return ProxyHeadersMiddleware(app.middleware, self.cfg.forwarded_allow_ips)
