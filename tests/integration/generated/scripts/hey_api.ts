@@ -48,6 +48,7 @@ async function main() {
     showVersion: await shown(sdk.showVersion()),
     showVersionOfRoot: await shown(sdk.showVersionOfRoot()),
     checkHealth: (await shown(sdk.checkHealth())).status,
+    checkReadiness: (await shown(sdk.checkReadiness())).status,
     updateMetadata: await shown(sdk.updateMetadata({ path, body })),
     replaceMetadata: await shown(sdk.replaceMetadata({ path, body })),
     setMetadataItem: await shown(sdk.setMetadataItem({ path: item, body: { meta: { kernel_id: "nokernel" } } })),

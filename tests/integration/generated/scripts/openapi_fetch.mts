@@ -54,6 +54,7 @@ const results = {
   showVersion: await shown(GET("/v2")),
   showVersionOfRoot: await shown(GET("/v2/")),
   checkHealth: (await shown(GET("/healthcheck"))).status,
+  checkReadiness: (await shown(GET("/healthcheck/ready"))).status,
   updateMetadata: await shown(POST("/v2/{tenant_id}/images/{image_id}/metadata", { params, body: metadata })),
   replaceMetadata: await shown(PUT("/v2/{tenant_id}/images/{image_id}/metadata", { params, body: metadata })),
   setMetadataItem: await shown(

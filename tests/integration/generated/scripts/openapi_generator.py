@@ -60,6 +60,7 @@ with api.ApiClient(api.Configuration(host=URL)) as client:
         "showVersion": shown(versions.show_version()),
         "showVersionOfRoot": shown(versions.show_version_of_root()),
         "checkHealth": api.HealthApi(client).check_health().status,
+        "checkReadiness": api.HealthApi(client).check_readiness().status,
         "updateMetadata": shown(metadata.update_metadata(PROJECT, IMAGE, METADATA)),
         "replaceMetadata": shown(metadata.replace_metadata(PROJECT, IMAGE, METADATA)),
         "setMetadataItem": shown(metadata.set_metadata_item(PROJECT, IMAGE, "kernel_id", ITEM)),

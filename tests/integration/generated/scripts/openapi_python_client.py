@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from compute_images_client import Client, models
-from compute_images_client.api.health import check_health
+from compute_images_client.api.health import check_health, check_readiness
 from compute_images_client.api.images import (
     delete_image,
     list_images,
@@ -71,6 +71,7 @@ with Client(base_url=URL) as client:
         "showVersion": shown(models.VersionDocument, show_version.sync_detailed(client=client)),
         "showVersionOfRoot": shown(models.VersionDocument, show_version_of_root.sync_detailed(client=client)),
         "checkHealth": shown(models.Health, check_health.sync_detailed(client=client))["status"],
+        "checkReadiness": shown(models.Readiness, check_readiness.sync_detailed(client=client))["status"],
         "updateMetadata": shown(
             models.MetadataDocument, update_metadata.sync_detailed(PROJECT, IMAGE, client=client, body=METADATA)
         ),

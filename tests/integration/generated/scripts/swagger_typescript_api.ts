@@ -36,6 +36,7 @@ async function main() {
     showVersion: { version: (await api.v2.showVersion()).data.version },
     showVersionOfRoot: (await api.v2.showVersionOfRoot()).data,
     checkHealth: (await api.healthcheck.checkHealth()).data.status,
+    checkReadiness: (await api.healthcheck.checkReadiness()).data.status,
     updateMetadata: (await api.v2.updateMetadata(project, image, metadata)).data,
     replaceMetadata: (await api.v2.replaceMetadata(project, image, metadata)).data,
     setMetadataItem: (await api.v2.setMetadataItem(project, image, "kernel_id", { meta: { kernel_id: "nokernel" } }))
