@@ -1,16 +1,21 @@
 """The form of image files: validating and writing images. Their schema is openapi/catalog-file.yaml."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import cache
 
 import jsonschema_rs
 import orjson
 
-from app.catalog.models import Image, JsonObject, Metadata, StoredImage, dump_json
+from app.catalog.models import NOTHING, Image, JsonObject, Metadata, StoredImage, Unstated, dump_json
 from app.contract.schemas import Schema, compile_schema, describe, explain_error, is_valid
 from app.errors import DomainError
 from app.resources import load_yaml, resource_path
 from app.text import normalize_project_id, quote
+
+# The fields of image files that are stored, and their names in the catalog.
+_OTHER_NAMES = {"minDisk": "min_disk", "minRam": "min_ram", "OS-EXT-IMG-SIZE:size": "size", "os_hidden": "hidden"}
+_SAME_NAMES = ("name", "status", "progress", "created", "updated", "metadata", "owner", "visibility", "members")
+_STORED_FIELDS: Mapping[str, str] = _OTHER_NAMES | {name: name for name in (*_SAME_NAMES, "pending_members")}
 
 
 class InvalidImageFile(DomainError):
@@ -18,10 +23,10 @@ class InvalidImageFile(DomainError):
 
 
 def parse_image(image: JsonObject) -> StoredImage:
-    """Convert an image in the form of image files, with its visibility stated. Raises InvalidImageFile."""
+    """Convert an image in the form of image files, with its status, progress and times. Raises InvalidImageFile."""
     for error in image_errors(image):
         raise InvalidImageFile(error)
-    return to_stored_image(image)
+    return to_stored_image(field_defaults() | image)
 
 
 def is_valid_image(image: JsonObject) -> bool:
@@ -71,14 +76,19 @@ def is_valid_field(name: str, value: object) -> bool:
 def load_sample() -> list[StoredImage]:
     """Return the sample images of the Compute API's documentation."""
     document = orjson.loads(resource_path("data/list-images-details.json").read_bytes())
-    return [parse_image({"visibility": "public"} | image) for image in document["images"]]
+    return [parse_image(image) for image in document["images"]]
 
 
-def dump_images(images: Iterable[StoredImage]) -> Iterator[bytes]:
-    """Yield the parts of an image file, image by image. Reading the file returns the same images."""
+def dump_images(images: Iterable[StoredImage], unstated: Unstated = NOTHING) -> Iterator[bytes]:
+    """Yield the parts of an image file, image by image, without the fields that are not stated.
+
+    Reading the file returns the same images.
+    """
     separator = b'{"images": [\n'
     for image in images:
-        yield separator + orjson.dumps(_to_document(image))
+        missing = unstated.get(image.id, ())
+        document = _to_document(image)
+        yield separator + orjson.dumps({k: v for k, v in document.items() if _STORED_FIELDS.get(k) not in missing})
         separator = b",\n"
     yield b"\n]}\n" if separator == b",\n" else b'{"images": []}\n'
 
@@ -111,17 +121,35 @@ def _schemas() -> Schema:
     """Return the schemas with their references into the contract resolved."""
     folder = "file:///openapi/"
     contract = (f"{folder}compute-images.yaml", _load_schema("openapi/compute-images.yaml"))
-    return jsonschema_rs.dereference(
-        _load_schema("openapi/catalog-file.yaml"),
-        registry=jsonschema_rs.Registry([contract]),
-        base_uri=f"{folder}catalog-file.yaml",
+    schema = _load_schema("openapi/catalog-file.yaml")
+    resolved = jsonschema_rs.dereference(
+        schema, registry=jsonschema_rs.Registry([contract]), base_uri=f"{folder}catalog-file.yaml"
     )
+    fields = resolved["definitions"]["Image"]["properties"]
+    for name, field in schema["definitions"]["Image"]["properties"].items():
+        fields[name] |= {key: value for key, value in field.items() if key in {"default", "nullable"}}  # beside $ref
+    return resolved
 
 
 @cache
 def image_schema() -> Schema:
     """Return the schema of an image in an image file."""
     return _schemas()["definitions"]["Image"]  # type: ignore[no-any-return]
+
+
+@cache
+def field_defaults() -> JsonObject:
+    """Return the fields of an image that have a default."""
+    return {name: field["default"] for name, field in image_schema()["properties"].items() if "default" in field}
+
+
+def unstated_fields(stated: Collection[str]) -> frozenset[str]:
+    """Return which fields of the catalog are not among the stated fields of an image in an image file.
+
+    The status implies the progress, and the server is a metadata item.
+    """
+    implied = {"progress" if "status" in stated else "", "metadata" if "server" in stated else ""}
+    return frozenset(name for field, name in _STORED_FIELDS.items() if field not in stated and field not in implied)
 
 
 def summary_schema() -> Schema:
@@ -156,7 +184,7 @@ def _field_errors(image: JsonObject) -> Iterator[str]:
 def _has_other_server(image: JsonObject) -> bool:
     """Return whether the server of a valid image is not the one that its metadata names."""
     server = image.get("server", {}).get("id")
-    return server not in {None, image["metadata"].get("instance_uuid") or server}
+    return server not in {None, image.get("metadata", {}).get("instance_uuid") or server}
 
 
 def _load_schema(name: str) -> Schema:
@@ -164,7 +192,7 @@ def _load_schema(name: str) -> Schema:
 
 
 def to_stored_image(image: JsonObject) -> StoredImage:
-    """Convert a valid image in the form of image files, with its visibility stated."""
+    """Convert a valid image in the form of image files, with all of its fields."""
     metadata = image["metadata"]
     if "server" in image:
         metadata = metadata | {"instance_uuid": image["server"]["id"]}
@@ -177,13 +205,13 @@ def to_stored_image(image: JsonObject) -> StoredImage:
         updated=image["updated"],
         min_disk=image["minDisk"],
         min_ram=image["minRam"],
-        size=image.get("OS-EXT-IMG-SIZE:size"),
+        size=image["OS-EXT-IMG-SIZE:size"],
         metadata=dump_json(metadata),
-        owner=normalize_project_id(image["owner"]) if "owner" in image else None,
+        owner=image["owner"] and normalize_project_id(image["owner"]),
         visibility=image["visibility"],
-        members=_dump_members(image.get("members", [])),
-        pending_members=_dump_members(image.get("pending_members", [])),
-        hidden=image.get("os_hidden", False),
+        members=_dump_members(image["members"]),
+        pending_members=_dump_members(image["pending_members"]),
+        hidden=image["os_hidden"],
     )
 
 
@@ -192,12 +220,12 @@ def _dump_members(project_ids: Iterable[str]) -> str:
 
 
 def _to_document(image: StoredImage) -> JsonObject:
-    document = image_fields(image)
-    if image.owner is not None:
-        document["owner"] = image.owner
-    document |= {"visibility": image.visibility, "members": orjson.loads(image.members)}
-    if image.pending_members != "[]":
-        document["pending_members"] = orjson.loads(image.pending_members)
-    if image.hidden:
-        document["os_hidden"] = True
-    return document
+    """Return an image in the form of image files, with all fields: importing it has to change each of them."""
+    return image_fields(image) | {
+        "OS-EXT-IMG-SIZE:size": image.size,
+        "owner": image.owner,
+        "visibility": image.visibility,
+        "members": orjson.loads(image.members),
+        "pending_members": orjson.loads(image.pending_members),
+        "os_hidden": image.hidden,
+    }

@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from app.catalog.documents import InvalidImageFile, image_errors, is_valid_image, to_stored_image
+from app.catalog.documents import InvalidImageFile, image_errors, is_valid_image, to_stored_image, unstated_fields
 from app.catalog.image_forms import (
     ImageDocument,
+    add_defaults,
     is_glance_image,
     is_summary,
     normalize_image,
@@ -20,6 +21,7 @@ from app.catalog.image_forms import (
 from app.catalog.models import JsonObject, StoredImage
 from app.errors import DomainError
 from app.text import escape_control_characters, quote
+from app.timestamps import SYSTEM_CLOCK, Clock
 
 # Converts an image of Glance to the form of image files. Returns also the fields and descriptions of omitted parts.
 GlanceConverter = Callable[[JsonObject], tuple[JsonObject, list[tuple[str, str]]]]
@@ -46,6 +48,7 @@ class ImageFiles:
     """What the files of an import contain."""
 
     images: list[StoredImage] = field(default_factory=list)
+    unstated: dict[str, frozenset[str]] = field(default_factory=dict)  # see models.Unstated
     left_out: Counter[str] = field(default_factory=Counter)  # by field, the images that it or its part was left out of
     part: str | None = None  # why the files may not have all images of a list
     unfinished: list[str] = field(default_factory=list)  # the files that link to a next page that is not in any file
@@ -63,14 +66,25 @@ class _Page(NamedTuple):
 class ImageFileReader:
     """Reads the files of one import."""
 
-    def __init__(self, *, owner: str | None, visibility: str, strict: bool, from_glance: GlanceConverter) -> None:
-        """Set the owner and the visibility of images that do not state their own.
+    def __init__(
+        self,
+        *,
+        owner: str | None = None,
+        visibility: str | None = None,
+        strict: bool = False,
+        from_glance: GlanceConverter,
+        clock: Clock = SYSTEM_CLOCK,
+    ) -> None:
+        """Set the owner and the visibility of images that do not state their own; None leaves them unstated.
 
         With `strict`, a field that the catalog cannot store is an error; otherwise it is left out.
         """
-        self._defaults = {"visibility": visibility} | ({"owner": owner} if owner is not None else {})
+        options = {"owner": owner, "visibility": visibility}
+        self._options = {name: value for name, value in options.items() if value is not None}
         self._strict = strict
         self._from_glance = from_glance
+        self._now = clock.now()
+        self._unstated_sets: dict[frozenset[str], frozenset[str]] = {}  # many images share a few
         self._files = ImageFiles()
         self._errors: list[str] = []
         self._places: dict[str, _Place] = {}
@@ -113,35 +127,38 @@ class ImageFileReader:
 
     def _add(self, place: _Place, image: Any) -> None:
         try:
-            complete = self._complete(image)
+            stated = self._convert(image)
         except InvalidImageFile as error:
             self._report(place, image, error.args)
             return
-        earlier = self._places.setdefault(complete["id"], place)
-        if earlier is place:
-            self._files.images.append(to_stored_image(complete))
-        else:
+        earlier = self._places.setdefault(stated["id"], place)
+        if earlier is not place:
             self._report(place, image, ["duplicate id, already in {}, image {}".format(*earlier)])
+            return
+        stated = stated | {name: value for name, value in self._options.items() if stated.get(name) is None}
+        self._files.images.append(to_stored_image(add_defaults(stated, self._now)))
+        unstated = unstated_fields(stated)
+        if unstated:
+            self._files.unstated[stated["id"]] = self._unstated_sets.setdefault(unstated, unstated)
 
-    def _complete(self, image: Any) -> JsonObject:
-        """Return an image in the form of image files, with the defaults. Raises InvalidImageFile with all errors."""
+    def _convert(self, image: Any) -> JsonObject:
+        """Return an image in the form of image files. Raises InvalidImageFile with all errors."""
         if not isinstance(image, dict):
             raise InvalidImageFile("it is not an object")
         image, omitted = self._from_glance(image) if is_glance_image(image) else (image, [])
         known, others = select_fields(image)
-        complete = self._defaults | known
         errors = []
         if self._strict:
             errors += [f"{quote(name)} is not a field of image files" for name in others]
             errors += [f"{description} cannot be stored" for _, description in omitted]
-        if not is_valid_image(complete):
-            complete = self._defaults | normalize_image(known)
-            errors += image_errors(complete)
+        if not is_valid_image(known):
+            known = normalize_image(known)
+            errors += image_errors(known)
         if errors:
             raise InvalidImageFile(*errors)
         if others or omitted:
             self._files.left_out.update(dict.fromkeys([*others, *(name for name, _ in omitted)]).keys())
-        return complete
+        return known
 
     def _report(self, place: _Place, image: Any, errors: Iterable[str]) -> None:
         image_id = image.get("id") if isinstance(image, dict) else None

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from app.catalog.documents import InvalidImageFile, image_schema, summary_schema
+from app.catalog.documents import InvalidImageFile, field_defaults, image_schema, summary_schema
 from app.catalog.models import JsonObject
 from app.contract.schemas import Schema
 from app.text import normalize_uuid
@@ -24,7 +24,7 @@ GLANCE_STATUSES: Mapping[str, tuple[str, int]] = {
     "deleted": ("DELETED", 0),
     "pending_delete": ("DELETED", 0),
 }
-_DEFAULTS: JsonObject = {"name": None, "minDisk": 0, "minRam": 0, "metadata": {}}
+_NEVER_NULL = frozenset({"status", "created", "updated", "visibility"})
 _INTEGER = re.compile("[0-9]{1,19}")  # of 64 bits
 _MAX_FLOAT = 2**53  # from here on, floats cannot represent every integer
 _TIME = re.compile(
@@ -77,8 +77,8 @@ def _relation(link: Any) -> str:
 
 
 def is_summary(image: Any) -> bool:
-    """Return whether an image has only fields of a list without details."""
-    return isinstance(image, dict) and "id" in image and image.keys() <= summary_schema()["properties"].keys()
+    """Return whether an image has the fields of a list without details. Its links tell it from a minimal image."""
+    return isinstance(image, dict) and {"id", "links"} <= image.keys() <= summary_schema()["properties"].keys()
 
 
 def is_glance_image(image: JsonObject) -> bool:
@@ -97,19 +97,30 @@ def select_fields(image: JsonObject) -> tuple[JsonObject, list[str]]:
 
 
 def normalize_image(image: JsonObject) -> JsonObject:
-    """Convert the values of an image to those of image files, and add missing ones that have a default.
+    """Convert the values of an image to those of image files. A null value becomes the default of its field.
 
     A value that cannot be converted is returned as it is, and fails the validation. Raises InvalidImageFile for
     metadata that is nested too deeply.
     """
-    status, progress = _status_and_progress(image.get("status"))
-    normalized = _DEFAULTS | {"progress": progress}
-    for name, value in (image | {"status": status}).items():
+    normalized = {}
+    if "status" in image:
+        status, normalized["progress"] = _status_and_progress(image["status"])
+        image = image | {"status": status}
+    for name, value in image.items():
         converted = _convert(name, value)
         # A null visibility is invalid, instead of missing: the image could become visible to everyone.
-        if converted is not None or name == "visibility":
+        if converted is not None or name in _NEVER_NULL:
             normalized[name] = converted
+        elif name in field_defaults():
+            normalized[name] = field_defaults()[name]
     return normalized
+
+
+def add_defaults(image: JsonObject, now: str) -> JsonObject:
+    """Return a valid image with the fields that it lacks: defaults, and the time at which it is new."""
+    created = image.get("created") or image.get("updated") or now
+    complete = field_defaults() | {"created": created, "updated": image.get("updated") or created} | image
+    return {"progress": _status_and_progress(complete["status"])[1]} | complete
 
 
 def metadata_text(value: Any) -> str | None:

@@ -47,6 +47,11 @@ class StoredImage(Image):
     hidden: bool
 
 
+# By image id, the fields of StoredImage that an import does not state: they have defaults, for new images only.
+Unstated = Mapping[str, frozenset[str]]
+NOTHING: Unstated = {}
+
+
 class ReplicatedImage(NamedTuple):
     """An image of a replica, the revision in which it was last written, and whether it is a tombstone.
 

@@ -1,12 +1,16 @@
 """Import and export of images. Each is one transaction."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from itertools import islice
 
 from app.catalog.engine import COMMAND_TIMEOUT, Engine, SchemaState, Snapshot
-from app.catalog.models import ImportResult, StoredImage
+from app.catalog.models import NOTHING, ImportResult, StoredImage, Unstated
 from app.catalog.tombstones import write_tombstones
 from app.errors import DomainError
 from app.timestamps import SYSTEM_CLOCK, Clock
+
+_BATCH_SIZE = 1000  # images that are looked up at a time
 
 
 class ImportIntoReplica(DomainError):
@@ -21,6 +25,7 @@ def import_images(  # noqa: PLR0913 each is a dependency or a limit
     images: Sequence[StoredImage],
     *,
     tombstone_days: int,
+    unstated: Unstated = NOTHING,
     owner: str | None = None,
     prune: bool = False,
     progress: Callable[[Sequence[StoredImage]], Iterable[StoredImage]] = iter,
@@ -28,13 +33,17 @@ def import_images(  # noqa: PLR0913 each is a dependency or a limit
 ) -> ImportResult:
     """Write images, with unique ids, to the catalog. An existing image keeps its position in the order.
 
+    An existing image also keeps the values of its unstated fields, and so never becomes visible to more projects by
+    default. This includes who may see a deleted image, as long as it has a tombstone.
+
     With `prune`, other images of the owner (None: images that nobody owns) become tombstones. Tombstones older than
     `tombstone_days` are purged. `progress` wraps the images to report how many are written. Raises ImportIntoReplica,
     CatalogBusy, CatalogReadOnly and CatalogUnavailable.
     """
     with engine.transaction(timeout=COMMAND_TIMEOUT) as transaction:
         _reject_replica(engine, transaction)
-        new, changed = transaction.upsert_images(progress(images))
+        complete = _complete(transaction, progress(images), unstated, clock) if unstated else progress(images)
+        new, changed = transaction.upsert_images(complete)
         pruned = 0
         if prune:
             pruned = write_tombstones(transaction, _other_images(transaction, images, owner), clock)
@@ -42,8 +51,14 @@ def import_images(  # noqa: PLR0913 each is a dependency or a limit
     return ImportResult(new, changed, len(images) - new - changed, pruned)
 
 
-def preview_import(
-    engine: Engine, images: Sequence[StoredImage], *, owner: str | None = None, prune: bool = False
+def preview_import(  # noqa: PLR0913 each is a dependency
+    engine: Engine,
+    images: Sequence[StoredImage],
+    *,
+    unstated: Unstated = NOTHING,
+    owner: str | None = None,
+    prune: bool = False,
+    clock: Clock = SYSTEM_CLOCK,
 ) -> ImportResult:
     """Return what `import_images` would change. The catalog is neither created nor upgraded nor changed.
 
@@ -54,8 +69,9 @@ def preview_import(
     with engine.open_snapshot() as snapshot:
         _reject_replica(engine, snapshot)
         stored = snapshot.replicated_images([image.id for image in images])
+        complete = _complete(snapshot, images, unstated, clock)
+        changed = sum(image.id in stored and stored[image.id].image != image for image in complete)
         pruned = len(_other_images(snapshot, images, owner)) if prune else 0
-    changed = sum(image.id in stored and stored[image.id].image != image for image in images)
     return ImportResult(len(images) - len(stored), changed, len(stored) - changed, pruned)
 
 
@@ -87,6 +103,31 @@ def _reject_replica(engine: Engine, snapshot: Snapshot) -> None:
     upstream = snapshot.upstream()
     if upstream:
         raise ImportIntoReplica(engine.name, upstream.url)
+
+
+def _complete(
+    snapshot: Snapshot, images: Iterable[StoredImage], unstated: Unstated, clock: Clock
+) -> Iterator[StoredImage]:
+    """Yield the images with the values that the catalog has of their unstated fields."""
+    pending = iter(images)
+    while batch := list(islice(pending, _BATCH_SIZE)):
+        stored = snapshot.replicated_images([image.id for image in batch if image.id in unstated])
+        for image in batch:
+            yield _merge(image, stored[image.id].image, unstated[image.id], clock) if image.id in stored else image
+
+
+def _merge(image: StoredImage, stored: StoredImage, unstated: frozenset[str], clock: Clock) -> StoredImage:
+    """Return an image with the stored values of its unstated fields.
+
+    An import makes a deleted image exist again, so its status does not remain. A change is made now, by default.
+    """
+    fields = unstated - {"status", "progress"} if stored.status == "DELETED" else unstated
+    merged = replace(image, **{name: getattr(stored, name) for name in fields})
+    if merged.status == "DELETED":
+        merged.progress = 0
+    if "updated" in fields and merged != stored:
+        merged.updated = clock.now()
+    return merged
 
 
 def _other_images(snapshot: Snapshot, images: Iterable[StoredImage], owner: str | None) -> list[StoredImage]:

@@ -42,8 +42,7 @@ _PROGRESS_THRESHOLD = 1000  # images: a smaller import is over before a progress
     "--visibility",
     type=ImageFieldType("visibility"),
     metavar="WHO",
-    default="public",
-    show_default=True,
+    show_default="public, for new images",
     help="Visibility of images that do not state it: public, private, shared or community.",
 )
 @click.option("--prune", is_flag=True, help="Delete the owner's images that are not in the files.")
@@ -59,7 +58,7 @@ def import_(  # noqa: PLR0913 each is an argument or an option
     files: Sequence[str],
     *,
     project_id: str | None,
-    visibility: str,
+    visibility: str | None,
     prune: bool,
     strict: bool,
     dry_run: bool,
@@ -82,11 +81,12 @@ def import_(  # noqa: PLR0913 each is an argument or an option
     with _gc_disabled():
         content = _read_files(reader, files, prune=prune)
         if dry_run:
-            result = preview_import(engine, content.images, owner=owner, prune=prune)
+            result = preview_import(engine, content.images, unstated=content.unstated, owner=owner, prune=prune)
         else:
             result = import_images(
                 engine,
                 content.images,
+                unstated=content.unstated,
                 owner=owner,
                 prune=prune,
                 tombstone_days=settings.tombstone_days,

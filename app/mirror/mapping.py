@@ -74,10 +74,9 @@ def to_file_image(
 
 
 def _to_document(image: JsonObject, members: Mapping[str, str] | None) -> JsonObject:
+    """Return an image in the form of image files. It states what Glance states."""
     status, progress = _status_and_progress(image.get("status"))
-    members = members or {}
-    optional = {"OS-EXT-IMG-SIZE:size": image.get("size"), "owner": image.get("owner") or None}
-    return {
+    document = {
         "id": normalize_image_id(image.get("id")),
         "name": image.get("name"),
         "status": status,
@@ -86,21 +85,26 @@ def _to_document(image: JsonObject, members: Mapping[str, str] | None) -> JsonOb
         "updated": to_utc(image.get("updated_at")),
         "minDisk": _amount(image.get("min_disk")),
         "minRam": _amount(image.get("min_ram")),
+        "OS-EXT-IMG-SIZE:size": image.get("size"),
         "metadata": custom_properties(image),
+        "owner": image.get("owner") or None,
         "visibility": image.get("visibility"),
-        "members": [member for member, status in members.items() if status == "accepted"],
-        "pending_members": [member for member, status in members.items() if status != "accepted"],
-        "os_hidden": bool(image.get("os_hidden")),
-    } | {name: value for name, value in optional.items() if value is not None}
+    }
+    if "os_hidden" in image:
+        document["os_hidden"] = bool(image["os_hidden"])
+    if members is not None:
+        document["members"] = [member for member, status in members.items() if status == "accepted"]
+        document["pending_members"] = [member for member, status in members.items() if status != "accepted"]
+    return document
 
 
 def _omit_invalid_parts(document: JsonObject) -> Iterator[tuple[str, str]]:
     """Remove the invalid parts without which an image can still be shown. Yield the field and a description of each."""
     for field, name in (("OS-EXT-IMG-SIZE:size", "size"), ("owner", "owner")):
-        if field in document and not is_valid_field(field, document[field]):
+        if not is_valid_field(field, document[field]):
             yield name, f"the {name} {quote(str(document.pop(field)))}"
-    for field in ("members", "pending_members"):
-        invalid = [member for member in document[field] if not is_valid_field("owner", member)]
+    for field in [name for name in ("members", "pending_members") if name in document]:
+        invalid = [member for member in document[field] if not is_valid_field(field, [member])]
         document[field] = [member for member in document[field] if member not in invalid]
         yield from (("members", f"the member {quote(str(member))}") for member in invalid)
     name = document["name"]

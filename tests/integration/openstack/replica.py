@@ -45,7 +45,7 @@ def expected_images(images: Images) -> dict[str, Fields]:
 def expected_image(image: Fields, members: dict[str, str]) -> Fields:
     """Return what a replica should have of an image with these members and their statuses."""
     status, progress = _STATUSES.get(image["status"], ("UNKNOWN", 0))
-    fields = {
+    return {
         "id": image["id"],
         "name": image["name"],
         "status": status,
@@ -55,16 +55,13 @@ def expected_image(image: Fields, members: dict[str, str]) -> Fields:
         "minDisk": image["min_disk"],
         "minRam": image["min_ram"],
         "metadata": {name: value for name, value in image.items() if name not in _BASE_PROPERTIES},
-        "visibility": image["visibility"],
-        "members": sorted(project for project, status in members.items() if status == "accepted"),
-    }
-    optional = {
         "OS-EXT-IMG-SIZE:size": image["size"],
         "owner": image["owner"],
-        "pending_members": sorted(project for project, status in members.items() if status != "accepted") or None,
-        "os_hidden": image["os_hidden"] or None,
+        "visibility": image["visibility"],
+        "members": sorted(project for project, status in members.items() if status == "accepted"),
+        "pending_members": sorted(project for project, status in members.items() if status != "accepted"),
+        "os_hidden": image["os_hidden"],
     }
-    return fields | {name: value for name, value in optional.items() if value is not None}
 
 
 def _members(images: Images, image: Fields) -> dict[str, str]:

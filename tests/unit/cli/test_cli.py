@@ -222,9 +222,10 @@ def test_invalid_argument_is_a_usage_error(run: Run, arguments: tuple[str, ...],
 
 
 def test_export_is_equal_to_what_was_imported(run: Run, write: Write) -> None:
+    access = {"owner": PROJECT, "visibility": "shared", "members": [PROJECT], "pending_members": [], "os_hidden": True}
     images = [
-        image(2, name="a", visibility="shared", owner=PROJECT, members=[PROJECT], metadata={"b": "c", "d": None}),
-        image(1, visibility="public", members=[], **{"OS-EXT-IMG-SIZE:size": 5}),
+        image(2, name="a", metadata={"b": "c", "d": None}, **access, **{"OS-EXT-IMG-SIZE:size": None}),
+        image(1, **access | {"owner": None, "visibility": "public"}, **{"OS-EXT-IMG-SIZE:size": 5}),
     ]
     run("import", write(*images))
     content = run("export").stdout_bytes
