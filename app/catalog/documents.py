@@ -1,4 +1,4 @@
-"""The form of image files: validating and writing images. Their schema is openapi/catalog-file.yaml."""
+"""The form of image files: validating and writing images."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import cache
@@ -6,10 +6,11 @@ from functools import cache
 import jsonschema_rs
 import orjson
 
+from app.catalog.image_schema import field_defaults, image_schema
 from app.catalog.models import NOTHING, Image, JsonObject, Metadata, StoredImage, Unstated, dump_json
 from app.contract.schemas import Schema, compile_schema, describe, explain_error, is_valid
 from app.errors import DomainError
-from app.resources import load_yaml, resource_path
+from app.resources import resource_path
 from app.text import normalize_project_id, quote
 
 # The fields of image files that are stored, and their names in the catalog.
@@ -116,33 +117,6 @@ def image_metadata(image: Image) -> Metadata:
     return orjson.loads(image.metadata)  # type: ignore[no-any-return]
 
 
-@cache
-def _schemas() -> Schema:
-    """Return the schemas with their references into the contract resolved."""
-    folder = "file:///openapi/"
-    contract = (f"{folder}compute-images.yaml", _load_schema("openapi/compute-images.yaml"))
-    schema = _load_schema("openapi/catalog-file.yaml")
-    resolved = jsonschema_rs.dereference(
-        schema, registry=jsonschema_rs.Registry([contract]), base_uri=f"{folder}catalog-file.yaml"
-    )
-    fields = resolved["definitions"]["Image"]["properties"]
-    for name, field in schema["definitions"]["Image"]["properties"].items():
-        fields[name] |= {key: value for key, value in field.items() if key in {"default", "nullable"}}  # beside $ref
-    return resolved
-
-
-@cache
-def image_schema() -> Schema:
-    """Return the schema of an image in an image file."""
-    return _schemas()["definitions"]["Image"]  # type: ignore[no-any-return]
-
-
-@cache
-def field_defaults() -> JsonObject:
-    """Return the fields of an image that have a default."""
-    return {name: field["default"] for name, field in image_schema()["properties"].items() if "default" in field}
-
-
 def unstated_fields(stated: Collection[str]) -> frozenset[str]:
     """Return which fields of the catalog are not among the stated fields of an image in an image file.
 
@@ -150,11 +124,6 @@ def unstated_fields(stated: Collection[str]) -> frozenset[str]:
     """
     implied = {"progress" if "status" in stated else "", "metadata" if "server" in stated else ""}
     return frozenset(name for field, name in _STORED_FIELDS.items() if field not in stated and field not in implied)
-
-
-def summary_schema() -> Schema:
-    """Return the schema of an image in a list without details."""
-    return _schemas()["definitions"]["ImageSummary"]  # type: ignore[no-any-return]
 
 
 @cache
@@ -185,10 +154,6 @@ def _has_other_server(image: JsonObject) -> bool:
     """Return whether the server of a valid image is not the one that its metadata names."""
     server = image.get("server", {}).get("id")
     return server not in {None, image.get("metadata", {}).get("instance_uuid") or server}
-
-
-def _load_schema(name: str) -> Schema:
-    return load_yaml(resource_path(name).read_bytes())  # type: ignore[no-any-return]
 
 
 def to_stored_image(image: JsonObject) -> StoredImage:

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from app.catalog.documents import InvalidImageFile, field_defaults, image_schema, summary_schema
+from app.catalog.documents import InvalidImageFile
+from app.catalog.image_schema import field_defaults, image_schema, summary_schema
 from app.catalog.models import JsonObject
 from app.contract.schemas import Schema
 from app.text import normalize_uuid

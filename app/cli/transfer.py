@@ -5,26 +5,42 @@ import gc
 import os
 import shutil
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from tempfile import SpooledTemporaryFile
+from typing import TypeVar
 
 import click
+import orjson
 
 from app.catalog.documents import dump_images
 from app.catalog.engines import open_catalog
 from app.catalog.image_files import ImageFileReader, ImageFiles, InvalidImageFiles
-from app.catalog.models import StoredImage
+from app.catalog.image_schema import example_file, file_schema
+from app.catalog.models import JsonObject, StoredImage
 from app.catalog.transfer import export_images, import_images, preview_import
 from app.cli.types import ImageFieldType
 from app.mirror.mapping import to_file_image
 from app.settings import Settings
 from app.text import escape_control_characters, normalize_project_id
 
+_Command = TypeVar("_Command", bound=Callable[..., object])
+
 _MAX_LEFT_OUT = 20  # names of fields
 _MAX_NAME_LENGTH = 100
 _MAX_EXPORT_MEMORY = 16_000_000  # bytes of an export that are held in memory before they are moved to a file
 _PROGRESS_THRESHOLD = 1000  # images: a smaller import is over before a progress bar can be read
+
+
+def _printing(name: str, document: Callable[[], JsonObject], help_: str) -> Callable[[_Command], _Command]:
+    """Return a decorator that adds an option, which prints a document and ends the command."""
+
+    def show(context: click.Context, _: click.Parameter, value: bool) -> None:
+        if value:
+            click.echo(orjson.dumps(document(), option=orjson.OPT_INDENT_2))
+            context.exit()
+
+    return click.option(name, is_flag=True, is_eager=True, expose_value=False, callback=show, help=help_)
 
 
 @click.command("import")
@@ -52,6 +68,8 @@ _PROGRESS_THRESHOLD = 1000  # images: a smaller import is over before a progress
     help="Reject images with fields that the catalog cannot store, except links and Glance's own properties.",
 )
 @click.option("--dry-run", is_flag=True, help="Report what would change, and change nothing.")
+@_printing("--example", example_file, "Print an example of a file: a minimal image, and one with all fields.")
+@_printing("--schema", file_schema, "Print the JSON Schema of files, for editors.")
 @click.pass_obj
 def import_(  # noqa: PLR0913 each is an argument or an option
     settings: Settings,

@@ -21,7 +21,7 @@ def compile_schema(schema: Schema, **options: Any) -> jsonschema_rs.Validator:
 
     With the draft 2020-12, jsonschema-rs checks all formats that the contract uses, such as uuid and uri-reference.
     """
-    return jsonschema_rs.Draft202012Validator(_as_json_schema(schema), validate_formats=True, **options)
+    return jsonschema_rs.Draft202012Validator(to_json_schema(schema), validate_formats=True, **options)
 
 
 def describe(schema: Schema) -> str:
@@ -97,13 +97,13 @@ def _truncate(text: str, length: int) -> str:
     return text if len(text) <= length else f"{text[:length]}…"
 
 
-def _as_json_schema(schema: Any) -> Any:
+def to_json_schema(schema: Any) -> Any:
     """Convert an OpenAPI 3.0 schema to JSON Schema: `nullable`, and keywords that OpenAPI lacks (`x-`)."""
     if isinstance(schema, list):
-        return [_as_json_schema(each) for each in schema]
+        return [to_json_schema(each) for each in schema]
     if not isinstance(schema, dict):
         return schema
-    converted = {_KEYWORDS.get(key, key): _as_json_schema(value) for key, value in schema.items() if key != "nullable"}
+    converted = {_KEYWORDS.get(key, key): to_json_schema(value) for key, value in schema.items() if key != "nullable"}
     if schema.get("nullable") is True:
         converted["type"] = [schema["type"], "null"]
         if "enum" in schema:

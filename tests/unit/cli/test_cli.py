@@ -83,6 +83,12 @@ def test_both_documented_responses_can_be_imported(run: Run, exported: Export) -
     assert (failed["OS-EXT-IMG-SIZE:size"], list(failed["metadata"])) == (194008676, ["sync_status_reason"])
 
 
+def test_example_is_printed_and_can_be_imported(run: Run, exported: Export) -> None:
+    assert run("import", "--strict", "-", stdin=run("import", "--example").stdout_bytes).exit_code == 0
+    assert exported("name", "status") == [("minimal", "ACTIVE"), ("with all fields", "SAVING")]
+    assert orjson.loads(run("import", "--schema").stdout_bytes)["required"] == ["images"]
+
+
 def test_options_of_import_apply_to_images_without_owner_and_visibility(
     run: Run, write: Write, exported: Export
 ) -> None:
