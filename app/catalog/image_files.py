@@ -2,7 +2,8 @@
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -96,11 +97,24 @@ class ImageFileReader:
         Raises InvalidImageFiles for malformed files, invalid images, and images whose ids occur more than once.
         """
         for name, content in files:
-            try:
-                documents = list(recognize_documents(_parse_json(content)))
-                self._read(name, documents)
-            except InvalidImageFile as error:
-                self._errors.append(escape_control_characters(f"{name}: {error}"))
+            with self._reporting(name):
+                self._read(name, list(recognize_documents(_parse_json(content))))
+        return self._result()
+
+    def read_list(self, name: str, pages: Iterable[list[Any]]) -> ImageFiles:
+        """Return what a whole list contains, given its name and the images of its pages. Raises InvalidImageFiles."""
+        with self._reporting(name):
+            self._read(name, (ImageDocument(page, is_list=True) for page in pages))
+        return self._result()
+
+    @contextmanager
+    def _reporting(self, name: str) -> Iterator[None]:
+        try:
+            yield
+        except InvalidImageFile as error:
+            self._errors.append(escape_control_characters(f"{name}: {error}"))
+
+    def _result(self) -> ImageFiles:
         if self._errors:
             raise InvalidImageFiles(self._errors)
         self._files.unfinished = _unfinished_files(self._pages)

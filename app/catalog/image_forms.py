@@ -84,7 +84,7 @@ def is_summary(image: Any) -> bool:
 
 def is_glance_image(image: JsonObject) -> bool:
     """Return whether an image has the form of Glance v2."""
-    return "created_at" in image and not {"created", "updated"} <= image.keys()
+    return "created_at" in image and ("schema" in image or not {"created", "updated"} <= image.keys())
 
 
 def select_fields(image: JsonObject) -> tuple[JsonObject, list[str]]:

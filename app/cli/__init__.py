@@ -7,6 +7,7 @@ import click
 
 from app.cli.backup import backup, restore
 from app.cli.check import check
+from app.cli.console import show_error
 from app.cli.mirror import mirror
 from app.cli.serve import serve
 from app.cli.status import status
@@ -18,14 +19,18 @@ from app.text import escape_control_characters
 
 
 class Commands(click.Group):
-    """A group of commands that reports domain errors in one line."""
+    """A group of commands that reports errors: in color on a terminal, and those of the domain in one line."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; a domain error or an invalid setting becomes a message without a traceback."""
         try:
             return super().invoke(ctx)
         except (DomainError, InvalidSetting) as error:
-            raise click.ClickException(escape_control_characters(str(error))) from error
+            show_error(click.ClickException(escape_control_characters(str(error))))
+            ctx.exit(click.ClickException.exit_code)
+        except click.ClickException as error:
+            show_error(error)
+            ctx.exit(error.exit_code)
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -10,6 +10,7 @@ import click
 
 from app.catalog.documents import load_sample
 from app.catalog.engines import open_catalog
+from app.cli.console import track
 from app.cli.types import require_extra
 from app.settings import Settings
 from app.text import escape_control_characters
@@ -77,11 +78,7 @@ def _exit(*_: object) -> None:
 
 
 def _with_progress(pages: Iterable[list[Any]], expected: int) -> Iterator[list[Any]]:
-    """Yield the pages of images, with a progress bar on a terminal."""
-    with click.progressbar(length=expected, label="Copying", file=sys.stderr, hidden=not sys.stderr.isatty()) as bar:
-        for page in pages:
-            bar.update(len(page))
-            yield page
+    return track(pages, "Copying", expected, size=len)
 
 
 class _Reporter:

@@ -1,26 +1,25 @@
 """The commands that import image files into the catalog and export the catalog."""
 
-import errno
 import gc
-import os
-import shutil
-import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from tempfile import SpooledTemporaryFile
+from pathlib import Path
 from typing import TypeVar
 
 import click
 import orjson
+from click.core import ParameterSource
 
 from app.catalog.documents import dump_images
 from app.catalog.engines import open_catalog
-from app.catalog.image_files import ImageFileReader, ImageFiles, InvalidImageFiles
+from app.catalog.image_files import ImageFiles
 from app.catalog.image_schema import example_file, file_schema
-from app.catalog.models import JsonObject, StoredImage
+from app.catalog.models import JsonObject
 from app.catalog.transfer import export_images, import_images, preview_import
-from app.cli.types import ImageFieldType
-from app.mirror.mapping import to_file_image
+from app.cli.console import track, warn
+from app.cli.output import write_file, write_stdout
+from app.cli.sources import Source
+from app.cli.types import BaseUrlType, ImageFieldType, TokenType
 from app.settings import Settings
 from app.text import escape_control_characters, normalize_project_id
 
@@ -28,8 +27,6 @@ _Command = TypeVar("_Command", bound=Callable[..., object])
 
 _MAX_LEFT_OUT = 20  # names of fields
 _MAX_NAME_LENGTH = 100
-_MAX_EXPORT_MEMORY = 16_000_000  # bytes of an export that are held in memory before they are moved to a file
-_PROGRESS_THRESHOLD = 1000  # images: a smaller import is over before a progress bar can be read
 
 
 def _printing(name: str, document: Callable[[], JsonObject], help_: str) -> Callable[[_Command], _Command]:
@@ -44,8 +41,25 @@ def _printing(name: str, document: Callable[[], JsonObject], help_: str) -> Call
 
 
 @click.command("import")
-@click.argument(
-    "files", metavar="FILE...", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, allow_dash=True)
+@click.argument("files", metavar="[FILE]...", nargs=-1, type=click.Path(exists=True, dir_okay=False, allow_dash=True))
+@click.option(
+    "--from-compute",
+    "compute_url",
+    type=BaseUrlType(),
+    help="Instead of files, read all images of a Compute API: its URL with version and project.",
+)
+@click.option(
+    "--token",
+    type=TokenType(),
+    envvar="OS_TOKEN",
+    show_envvar=True,
+    help="The token for --from-compute: @FILE, or - for standard input. All users of the machine may see a token that "
+    "is given as it is.",
+)
+@click.option(
+    "--from-glance",
+    is_flag=True,
+    help="Instead of files, read all images of a cloud's image service. The cloud is configured as for mirror.",
 )
 @click.option(
     "--tenant",
@@ -68,54 +82,96 @@ def _printing(name: str, document: Callable[[], JsonObject], help_: str) -> Call
     help="Reject images with fields that the catalog cannot store, except links and Glance's own properties.",
 )
 @click.option("--dry-run", is_flag=True, help="Report what would change, and change nothing.")
+@click.option(
+    "--output",
+    type=click.Path(dir_okay=False, allow_dash=True),
+    metavar="FILE",
+    help="Write the images to a file instead of the catalog; - is standard output.",
+)
 @_printing("--example", example_file, "Print an example of a file: a minimal image, and one with all fields.")
 @_printing("--schema", file_schema, "Print the JSON Schema of files, for editors.")
-@click.pass_obj
+@click.pass_context
 def import_(  # noqa: PLR0913 each is an argument or an option
-    settings: Settings,
+    context: click.Context,
     files: Sequence[str],
     *,
+    compute_url: str | None,
+    token: str | None,
+    from_glance: bool,
     project_id: str | None,
     visibility: str | None,
     prune: bool,
     strict: bool,
     dry_run: bool,
+    output: str | None,
 ) -> None:
     """Import images from files into the catalog.
 
     A FILE is JSON in UTF-8: what the Compute API returns for a list of images with details or for one image, what the
     image service (Glance v2) returns for them, a plain array of images, or what export writes; - is standard input.
     All images are validated first: either all files are imported, or none. Images that the catalog already contains
-    are updated and keep their position in its order. Fields that the catalog cannot store are left out and reported;
-    links, and properties of Glance such as checksum and disk_format, are ignored.
+    are updated and keep their position in its order; what a file does not state stays as it is. Fields that the catalog
+    cannot store are left out and reported; links, and properties of Glance such as checksum and disk_format, are
+    ignored.
 
     With --prune, images that are not in the files are deleted; changes-since then shows them as DELETED. This affects
     only the images that the project of --tenant owns; without --tenant, only images without an owner. The files have to
     contain a whole list: --prune rejects single images, and lists that link to another page.
     """
-    engine = open_catalog(settings.catalog)
-    reader = ImageFileReader(owner=project_id, visibility=visibility, strict=strict, from_glance=to_file_image)
+    if [bool(files), compute_url is not None, from_glance].count(True) != 1:
+        raise click.UsageError("Give one source of images: FILE..., --from-compute or --from-glance.")
+    if compute_url is None and context.get_parameter_source("token") is ParameterSource.COMMANDLINE:
+        raise click.UsageError("--token is for --from-compute.")
+    if output is not None and (prune or dry_run):
+        raise click.UsageError("--prune and --dry-run are about the catalog, and --output writes to a file.")
+    source = Source(owner=project_id, visibility=visibility, strict=strict)
     owner = None if project_id is None else normalize_project_id(project_id)
     with _gc_disabled():
-        content = _read_files(reader, files, prune=prune)
-        if dry_run:
-            result = preview_import(engine, content.images, unstated=content.unstated, owner=owner, prune=prune)
+        if compute_url is not None:
+            content = source.compute(compute_url, token)
         else:
-            result = import_images(
-                engine,
-                content.images,
-                unstated=content.unstated,
-                owner=owner,
-                prune=prune,
-                tombstone_days=settings.tombstone_days,
-                progress=_with_progress,
-            )
-    click.echo(
-        f"{'Would import' if dry_run else 'Imported'} {len(content.images)} images into {engine.name}: "
-        f"{result.new} new, {result.changed} changed, {result.unchanged} unchanged, {result.pruned} pruned.",
-        err=True,
-    )
+            content = source.glance() if from_glance else source.files(files)
+        if output is None:
+            report = _store(context.obj, content, owner=owner, prune=prune, dry_run=dry_run)
+        else:
+            report = _write(content, output)
+    for name in content.unfinished:
+        warn(f"{name} links to a next page, whose images are not in the files.")
+    click.echo(report, err=True)
     _report_left_out(content)
+
+
+def _store(settings: Settings, content: ImageFiles, *, owner: str | None, prune: bool, dry_run: bool) -> str:
+    """Write the images to the catalog, unless it is a dry run. Return what changed. Raises what the catalog raises."""
+    if prune and content.part:
+        raise click.ClickException(f"--prune needs a whole list of images, but {content.part}; nothing was imported.")
+    engine = open_catalog(settings.catalog)
+    if dry_run:
+        result = preview_import(engine, content.images, unstated=content.unstated, owner=owner, prune=prune)
+    else:
+        result = import_images(
+            engine,
+            content.images,
+            unstated=content.unstated,
+            owner=owner,
+            prune=prune,
+            tombstone_days=settings.tombstone_days,
+            progress=lambda images: track(images, "Importing", len(images)),
+        )
+    return (
+        f"{'Would import' if dry_run else 'Imported'} {len(content.images)} images into {engine.name}: "
+        f"{result.new} new, {result.changed} changed, {result.unchanged} unchanged, {result.pruned} pruned."
+    )
+
+
+def _write(content: ImageFiles, output: str) -> str:
+    """Write the images to a file, with the fields that they state. Return what was written."""
+    parts = dump_images(content.images, content.unstated)
+    if output == "-":
+        write_stdout(parts)
+    else:
+        write_file(Path(output), parts)
+    return f"Wrote {len(content.images)} images to {'standard output' if output == '-' else output}."
 
 
 @click.command("export")
@@ -139,31 +195,7 @@ def export_(settings: Settings, project_id: str | None, deleted: bool) -> None:
     """
     owner = None if project_id is None else normalize_project_id(project_id)
     images = export_images(open_catalog(settings.catalog), owner=owner, deleted=deleted)
-    try:
-        with SpooledTemporaryFile(_MAX_EXPORT_MEMORY) as spool:
-            for part in dump_images(images):  # writelines would hold all parts in memory before it looks at their size
-                spool.write(part)
-            spool.seek(0)
-            shutil.copyfileobj(spool, sys.stdout.buffer)
-        sys.stdout.buffer.flush()
-    except OSError as error:
-        if error.errno == errno.EPIPE:  # the reader closed the pipe, as `head` does: click exits without a message
-            raise
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python flushes once more at exit
-        raise click.ClickException(str(error)) from error
-
-
-def _read_files(reader: ImageFileReader, files: Sequence[str], *, prune: bool) -> ImageFiles:
-    """Read the files, and warn of a missing page. Raises ClickException for invalid files, and those unfit to prune."""
-    try:
-        content = reader.read(map(_read, files))
-    except InvalidImageFiles as error:
-        raise click.ClickException("\n".join(error.lines)) from error
-    if prune and content.part:
-        raise click.ClickException(f"--prune needs a whole list of images, but {content.part}; nothing was imported.")
-    for name in content.unfinished:
-        click.echo(f"Warning: {name} links to a next page, whose images are not in the files.", err=True)
-    return content
+    write_stdout(dump_images(track(images, "Exporting")))
 
 
 def _report_left_out(content: ImageFiles) -> None:
@@ -178,16 +210,6 @@ def _report_left_out(content: ImageFiles) -> None:
         click.echo(f"Left out: {', '.join(parts)}.", err=True)
 
 
-def _read(file: str) -> tuple[str, bytes]:
-    """Return the name of a file, for messages, and its content."""
-    name = "standard input" if file == "-" else file
-    try:
-        with click.open_file(file, "rb") as stream:
-            return name, stream.read()
-    except OSError as error:
-        raise click.FileError(name, error.strerror) from error
-
-
 @contextmanager
 def _gc_disabled() -> Iterator[None]:
     """Disable the garbage collector: an import creates many objects and frees none until its end."""
@@ -196,10 +218,3 @@ def _gc_disabled() -> Iterator[None]:
         yield
     finally:
         gc.enable()
-
-
-def _with_progress(images: Sequence[StoredImage]) -> Iterable[StoredImage]:
-    """Yield the images, with a progress bar for many images on a terminal."""
-    hidden = len(images) < _PROGRESS_THRESHOLD or not sys.stderr.isatty()
-    with click.progressbar(images, label="Importing", file=sys.stderr, hidden=hidden) as bar:
-        yield from bar

@@ -8,11 +8,12 @@ from datetime import UTC, datetime, timedelta
 import click
 
 from app.catalog.documents import InvalidImageFile, validate_field
-from app.settings import InvalidSetting
+from app.settings import InvalidSetting, is_base_url
 from app.text import quote
 from app.timestamps import SYSTEM_CLOCK, format_utc, utc
 
 _MAX_PORT = 65535
+_MAX_TOKEN_LENGTH = 16_384
 _UNITS = {"d": "days", "h": "hours", "m": "minutes"}
 _MAX_DAYS = 36_500
 
@@ -39,6 +40,36 @@ class ImageFieldType(click.ParamType[str]):
             validate_field(self.name, value)
         except InvalidImageFile as error:
             self.fail(str(error), param, ctx)
+        return value
+
+
+class BaseUrlType(click.ParamType[str]):
+    """An http or https URL without user, query and fragment."""
+
+    name = "URL"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the URL without a slash at its end."""
+        if not is_base_url(value):
+            self.fail(f"{quote(value)} is not an http or https URL without user, query and fragment", param, ctx)
+        return value.rstrip("/")
+
+
+class TokenType(click.ParamType[str]):
+    """A token, or where to read it: @FILE, or - for standard input. No message contains it."""
+
+    name = "TOKEN"
+
+    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the token, without white space around it."""
+        if value == "-" or value.startswith("@"):
+            try:
+                with click.open_file(value.removeprefix("@")) as file:
+                    value = file.read(_MAX_TOKEN_LENGTH + 2).strip()
+            except (OSError, UnicodeDecodeError):
+                self.fail(f"{quote(value)} cannot be read as text", param, ctx)
+        if not re.fullmatch(f"[!-~]{{1,{_MAX_TOKEN_LENGTH}}}", value):
+            self.fail(f"the token is not 1 to {_MAX_TOKEN_LENGTH} printable ASCII characters", param, ctx)
         return value
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -9,11 +10,14 @@ from typing import Any
 from app.catalog.documents import InvalidImageFile
 from app.catalog.models import ImageFailure, StoredImage
 from app.catalog.replica import with_members_of
-from app.mirror.client import GlanceClient, UpstreamError
-from app.mirror.mapping import Conversion, access_of, convert
+from app.mirror.client import GlanceClient, MarkerNotFound, UpstreamError
+from app.mirror.mapping import Conversion, access_of, convert, normalize_image_id
 
+_MAX_LIST_ATTEMPTS = 5  # a list starts over if the last image of a page is deleted before the next page is requested
 _MAX_CONCURRENCY = 8  # requests for single images
 _MAX_CONSECUTIVE_FAILURES = 5  # images; then Glance itself is probed
+
+PageProgress = Callable[[Iterable[list[Any]]], Iterable[list[Any]]]
 
 
 class ImageCollector:
@@ -101,6 +105,40 @@ class ImageCollector:
         if self._consecutive_failures >= _MAX_CONSECUTIVE_FAILURES:
             self._glance.ping()
             self._consecutive_failures = 0
+
+
+def list_images(
+    glance: GlanceClient, changed_since: str | None = None, *, progress: PageProgress = iter
+) -> dict[str, Any]:
+    """Return all images, or those changed at that time or later, by id in Glance's order. Raises UpstreamError.
+
+    `progress` wraps the pages to report how many are read.
+    """
+    for _ in range(_MAX_LIST_ATTEMPTS - 1):
+        with suppress(MarkerNotFound):
+            return _list_images_once(glance, changed_since, progress)
+    return _list_images_once(glance, changed_since, progress)
+
+
+def _list_images_once(glance: GlanceClient, changed_since: str | None, progress: PageProgress) -> dict[str, Any]:
+    return {_image_id(image): image for page in progress(glance.list_pages(changed_since)) for image in page}
+
+
+def read_members(glance: GlanceClient, images: Mapping[str, Any]) -> dict[str, Mapping[str, str] | None]:
+    """Return the members of the shared images, with their statuses, by image id; None for an image deleted meanwhile.
+
+    Raises UpstreamError.
+    """
+    shared = {id_: image["id"] for id_, image in images.items() if _is_shared(image)}
+    with ThreadPoolExecutor(_MAX_CONCURRENCY, thread_name_prefix="collector") as pool:
+        return dict(zip(shared, pool.map(glance.list_members, shared.values()), strict=True))
+
+
+def _image_id(image: Any) -> str:
+    """Return an image's id. An image without one fails the sync: skipping it could delete it from the catalog."""
+    if not isinstance(image, dict) or not isinstance(image.get("id"), str):
+        raise UpstreamError("A malformed page")
+    return str(normalize_image_id(image["id"]))
 
 
 def _is_shared(image: Any) -> bool:

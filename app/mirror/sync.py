@@ -12,14 +12,12 @@ from app.catalog.engine import Engine
 from app.catalog.models import SyncCounts, SyncStatus, Upstream, UpstreamSnapshot
 from app.catalog.replica import apply_snapshot, read_image_ids, read_replica
 from app.errors import CatalogUnavailable
-from app.mirror.client import GlanceClient, MarkerNotFound, UpstreamError
-from app.mirror.collector import ImageCollector
-from app.mirror.mapping import normalize_image_id
+from app.mirror.client import GlanceClient, UpstreamError
+from app.mirror.collector import ImageCollector, list_images
 from app.timestamps import SYSTEM_CLOCK, Clock, format_utc, seconds
 
 # Glance's times have a resolution of one second, and a change that starts earlier than another may be committed later.
 _OVERLAP_SECONDS = 60
-_MAX_LIST_ATTEMPTS = 5  # a list starts over if the last image of a page is deleted before the next page is requested
 
 ProgressReporter = Callable[[Iterable[list[Any]], int], Iterable[list[Any]]]
 
@@ -101,7 +99,10 @@ class Mirror:
         started, monotonic = self._clock.time(), self._clock.monotonic()
         revision, _ = read_replica(self._engine, self._glance.url) or (None, {})
         full = full or status.changes_since is None or revision is None
-        listed = self._list_images(status, full=full)
+        if full:
+            listed = list_images(self._glance, progress=lambda pages: self._progress(pages, status.images))
+        else:
+            listed = list_images(self._glance, status.changes_since)
         status = self._record_upstream_ids(status, listed)
         collected = self._collect(listed, status, full=full, is_replica=revision is not None)
         upstream = Upstream(self._glance.url, self._glance.is_admin, started, revision or 0)
@@ -150,20 +151,6 @@ class Mirror:
             collector.collect(listed, status.failed)
         return collector
 
-    def _list_images(self, status: SyncStatus, *, full: bool) -> dict[str, Any]:
-        """Return all images, or those changed since the last sync, by id in Glance's order."""
-        for _ in range(_MAX_LIST_ATTEMPTS - 1):
-            try:
-                return self._list_images_once(status, full=full)
-            except MarkerNotFound:
-                continue
-        return self._list_images_once(status, full=full)
-
-    def _list_images_once(self, status: SyncStatus, *, full: bool) -> dict[str, Any]:
-        pages = self._glance.list_pages(None if full else status.changes_since)
-        reported = self._progress(pages, status.images) if full else pages
-        return {_image_id(image): image for page in reported for image in page}
-
     def _changes_since(self, latest_update: str | None, started: float, duration: float) -> str | None:
         """Return the time from which the next incremental sync lists changes, if any image was collected.
 
@@ -173,13 +160,6 @@ class Mirror:
             return None
         latest = min(seconds(latest_update), started)
         return format_utc(datetime.fromtimestamp(latest - self._overlap_seconds - math.ceil(duration), UTC))
-
-
-def _image_id(image: Any) -> str:
-    """Return an image's id. An image without one fails the sync: skipping it could delete it from the catalog."""
-    if not isinstance(image, dict) or not isinstance(image.get("id"), str):
-        raise UpstreamError("A malformed page")
-    return str(normalize_image_id(image["id"]))
 
 
 def _still_incomplete(incomplete: Mapping[str, str], collected: ImageCollector) -> dict[str, str]:

@@ -213,8 +213,14 @@ def test_dry_run_reports_what_import_would_change_and_changes_nothing(
         (("import", "--tenant", "m/e", "-"), "'m/e' is not a project id: 1 to 64 characters"),
         (("export", "--tenant", "m/e"), "'m/e' is not a project id: 1 to 64 characters"),
         (("import", "--visibility", "x", "-"), "'x' is not one of public, private, shared, community"),
-        (("import",), "Missing argument 'FILE...'"),
-        (("import", "none.json"), "'FILE...': File 'none.json' does not exist."),
+        (("import",), "Give one source of images: FILE..., --from-compute or --from-glance."),
+        (("import", "-", "--from-glance"), "Give one source of images"),
+        (("import", "none.json"), "'[FILE]...': File 'none.json' does not exist."),
+        (("import", "--from-compute", "cloud"), "'cloud' is not an http or https URL without user, query and fragment"),
+        (("import", "--from-compute", "http://a.test", "--token", "a\nb"), "the token is not 1 to 16384 printable"),
+        (("import", "--from-compute", "http://a.test", "--token", "@none"), "'@none' cannot be read as text"),
+        (("import", "-", "--token", "x"), "--token is for --from-compute."),
+        (("import", "-", "--output", "a.json", "--prune"), "--prune and --dry-run are about the catalog"),
         (("serve", "--workers", "0"), "0 is not in the range x>=1"),
         (("serve", "--bind", "127.0.0.1"), "'127.0.0.1' is not HOST:PORT"),
         (("serve", "--bind", "127.0.0.1:65536"), "'127.0.0.1:65536' is not HOST:PORT"),
@@ -284,22 +290,32 @@ def test_each_option_has_a_help_text() -> None:
             assert isinstance(parameter, click.Argument) or parameter.help, (name, parameter.name)
 
 
+@pytest.mark.parametrize("is_terminal", [True, False])
+@pytest.mark.parametrize("no_color", ["", "1"])
 @pytest.mark.parametrize(
-    ("count", "is_terminal", "has_bar"), [(1000, True, True), (999, True, False), (1000, False, False)]
+    ("arguments", "bar"),
+    [(("import", "images.json"), b"Importing"), (("export",), b"Exporting"), (("export", "-x"), b"")],
 )
-def test_long_import_shows_a_progress_bar_on_a_terminal(
-    write: Write, catalog: Path, count: int, is_terminal: bool, has_bar: bool
+def test_progress_and_colors_are_for_terminals_only(  # noqa: PLR0913, PLR0917 each is a fixture or a parameter
+    write: Write, catalog: Path, is_terminal: bool, no_color: str, arguments: tuple[str, ...], bar: bytes
 ) -> None:
+    catalog_of(catalog.parent, image(1))
+    write(*map(image, range(300)))
     controller, terminal = pty.openpty()
     with os.fdopen(controller, "rb", buffering=0) as screen, os.fdopen(terminal, "wb") as stderr:
-        imported = subprocess.run(
-            [*MAIN, "import", write(*map(image, range(count)))],
-            env={"IMAGES_CATALOG": str(catalog), "TERM": "xterm"},
+        done = subprocess.run(
+            [*MAIN, *arguments],
+            env={"IMAGES_CATALOG": str(catalog), "TERM": "xterm", "NO_COLOR": no_color},
+            cwd=catalog.parent,
+            stdout=subprocess.DEVNULL,
             stderr=stderr if is_terminal else subprocess.PIPE,
-            check=True,
+            check=False,
         )
-        output = screen.read(100_000) if is_terminal else imported.stderr
-    assert (b"Importing" in output) == has_bar
+        output = screen.read(100_000) if is_terminal else done.stderr
+    assert (b"\x1b" in output) == (is_terminal and (bool(bar) or not no_color))
+    assert (b"\x1b[1;31mError" in output) == (is_terminal and not bar and not no_color)
+    assert bar in output or not is_terminal
+    assert done.returncode == (0 if bar else 2)
 
 
 def test_write_error_of_export_is_reported_in_one_line(run: Run, write: Write, catalog: Path) -> None:
