@@ -105,11 +105,13 @@ def import_(  # noqa: PLR0913 each is an argument or an option
     dry_run: bool,
     output: str | None,
 ) -> None:
-    """Import images from files into the catalog.
+    """Import images into the catalog: from files, from a Compute API, or from a cloud's image service.
 
     A FILE is JSON in UTF-8: what the Compute API returns for a list of images with details or for one image, what the
     image service (Glance v2) returns for them, a plain array of images, or what export writes; - is standard input.
-    All images are validated first: either all files are imported, or none. Images that the catalog already contains
+    An id is enough for an image; all other fields have defaults.
+
+    All images are validated first: either all of them are imported, or none. Images that the catalog already contains
     are updated and keep their position in its order; what a file does not state stays as it is. Fields that the catalog
     cannot store are left out and reported; links, and properties of Glance such as checksum and disk_format, are
     ignored.

@@ -104,8 +104,11 @@ class Replica:
         self.variables = {"IMAGES_CATALOG": str(self.catalog), "HOME": str(folder)} | variables
 
     def sync_once(self, **variables: str) -> "subprocess.CompletedProcess[str]":
-        """Run `mirror --once` in this process: the start of another one would take longer than the sync."""
-        command = ("mirror", "--once")
+        """Run `mirror --once`."""
+        return self.run("mirror", "--once", **variables)
+
+    def run(self, *command: str, **variables: str) -> "subprocess.CompletedProcess[str]":
+        """Run a command in this process: the start of another one would take longer than a sync."""
         unset = dict.fromkeys(os.environ.keys() - environment().keys())
         ended = CliRunner().invoke(main, command, env={**unset, **self.variables, **variables})
         return subprocess.CompletedProcess(command, ended.exit_code, ended.stdout, ended.stderr)

@@ -96,6 +96,18 @@ def test_replica_has_the_images_that_its_user_sees(  # noqa: PLR0913, PLR0917 si
     assert replica_of_member.images() == expected_images(member)
 
 
+def test_import_records_the_images_that_its_user_sees(
+    replica: Replica, cloud: Cloud, admin: Images, member: Images, shared: str
+) -> None:
+    for kind in ("public", "private", "without an owner", "with properties named like fields of Compute"):
+        admin.create(**IMAGES[kind])
+    for user, variables in ((member, cloud.credentials(MEMBER, "main")), (admin, cloud.administrator())):
+        result = replica.run("import", "--from-glance", "--prune", **as_variables(variables))
+        assert result.returncode == 0, result.stderr
+        assert replica.images() == expected_images(user)
+        assert shared in replica.images()
+
+
 def test_cloud_can_be_configured_in_clouds_yaml(replica: Replica, cloud: Cloud, admin: Images) -> None:
     admin.create()
     auth = cloud.administrator()

@@ -102,10 +102,19 @@ def test_file_states_only_what_the_compute_api_states(run: Run, tmp_path: Path) 
     assert not (tmp_path / "catalog.db").exists()
 
 
-def test_file_that_cannot_be_written_is_an_error(run: Run) -> None:
-    result = run("import", "COMPUTE", "--output", "missing/images.json")
-    message = "Error: Could not open file 'missing/images.json': No such file or directory\n"
-    assert (result.exit_code, result.stderr) == (1, message)
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [("/missing/images.json", "No such file or directory"), ("/dev/null", "It is not a regular file")],
+)
+def test_file_that_cannot_be_written_is_an_error(run: Run, path: str, reason: str) -> None:
+    result = run("import", "COMPUTE", "--output", path)
+    assert (result.exit_code, result.stderr) == (1, f"Error: Could not open file '{path}': {reason}\n")
+
+
+def test_file_behind_a_symbolic_link_is_replaced(run: Run) -> None:
+    Path("link.json").symlink_to("images.json")
+    assert run("import", "COMPUTE", "--output", "link.json").exit_code == 0
+    assert (Path("link.json").is_symlink(), Path("images.json").is_file()) == (True, True)
 
 
 GLANCE_IMAGES: list[Fields] = [
