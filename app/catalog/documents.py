@@ -7,7 +7,7 @@ import jsonschema_rs
 import orjson
 
 from app.catalog.image_schema import field_defaults, image_schema
-from app.catalog.models import NOTHING, Image, JsonObject, Metadata, StoredImage, Unstated, dump_json
+from app.catalog.models import ALL_STATED, Image, JsonObject, Metadata, StoredImage, Unstated, dump_json
 from app.contract.schemas import Schema, compile_schema, describe, explain_error, is_valid
 from app.errors import DomainError
 from app.resources import resource_path
@@ -17,6 +17,7 @@ from app.text import normalize_project_id, quote
 _OTHER_NAMES = {"minDisk": "min_disk", "minRam": "min_ram", "OS-EXT-IMG-SIZE:size": "size", "os_hidden": "hidden"}
 _SAME_NAMES = ("name", "status", "progress", "created", "updated", "metadata", "owner", "visibility", "members")
 _STORED_FIELDS: Mapping[str, str] = _OTHER_NAMES | {name: name for name in (*_SAME_NAMES, "pending_members")}
+_IMPLIED_BY = {"progress": "status", "metadata": "server"}
 
 
 class InvalidImageFile(DomainError):
@@ -80,7 +81,7 @@ def load_sample() -> list[StoredImage]:
     return [parse_image(image) for image in document["images"]]
 
 
-def dump_images(images: Iterable[StoredImage], unstated: Unstated = NOTHING) -> Iterator[bytes]:
+def dump_images(images: Iterable[StoredImage], unstated: Unstated = ALL_STATED) -> Iterator[bytes]:
     """Yield the parts of an image file, image by image, without the fields that are not stated.
 
     Reading the file returns the same images.
@@ -118,12 +119,10 @@ def image_metadata(image: Image) -> Metadata:
 
 
 def unstated_fields(stated: Collection[str]) -> frozenset[str]:
-    """Return which fields of the catalog are not among the stated fields of an image in an image file.
-
-    The status implies the progress, and the server is a metadata item.
-    """
-    implied = {"progress" if "status" in stated else "", "metadata" if "server" in stated else ""}
-    return frozenset(name for field, name in _STORED_FIELDS.items() if field not in stated and field not in implied)
+    """Return which fields of the catalog are not stated by the fields that an image has in an image file."""
+    return frozenset(
+        name for field, name in _STORED_FIELDS.items() if field not in stated and _IMPLIED_BY.get(field) not in stated
+    )
 
 
 @cache

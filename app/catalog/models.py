@@ -49,7 +49,7 @@ class StoredImage(Image):
 
 # By image id, the fields of StoredImage that an import does not state: they have defaults, for new images only.
 Unstated = Mapping[str, frozenset[str]]
-NOTHING: Unstated = {}
+ALL_STATED: Unstated = {}
 
 
 class ReplicatedImage(NamedTuple):

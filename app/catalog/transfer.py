@@ -5,7 +5,7 @@ from dataclasses import replace
 from itertools import islice
 
 from app.catalog.engine import COMMAND_TIMEOUT, Engine, SchemaState, Snapshot
-from app.catalog.models import NOTHING, ImportResult, StoredImage, Unstated
+from app.catalog.models import ALL_STATED, ImportResult, StoredImage, Unstated
 from app.catalog.tombstones import write_tombstones
 from app.errors import DomainError
 from app.timestamps import SYSTEM_CLOCK, Clock
@@ -25,7 +25,7 @@ def import_images(  # noqa: PLR0913 each is a dependency or a limit
     images: Sequence[StoredImage],
     *,
     tombstone_days: int,
-    unstated: Unstated = NOTHING,
+    unstated: Unstated = ALL_STATED,
     owner: str | None = None,
     prune: bool = False,
     progress: Callable[[Sequence[StoredImage]], Iterable[StoredImage]] = iter,
@@ -55,7 +55,7 @@ def preview_import(  # noqa: PLR0913 each is a dependency
     engine: Engine,
     images: Sequence[StoredImage],
     *,
-    unstated: Unstated = NOTHING,
+    unstated: Unstated = ALL_STATED,
     owner: str | None = None,
     prune: bool = False,
     clock: Clock = SYSTEM_CLOCK,

@@ -16,6 +16,7 @@ from tests.support.clock import FakeClock
 from tests.support.fake_glance import glance_image
 from tests.support.images import Fields, image, image_id
 from tests.support.projects import OTHER_PROJECT, PROJECT, THIRD_PROJECT
+from tests.unit.catalog.conftest import OpenCatalog
 
 NOW, LATER = FakeClock().now(), "2030-01-01T00:00:00Z"
 ACCESS: Fields = {
@@ -98,6 +99,13 @@ def test_access_changes_only_by_the_file_or_else_by_an_option(
     import_(engine, image(1) | fields, **options)
     after = stored(engine)[0]
     assert {name: after[name] for name in ACCESS} == {name: before[name] for name in ACCESS} | expected
+
+
+@pytest.mark.parametrize(("before", "after"), [(STORED, DEFAULTS), (DEFAULTS, STORED)], ids=["defaults", "others"])
+def test_export_states_every_field(engine: Engine, open_catalog: OpenCatalog, before: Fields, after: Fields) -> None:
+    add_images(engine, before)
+    import_(engine, *stored(add_images(open_catalog("exported"), after)))
+    assert stored(engine) == [after]
 
 
 def test_glance_image_states_all_but_its_members(engine: Engine) -> None:
