@@ -4,7 +4,7 @@ import io
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TypeVar
 
 import click
@@ -19,16 +19,20 @@ _Item = TypeVar("_Item")
 _Advance = Callable[[int], None]
 
 
-def track(
+def track(  # noqa: PLR0913 each is an option
     items: Iterable[_Item],
     label: str,
     total: int | None = None,
     *,
     size: Callable[[_Item], int] = lambda _: 1,
+    lines: bool = False,
     clock: Clock = SYSTEM_CLOCK,
 ) -> Iterator[_Item]:
-    """Yield items, and show how many images they are: in a bar on a terminal, elsewhere in a line every ten seconds."""
-    with _bar(label, total) if sys.stderr.isatty() else _lines(label, clock) as advance:
+    """Yield items, and show how many images they are in a bar on a terminal.
+
+    Elsewhere, a line every ten seconds shows it if `lines` are wanted.
+    """
+    with _progress(label, total, clock if lines else None) as advance:
         pending = 0
         for item in items:
             yield item
@@ -37,6 +41,12 @@ def track(
                 advance(pending)
                 pending = 0
         advance(pending)
+
+
+def _progress(label: str, total: int | None, clock: Clock | None) -> AbstractContextManager[_Advance]:
+    if sys.stderr.isatty():
+        return _bar(label, total)
+    return _lines(label, clock) if clock else nullcontext(lambda _: None)
 
 
 def warn(message: str) -> None:
@@ -73,13 +83,16 @@ def _bar(label: str, total: int | None) -> Iterator[_Advance]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    bar = Progress(*columns, console=Console(stderr=True), transient=True)
+    click.get_current_context().call_on_close(bar.stop)  # also after an error elsewhere, before its message
+    with bar:
         task = bar.add_task(label, total=total or None)
         yield lambda count: bar.advance(task, count)
 
 
 @contextmanager
 def _lines(label: str, clock: Clock) -> Iterator[_Advance]:
+    """Write a line every ten seconds."""
     done, due = 0, clock.monotonic() + _LINE_INTERVAL
 
     def advance(count: int) -> None:

@@ -60,7 +60,7 @@ def _explained(read: Callable[[], ImageFiles]) -> ImageFiles:
 
 
 def _with_progress(pages: Iterable[list[Any]]) -> Iterator[list[Any]]:
-    return track(pages, _READING, size=len)
+    return track(pages, _READING, size=len, lines=True)
 
 
 def _with_members(

@@ -158,7 +158,7 @@ def _store(settings: Settings, content: ImageFiles, *, owner: str | None, prune:
             owner=owner,
             prune=prune,
             tombstone_days=settings.tombstone_days,
-            progress=lambda images: track(images, "Importing", len(images)),
+            progress=lambda images: track(images, "Importing", len(images), lines=True),
         )
     return (
         f"{'Would import' if dry_run else 'Imported'} {len(content.images)} images into {engine.name}: "

@@ -1,12 +1,10 @@
 """The command mirror: what it reports, its errors, and how it ends."""
 
-import io
 import re
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
@@ -16,7 +14,6 @@ from app.catalog.documents import load_sample
 from app.catalog.engines import open_catalog
 from app.catalog.replica import CatalogNotEmpty, UpstreamMismatch
 from app.catalog.transfer import ensure_catalog
-from app.cli.mirror import _with_progress
 from app.errors import MirrorAlreadyRunning
 from tests.integration.openstack.replica import Replica
 from tests.integration.server.service import until
@@ -102,27 +99,6 @@ def test_sample_is_replaced(run: Run, glance: FakeGlance, catalog: Path) -> None
     ensure_catalog(open_catalog(catalog), load_sample, tombstone_days=30)
     glance.put(glance_image(1))
     assert report(run()) == "Full sync: 1 images (1 new, 0 changed, 0 deleted, 0 failed, 0 incomplete)."
-
-
-class Stream(io.StringIO):
-    """A stream that is a terminal or not."""
-
-    def __init__(self, *, is_terminal: bool) -> None:
-        super().__init__()
-        self._is_terminal = is_terminal
-
-    def isatty(self) -> bool:
-        """Return whether it is a terminal."""
-        return self._is_terminal
-
-
-@pytest.mark.parametrize("is_terminal", [True, False])
-def test_progress_is_shown_on_a_terminal_only(monkeypatch: pytest.MonkeyPatch, is_terminal: bool) -> None:
-    stream = Stream(is_terminal=is_terminal)
-    monkeypatch.setattr(sys, "stderr", stream)
-    pages: list[Any] = [[1, 2], [3]]
-    assert list(_with_progress(iter(pages), 3)) == pages
-    assert ("Copying" in stream.getvalue(), "3/3" in stream.getvalue()) == (is_terminal, is_terminal)
 
 
 # --- errors ---
