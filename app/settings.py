@@ -163,6 +163,11 @@ class Settings:
     workers: int = _setting("WEB_CONCURRENCY", 2, _Integer(1, 1024))
 
     @property
+    def is_default_catalog(self) -> bool:
+        """Whether the catalog is at the default location, where a missing one is created from the sample."""
+        return self.catalog == Settings.catalog
+
+    @property
     def logs_requests(self) -> bool:
         """Whether there is an access log."""
         return self.access_log == "on" or self.access_log_file is not None

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 import click
 
 from app.catalog.documents import load_sample
+from app.catalog.engine import SchemaState
 from app.catalog.engines import open_catalog
 from app.catalog.transfer import ensure_catalog
 from app.cli.types import BindAddressType, require_extra
@@ -19,35 +20,64 @@ if TYPE_CHECKING:
     from app.server.gunicorn import Server
 
 
+class UnprotectedAddress(click.ClickException):
+    """Other machines could connect without authentication."""
+
+    def __init__(self, address: str) -> None:
+        super().__init__(
+            f"IMAGES_AUTH is none, so everybody who can reach {address} could see and change the images of every "
+            "project: set IMAGES_AUTH to token or keystone, or allow this with --insecure."
+        )
+
+
+class MissingCatalog(click.ClickException):
+    """The catalog that IMAGES_CATALOG names does not exist."""
+
+    def __init__(self, catalog: str) -> None:
+        super().__init__(
+            f"{catalog}, named by IMAGES_CATALOG, holds no catalog yet: create it with import, mirror or token add, or "
+            "from the sample with serve --sample."
+        )
+
+
 @click.command()
 @click.option("--bind", type=BindAddressType(), show_default="127.0.0.1:PORT", help="Address to listen on.")
 @click.option("--workers", type=click.IntRange(1), show_default="WEB_CONCURRENCY", help="Number of worker processes.")
+@click.option("--sample", is_flag=True, help="Create a missing catalog from the sample in the API's documentation.")
+@click.option("--insecure", is_flag=True, help="Allow other machines to connect without authentication.")
 @click.pass_obj
-def serve(settings: Settings, bind: str | None, workers: int | None) -> None:
+def serve(settings: Settings, *, bind: str | None, workers: int | None, sample: bool, insecure: bool) -> None:
     """Run the service, in gunicorn.
 
-    A catalog that does not exist yet is created from the sample in the API's documentation.
+    If IMAGES_CATALOG names a catalog that does not exist, the service does not start, unless --sample is given. At the
+    default location, a missing catalog is always created from the sample.
     """
     address = bind or f"127.0.0.1:{settings.port}"
-    check_auth(settings, address)
-    engine = open_catalog(settings.catalog)
-    imported = ensure_catalog(engine, load_sample, tombstone_days=settings.tombstone_days)
-    if imported:
-        click.echo(f"Created the catalog {engine.name} from the documented sample: {imported} images.", err=True)
+    check_auth(settings, address, insecure=insecure)
+    _ensure_catalog(settings, sample=sample)
     served = replace(settings, allowed_hosts=allowed_hosts(settings, address))
     import_server()(served, bind=address, workers=workers or settings.workers).run()
 
 
-def check_auth(settings: Settings, address: str) -> None:
-    """Warn if others can connect without authentication. Raise an error if Keystone rejects the credentials."""
-    if settings.auth == "none" and not _is_loopback(address):
-        click.echo(
-            f"Warning: authentication is disabled (IMAGES_AUTH is none): everybody who can reach {address} can see and "
-            "change the images of every project.",
-            err=True,
-        )
+def check_auth(settings: Settings, address: str, *, insecure: bool) -> None:
+    """Raise UnprotectedAddress if others can connect without authentication, unless that is intended.
+
+    Raises an error if Keystone rejects the credentials.
+    """
+    if settings.auth == "none" and not (insecure or _is_loopback(address)):
+        raise UnprotectedAddress(address)
     if settings.auth == "keystone":
         _check_keystone()
+
+
+def _ensure_catalog(settings: Settings, *, sample: bool) -> None:
+    """Upgrade the catalog, or create it from the sample. Raises MissingCatalog if it may not be created."""
+    engine = open_catalog(settings.catalog)
+    if not (sample or settings.is_default_catalog) and engine.schema_state() is SchemaState.EMPTY:
+        raise MissingCatalog(engine.name)
+    imported = ensure_catalog(engine, load_sample, tombstone_days=settings.tombstone_days)
+    if imported:
+        click.echo(f"Created the catalog {engine.name} from the documented sample: {imported} images.", err=True)
 
 
 def allowed_hosts(settings: Settings, address: str) -> tuple[str, ...] | None:

@@ -30,10 +30,12 @@ def token() -> None:
 def add(settings: Settings, project_id: str, expires: str | None, admin: bool) -> None:
     """Create a token for the project TENANT.
 
-    The token is written to standard output. It is not shown again: the catalog stores only a hash of it.
+    The token is written to standard output. It is not shown again: the catalog stores only a hash of it. A missing
+    catalog is created: at the default location from the documented sample, elsewhere without images.
     """
     engine = open_catalog(settings.catalog)
-    ensure_catalog(engine, load_sample, tombstone_days=settings.tombstone_days)
+    load_images = load_sample if settings.is_default_catalog else list
+    ensure_catalog(engine, load_images, tombstone_days=settings.tombstone_days)
     click.echo(add_token(engine, project_id, is_admin=admin, expires=expires))
 
 

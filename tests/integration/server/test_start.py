@@ -1,10 +1,10 @@
 """Start of the service, and errors that prevent it."""
 
+import os
 import shlex
 import shutil
 import sysconfig
 from pathlib import Path
-from string import Template
 
 import pytest
 
@@ -58,18 +58,19 @@ def test_procfile_starts_mirror(tmp_path: Path) -> None:
     assert ended.stderr.startswith("Error: Invalid cloud configuration: ")
 
 
-def test_procfile_starts_service_on_all_addresses(tmp_path: Path) -> None:
+def test_procfile_starts_service_on_all_addresses_where_it_requires_tokens(tmp_path: Path) -> None:
     port = free_port()
-    path = sysconfig.get_path("scripts")
-    words = shlex.split(Template(PROCESSES["web"]).substitute(PORT=port))
-    with serving(tmp_path, command=words, PATH=path, PORT=str(port)) as service:
+    path = f"{sysconfig.get_path('scripts')}:{os.environ['PATH']}"
+    with serving(tmp_path, command=("bash", "-c", PROCESSES["web"]), PATH=path, PORT=str(port)) as service:
         assert service.port == port
         assert f" serves data/catalog.db at http://0.0.0.0:{port} with " in service.log
-        assert len(fetch(port, request(LIST)).images) == 7
-        warning = (
-            f"Warning: authentication is disabled (IMAGES_AUTH is none): everybody who can reach 0.0.0.0:{port} can"
-        )
-        assert service.log.count(warning) == service.log.count("Warning") == 1
+        assert fetch(port, request(LIST)).status == 401
+
+
+def test_named_catalog_is_made_from_the_sample_on_request(tmp_path: Path) -> None:
+    with serving(tmp_path, command=(*SERVE, "--sample"), IMAGES_CATALOG="named.db") as service:
+        assert len(fetch(service.port, request(LIST)).images) == 7
+        assert service.printed == ["Created the catalog named.db from the documented sample: 7 images."]
 
 
 @pytest.mark.parametrize(

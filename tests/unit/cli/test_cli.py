@@ -361,26 +361,41 @@ def test_commands_import_what_only_one_of_them_needs_when_they_run() -> None:
 
 
 @pytest.mark.parametrize(
-    ("address", "auth", "is_warned"),
+    ("address", "auth", "insecure"),
     [
         ("127.0.0.1:80", "none", False),
         ("[::1]:80", "none", False),
         ("localhost:80", "none", False),
         ("0.0.0.0:80", "none", True),
-        ("[::]:80", "none", True),
-        ("images.test:80", "none", True),
         ("0.0.0.0:80", "token", False),
     ],
 )
-def test_disabled_authentication_is_warned_of_unless_only_this_machine_can_connect(
-    capsys: pytest.CaptureFixture[str], address: str, auth: str, is_warned: bool
+def test_address_is_allowed_if_others_cannot_connect_or_need_a_token_or_may(
+    address: str, auth: str, insecure: bool
 ) -> None:
-    check_auth(Settings(auth=auth), address)
-    warning = (
-        f"Warning: authentication is disabled (IMAGES_AUTH is none): everybody who can reach {address} can see and "
-        "change the images of every project.\n"
+    check_auth(Settings(auth=auth), address, insecure=insecure)
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0:80", "[::]:80", "[::ffff:127.0.0.1]:80", "images.test:80"])
+def test_address_that_others_can_connect_to_needs_authentication(run: Run, catalog: Path, address: str) -> None:
+    result = run("serve", "--bind", address)
+    assert result.stderr == (
+        f"Error: IMAGES_AUTH is none, so everybody who can reach {address} could see and change the images of every "
+        "project: set IMAGES_AUTH to token or keystone, or allow this with --insecure.\n"
     )
-    assert capsys.readouterr().err == (warning if is_warned else "")
+    assert (result.exit_code, result.stdout, catalog.exists()) == (1, "", False)
+
+
+@pytest.mark.parametrize("content", [None, b""])
+def test_missing_catalog_that_was_named_prevents_the_start(run: Run, catalog: Path, content: bytes | None) -> None:
+    if content is not None:
+        catalog.write_bytes(content)
+    result = run("serve")
+    assert result.stderr == (
+        f"Error: {catalog}, named by IMAGES_CATALOG, holds no catalog yet: create it with import, mirror or token add, "
+        "or from the sample with serve --sample.\n"
+    )
+    assert (result.exit_code, catalog.exists()) == (1, content is not None)
 
 
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")

@@ -27,8 +27,8 @@ def engine(tmp_path: Path) -> Engine:
 @pytest.fixture
 def run(engine: Engine) -> Run:
 
-    def invoke(*arguments: str) -> Result:
-        return CliRunner(env={"IMAGES_CATALOG": engine.name}).invoke(cli.main, ["token", *arguments])
+    def invoke(*arguments: str, **environ: str) -> Result:
+        return CliRunner(env={"IMAGES_CATALOG": engine.name} | environ).invoke(cli.main, ["token", *arguments])
 
     return invoke
 
@@ -78,9 +78,13 @@ def test_invalid_arguments_are_usage_errors(run: Run, engine: Engine, arguments:
     assert not Path(engine.name).exists()
 
 
-def test_add_creates_a_catalog_from_the_sample(run: Run, engine: Engine) -> None:
-    run("add", PROJECT)
-    assert len(list(export_images(engine))) == 7
+def test_add_creates_a_missing_catalog_with_the_sample_at_the_default_location_only(
+    run: Run, engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert [run("add", PROJECT, IMAGES_CATALOG=location).exit_code for location in ("", engine.name)] == [0, 0]
+    counts = [len(list(export_images(each))) for each in (open_catalog("data/catalog.db"), engine)]
+    assert counts == [7, 0]
 
 
 def test_list_prints_a_line_for_each_token(run: Run, engine: Engine) -> None:
