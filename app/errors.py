@@ -104,10 +104,10 @@ class MetadataQuotaExceeded(DomainError):
 
 
 class TokenNotFound(DomainError):
-    """The catalog has no token with this id."""
+    """The catalog has no token with this id, or with this id and this secret. The message does not contain a secret."""
 
-    def __init__(self, token_id: str) -> None:
-        super().__init__(f"There is no token {quote(token_id)}.")
+    def __init__(self, token_id: str, *, with_secret: bool) -> None:
+        super().__init__(f"There is no token {quote(token_id)}{' with this secret' if with_secret else ''}.")
 
 
 class Unauthorized(DomainError):

@@ -8,14 +8,26 @@ from collections.abc import Iterable
 
 from app.catalog.engine import COMMAND_TIMEOUT, Engine
 from app.catalog.models import Token
-from app.errors import TokenNotFound
+from app.errors import DomainError, TokenNotFound
 from app.text import normalize_project_id
 from app.timestamps import SYSTEM_CLOCK, Clock
 
 # The id identifies a token and is not confidential; the secret authenticates it. A fast hash suffices, because nobody
 # can guess 256 random bits.
 _ID_BYTES, _SECRET_BYTES = 4, 32
-_TOKEN_PATTERN = re.compile(f"images_([0-9a-f]{{{2 * _ID_BYTES}}})_([0-9a-f]{{{2 * _SECRET_BYTES}}})")
+_ID, _SECRET = f"([0-9a-f]{{{2 * _ID_BYTES}}})", f"([0-9a-f]{{{2 * _SECRET_BYTES}}})"
+_TOKEN_PATTERN = re.compile(f"images_{_ID}_{_SECRET}")
+_TOKEN_OR_ID_PATTERN = re.compile(f"(?:images_)?{_ID}(?:_{_SECRET})?")
+
+
+class InvalidToken(DomainError):
+    """An argument is neither a token nor the id of one. The message does not repeat it: it may contain a secret."""
+
+    def __init__(self, position: int) -> None:
+        super().__init__(
+            f"Argument {position} is not a token: expected the id that `token list` shows (8 hexadecimal digits), or "
+            "the whole token (images_..., as `token add` printed it)."
+        )
 
 
 def add_token(
@@ -35,14 +47,21 @@ def list_tokens(engine: Engine) -> list[Token]:
         return snapshot.tokens()
 
 
-def revoke_tokens(engine: Engine, ids: Iterable[str]) -> None:
-    """Remove all of these tokens or, if one is unknown, none. Raises TokenNotFound, and what a transaction raises."""
+def revoke_tokens(engine: Engine, tokens: Iterable[str]) -> None:
+    """Remove all of these tokens, each given by its id or as a whole; or none, if the catalog lacks one.
+
+    Raises InvalidToken, TokenNotFound, and what a transaction raises.
+    """
+    parsed = [_parse(text, position) for position, text in enumerate(tokens, 1)]
     with engine.open_snapshot():  # a transaction would create a missing catalog
         pass
     with engine.transaction(timeout=COMMAND_TIMEOUT) as transaction:
-        for token_id in set(ids):
-            if not transaction.delete_token(token_id):
-                raise TokenNotFound(token_id)
+        for token_id, secret in parsed:
+            stored = transaction.find_token(token_id)
+            if stored is None or (secret and not _is_secret(secret, stored[1])):
+                raise TokenNotFound(token_id, with_secret=secret is not None)
+        for token_id, _ in parsed:
+            transaction.delete_token(token_id)
 
 
 def find_token(engine: Engine, text: str) -> Token | None:
@@ -52,9 +71,19 @@ def find_token(engine: Engine, text: str) -> Token | None:
         return None
     with engine.snapshot() as snapshot:
         found = snapshot.find_token(match[1])
-    if found is None or not hmac.compare_digest(found[1], _hash(match[2])):
-        return None
-    return found[0]
+    return found[0] if found and _is_secret(match[2], found[1]) else None
+
+
+def _parse(text: str, position: int) -> tuple[str, str | None]:
+    """Return the id of a token, and its secret unless the text is an id only. Raises InvalidToken."""
+    match = _TOKEN_OR_ID_PATTERN.fullmatch(text)
+    if not match:
+        raise InvalidToken(position)
+    return match[1], match[2]
+
+
+def _is_secret(secret: str, stored_hash: bytes) -> bool:
+    return hmac.compare_digest(stored_hash, _hash(secret))
 
 
 def _hash(secret: str) -> bytes:

@@ -51,11 +51,14 @@ def list_(settings: Settings) -> None:
 
 
 @token.command("revoke")
-@click.argument("ids", metavar="ID...", nargs=-1, required=True)
+@click.argument("tokens", metavar="TOKEN...", nargs=-1, required=True)
 @click.pass_obj
-def revoke(settings: Settings, ids: tuple[str, ...]) -> None:
-    """Revoke tokens by their ids. They become invalid at once. If an id is unknown, no token is revoked."""
-    revoke_tokens(open_catalog(settings.catalog), ids)
+def revoke(settings: Settings, tokens: tuple[str, ...]) -> None:
+    """Revoke tokens. They become invalid at once. If the catalog lacks one of them, no token is revoked.
+
+    A TOKEN is the id that list shows, or the whole token.
+    """
+    revoke_tokens(open_catalog(settings.catalog), tokens)
 
 
 def _cells(each: Token) -> list[str]:

@@ -72,6 +72,16 @@ def test_tokens_are_revoked_all_or_none(engine: Engine) -> None:
     assert find_token(engine, text)
 
 
+def test_whole_token_is_revoked_if_its_secret_is_right(engine: Engine) -> None:
+    text = add(engine)
+    forged = text[:-1] + ("0" if text[-1] != "0" else "1")
+    with pytest.raises(TokenNotFound, match=f"^There is no token '{id_of(text)}' with this secret[.]$"):
+        revoke_tokens(engine, [id_of(text), forged])
+    assert find_token(engine, text)
+    revoke_tokens(engine, [text, id_of(text)])
+    assert list_tokens(engine) == []
+
+
 def test_revoking_does_not_create_a_catalog(engine: Engine) -> None:
     with pytest.raises(CatalogUnavailable, match="holds no catalog yet"):
         revoke_tokens(engine, ["00000000"])

@@ -109,6 +109,17 @@ def test_revoke_removes_tokens(run: Run, engine: Engine) -> None:
     assert list_tokens(engine) == []
 
 
+@pytest.mark.parametrize("text", ["images_" + "5ec4e7" * 12, "5ec4e7" * 12, "IMAGES", "-5ec4e7", ""])
+def test_revoke_repeats_nothing_that_may_be_a_secret(run: Run, text: str) -> None:
+    run("add", PROJECT)
+    rejected = run("revoke", "00000000", "--", text)
+    assert rejected.exit_code == 1
+    assert rejected.stderr == (
+        "Error: Argument 2 is not a token: expected the id that `token list` shows (8 hexadecimal digits), or "
+        "the whole token (images_..., as `token add` printed it).\n"
+    )
+
+
 @pytest.mark.parametrize("arguments", [("list",), ("revoke", "00000000")])
 def test_missing_catalog_is_an_error(run: Run, engine: Engine, arguments: tuple[str, ...]) -> None:
     rejected = run(*arguments)
