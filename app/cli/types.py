@@ -1,6 +1,8 @@
 """Parameter types of the commands, and the check for optional dependencies."""
 
 import re
+import shlex
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -20,12 +22,17 @@ _MAX_DAYS = 36_500
 
 @contextmanager
 def require_extra(name: str, needed_for: str) -> Iterator[None]:
-    """Raise InvalidSetting, with the extra to install, if the block imports a package that is not installed."""
+    """Raise InvalidSetting, with the command to run, if the block imports a package that is not installed.
+
+    As compute-images itself is installed, from a checkout or a wheel, pip adds only the packages of the extra.
+    """
     try:
         yield
     except ImportError as error:
-        message = f"{needed_for} needs {error.name}, which is not installed: pip install 'compute-images[{name}]'"
-        raise InvalidSetting(message) from error
+        raise InvalidSetting(
+            f"{needed_for} needs {error.name}, which is not installed: "
+            f"{shlex.quote(sys.executable)} -m pip install 'compute-images[{name}]'"
+        ) from error
 
 
 class ImageFieldType(click.ParamType[str]):

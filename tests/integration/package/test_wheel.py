@@ -1,5 +1,6 @@
 """The package: the contents of the wheel, and the service that runs from its installation."""
 
+import shlex
 import shutil
 import subprocess
 import sys
@@ -114,6 +115,19 @@ def test_installed_command_prints_its_version_and_a_help_page(installed: Install
     assert usage[0] == "Usage: compute-images [OPTIONS] COMMAND [ARGS]..."
     commands = [line.split()[0] for line in usage[usage.index("Commands:") + 1 :]]
     assert commands == ["check", "export", "import", "mirror", "serve", "token"]
+
+
+@pytest.mark.parametrize("source", ["checkout", "wheel"])
+def test_command_that_installs_an_extra_finds_the_installed_package(
+    installed: Installed, tmp_path: Path, source: str
+) -> None:
+    variables = {"PYTHONPATH": str(installed.folder)} if source == "wheel" else {}
+    code = "import sys; sys.modules['keystoneauth1'] = None; from app.cli import main; main(['serve'])"
+    ended = run(sys.executable, "-c", code, folder=tmp_path, IMAGES_AUTH="keystone", **variables)
+    command = ended.stderr.partition("which is not installed: ")[2]
+    offline = {"PIP_NO_INDEX": "1", "PIP_DRY_RUN": "1", "PIP_NO_DEPS": "1"}
+    output = run(*shlex.split(command), folder=tmp_path, **variables, **offline).stdout
+    assert "Requirement already satisfied: compute-images[keystone] in " in output
 
 
 def test_installed_service_serves_the_contract_and_swagger_ui(service: Service) -> None:

@@ -424,5 +424,5 @@ def test_missing_extra_is_named(run: Run, catalog: Path, monkeypatch: pytest.Mon
     monkeypatch.delitem(sys.modules, "app.auth.keystone", raising=False)
     result = run("serve", IMAGES_AUTH="keystone")
     missing = "IMAGES_AUTH=keystone needs keystoneauth1.access, which is not installed"
-    assert result.stderr == f"Error: {missing}: pip install 'compute-images[keystone]'\n"
+    assert result.stderr == f"Error: {missing}: {sys.executable} -m pip install 'compute-images[keystone]'\n"
     assert (result.exit_code, catalog.exists()) == (1, False)

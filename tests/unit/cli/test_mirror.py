@@ -158,7 +158,7 @@ def test_missing_extra_is_named(run: Run, catalog: Path, monkeypatch: pytest.Mon
         monkeypatch.delitem(sys.modules, module)
         monkeypatch.delattr(module)
     missing = "The command mirror needs keystoneauth1.exceptions, which is not installed"
-    assert error(run()) == f"{missing}: pip install 'compute-images[mirror]'"
+    assert error(run()) == f"{missing}: {sys.executable} -m pip install 'compute-images[mirror]'"
     assert not catalog.exists()
 
 
