@@ -1,8 +1,11 @@
 """The command that runs the service."""
 
+import errno
 import ipaddress
+import socket
 import warnings
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -15,9 +18,12 @@ from app.catalog.transfer import ensure_catalog
 from app.cli.types import BindAddressType, require_extra
 from app.origins import host_name
 from app.settings import Settings
+from app.text import quote
 
 if TYPE_CHECKING:
     from app.server.gunicorn import Server
+
+_UNIX = "unix:"
 
 
 class UnprotectedAddress(click.ClickException):
@@ -28,6 +34,13 @@ class UnprotectedAddress(click.ClickException):
             f"IMAGES_AUTH is none, so everybody who can reach {address} could see and change the images of every "
             "project: set IMAGES_AUTH to token or keystone, or allow this with --insecure."
         )
+
+
+class SocketUnavailable(click.ClickException):
+    """The service cannot listen on a Unix socket."""
+
+    def __init__(self, path: Path, problem: str) -> None:
+        super().__init__(f"The socket {quote(str(path))} cannot be created: {problem}.")
 
 
 class MissingCatalog(click.ClickException):
@@ -55,6 +68,8 @@ def serve(settings: Settings, *, bind: str | None, workers: int | None, sample: 
     address = bind or f"127.0.0.1:{settings.port}"
     check_auth(settings, address, insecure=insecure)
     _ensure_catalog(settings, sample=sample)
+    if address.startswith(_UNIX):
+        prepare_socket(Path(address.removeprefix(_UNIX)))
     served = replace(settings, allowed_hosts=allowed_hosts(settings, address))
     import_server()(served, bind=address, workers=workers or settings.workers).run()
 
@@ -64,7 +79,7 @@ def check_auth(settings: Settings, address: str, *, insecure: bool) -> None:
 
     Raises an error if Keystone rejects the credentials.
     """
-    if settings.auth == "none" and not (insecure or _is_loopback(address)):
+    if settings.auth == "none" and not (insecure or _is_local(address)):
         raise UnprotectedAddress(address)
     if settings.auth == "keystone":
         _check_keystone()
@@ -85,10 +100,33 @@ def allowed_hosts(settings: Settings, address: str) -> tuple[str, ...] | None:
 
     Where the address alone keeps others out, a website must not get in by a name that it resolves to this address.
     """
-    if settings.allowed_hosts or settings.auth != "none" or not _is_loopback(address):
+    if settings.allowed_hosts or settings.auth != "none" or not _is_local(address):
         return settings.allowed_hosts
-    own = [address, *([urlsplit(settings.compute_url).netloc] if settings.compute_url else [])]
+    own = [] if address.startswith(_UNIX) else [address]
+    if settings.compute_url:
+        own.append(urlsplit(settings.compute_url).netloc)
     return ("localhost", "127.0.0.1", "[::1]", *map(host_name, own))
+
+
+def prepare_socket(path: Path) -> None:
+    """Remove a socket that a killed service has left. Raises SocketUnavailable if no socket can be created.
+
+    gunicorn would also replace the socket of a running service, and report other problems only after seconds.
+    """
+    try:
+        with socket.socket(socket.AF_UNIX) as client:
+            client.setblocking(False)
+            if client.connect_ex(str(path)) not in {errno.ECONNREFUSED, errno.ENOENT}:
+                raise SocketUnavailable(path, "another process uses it")
+        if path.is_socket():
+            path.unlink()
+        elif path.exists():
+            raise SocketUnavailable(path, "a file or folder is there")
+        with socket.socket(socket.AF_UNIX) as trial:
+            trial.bind(str(path))
+            path.unlink()
+    except OSError as error:
+        raise SocketUnavailable(path, error.strerror or str(error)) from error
 
 
 def _check_keystone() -> None:
@@ -98,7 +136,10 @@ def _check_keystone() -> None:
     check_credentials()
 
 
-def _is_loopback(address: str) -> bool:
+def _is_local(address: str) -> bool:
+    """Return whether only programs of this machine can connect. The mode of a Unix socket states which users."""
+    if address.startswith(_UNIX):
+        return True
     host = address.rpartition(":")[0].strip("[]")
     try:
         return ipaddress.ip_address(host).is_loopback

@@ -81,15 +81,15 @@ class TokenType(click.ParamType[str]):
 
 
 class BindAddressType(click.ParamType[str]):
-    """A host and a port."""
+    """A host and a port, or the path of a Unix socket."""
 
-    name = "HOST:PORT"
+    name = "HOST:PORT|unix:PATH"
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return the value if it has a host and a valid port."""
+        """Return the value if it has a host and a valid port, or a path that proxies can name, too."""
         match = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._-]+):([0-9]{1,5})", value)
-        if not match or int(match[2]) > _MAX_PORT:
-            self.fail(f"{quote(value)} is not HOST:PORT", param, ctx)
+        if not (match and int(match[2]) <= _MAX_PORT) and not re.fullmatch(r"unix:(?!//)[^:\x00-\x1f\x7f]+", value):
+            self.fail(f"{quote(value)} is not HOST:PORT or unix:PATH, with a path without colons", param, ctx)
         return value
 
 

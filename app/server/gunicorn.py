@@ -39,6 +39,7 @@ class Server(BaseApplication):
             "logconfig_dict": logging_config(
                 settings.log_format, settings.log_level
             ),  # formats gunicorn's own lines like all others
+            "umask": 0o117,  # a Unix socket is for the user and the group of the service, not for everybody
             "control_socket_disable": True,  # it is created in the home directory, which may be read-only or shared
             "proc_name": "compute-images",  # shown by ps, if setproctitle is installed
         }

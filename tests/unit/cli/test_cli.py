@@ -2,6 +2,7 @@
 
 import os
 import pty
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,6 +18,7 @@ from app import cli
 from app.cli.serve import allowed_hosts, check_auth
 from app.resources import resource_path
 from app.settings import Settings
+from app.text import quote
 from tests.support.images import Fields, catalog_of, file_of, image, image_id
 from tests.support.projects import PROJECT
 
@@ -222,10 +224,16 @@ def test_dry_run_reports_what_import_would_change_and_changes_nothing(
         (("import", "-", "--token", "x"), "--token is for --from-compute."),
         (("import", "-", "--output", "a.json", "--prune"), "--prune and --dry-run are about the catalog"),
         (("serve", "--workers", "0"), "0 is not in the range x>=1"),
-        (("serve", "--bind", "127.0.0.1"), "'127.0.0.1' is not HOST:PORT"),
-        (("serve", "--bind", "127.0.0.1:65536"), "'127.0.0.1:65536' is not HOST:PORT"),
-        (("serve", "--bind", "fd://99"), "'fd://99' is not HOST:PORT"),
-        (("serve", "--bind", ""), "'' is not HOST:PORT"),
+        (("serve", "--bind", "127.0.0.1"), "'127.0.0.1' is not HOST:PORT or unix:PATH, with a path without colons"),
+        (
+            ("serve", "--bind", "127.0.0.1:65536"),
+            "'127.0.0.1:65536' is not HOST:PORT or unix:PATH, with a path without colons",
+        ),
+        (("serve", "--bind", "unix:"), "'unix:' is not HOST:PORT or unix:PATH, with a path without colons"),
+        (("serve", "--bind", "unix://a"), "'unix://a' is not HOST:PORT or unix:PATH, with a path without colons"),
+        (("serve", "--bind", "unix:/a:/b"), "'unix:/a:/b' is not HOST:PORT or unix:PATH, with a path without colons"),
+        (("serve", "--bind", "fd://99"), "'fd://99' is not HOST:PORT or unix:PATH, with a path without colons"),
+        (("serve", "--bind", ""), "'' is not HOST:PORT or unix:PATH, with a path without colons"),
     ],
 )
 def test_invalid_argument_is_a_usage_error(run: Run, arguments: tuple[str, ...], message: str) -> None:
@@ -366,6 +374,7 @@ def test_commands_import_what_only_one_of_them_needs_when_they_run() -> None:
         ("127.0.0.1:80", "none", False),
         ("[::1]:80", "none", False),
         ("localhost:80", "none", False),
+        ("unix:/run/images", "none", False),
         ("0.0.0.0:80", "none", True),
         ("0.0.0.0:80", "token", False),
     ],
@@ -407,6 +416,7 @@ LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
         ("127.0.0.1:80", Settings(), (*LOOPBACK, "127.0.0.1")),
         ("[0:0::1]:80", Settings(), (*LOOPBACK, "[::1]")),
         ("127.0.0.5:80", Settings(compute_url="https://A.test:8443/x"), (*LOOPBACK, "127.0.0.5", "a.test")),
+        ("unix:/run/images", Settings(compute_url="https://A.test:8443/x"), (*LOOPBACK, "a.test")),
         ("localhost:80", Settings(allowed_hosts=("a.test",)), ("a.test",)),
         ("0.0.0.0:80", Settings(), None),
         ("0.0.0.0:80", Settings(allowed_hosts=("a.test",)), ("a.test",)),
@@ -417,6 +427,27 @@ def test_hosts_are_those_of_loopback_if_only_the_address_keeps_others_out(
     address: str, settings: Settings, hosts: tuple[str, ...] | None
 ) -> None:
     assert allowed_hosts(settings, address) == hosts
+
+
+def test_socket_that_cannot_be_created_prevents_the_start(
+    run: Run, catalog: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    catalog_of(catalog.parent)
+    monkeypatch.chdir(catalog.parent)
+    problems = {
+        "used": "another process uses it",
+        catalog.name: "a file or folder is there",
+        "none/s": "No such file or directory",
+        "s" * 108: "AF_UNIX path too long",
+    }
+    with socket.socket(socket.AF_UNIX) as other:
+        other.bind("used")
+        other.listen(0)
+        for path, problem in problems.items():
+            result = run("serve", "--bind", f"unix:{path}")
+            message = f"Error: The socket {quote(path)} cannot be created: {problem}.\n"
+            assert (result.exit_code, result.stderr) == (1, message)
+    assert Path("used").is_socket()
 
 
 def test_missing_extra_is_named(run: Run, catalog: Path, monkeypatch: pytest.MonkeyPatch) -> None:
