@@ -1,7 +1,6 @@
 """The package: the contents of the wheel, and the service that runs from its installation."""
 
 import shlex
-import shutil
 import subprocess
 import sys
 import tomllib
@@ -13,16 +12,15 @@ from typing import NamedTuple
 import orjson
 import pytest
 
-import app
 from app.contract.document import Contract
 from app.resources import resource_path
 from tests.integration.server.conftest import LIST
 from tests.integration.server.service import Service, run, serving
 from tests.integration.server.wire import fetch, request
+from tests.support.checkout import CHECKOUT, copy_sources
 
 pytestmark = pytest.mark.external
 
-CHECKOUT = Path(app.__file__).parent.parent
 PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet")
 SAMPLE = "data/list-images-details.json"
 
@@ -48,10 +46,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installed:
     """Build a wheel from a copy of the repository, and install it without its dependencies."""
     folder = tmp_path_factory.mktemp("package")
     copy, wheels, target = folder / "copy", folder / "wheels", folder / "installed"
-    for name in (".github", "app", "data", "openapi"):
-        shutil.copytree(CHECKOUT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__", "catalog.db*"))
-    for name in ("pyproject.toml", "README.md"):
-        shutil.copy(CHECKOUT / name, copy / name)
+    copy_sources(copy)
     (copy / "data" / "catalog.db").write_bytes(b"created by the service when it runs in the checkout")
     subprocess.run([*PIP, "wheel", ".", "--no-deps", "--no-build-isolation", "-w", wheels], cwd=copy, check=True)
     (wheel,) = wheels.iterdir()

@@ -1,0 +1,152 @@
+"""The recipes under "Deployment" and "Behind a proxy" in the README, run as they are written."""
+
+import json
+import re
+import shlex
+import shutil
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.integration.deployment.machine import Machine, confined, wheels
+from tests.support.checkout import CHECKOUT
+from tests.support.packages import Missing
+
+pytestmark = pytest.mark.external(install=[wheels])
+
+README = (CHECKOUT / "README.md").read_text()
+FILES = dict(
+    re.findall(r"^```(?:ini|nginx|caddy|dockerfile)\n# (\S+)\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
+)
+DEPLOYMENT = README.partition("### Deployment\n")[2].partition("\n### ")[0]
+INSTALL, START, _ = re.findall(r"^```bash\n(.*?)^```$", DEPLOYMENT, flags=re.MULTILINE | re.DOTALL)
+IMAGE = re.findall(r"^([A-Z]+) (.*)$", FILES["Containerfile"], flags=re.MULTILINE)
+ENVIRON = dict(word.split("=", 1) for name, text in IMAGE if name == "ENV" for word in shlex.split(text))
+ENTRYPOINT, CMD = (json.loads(dict(IMAGE)[name]) for name in ("ENTRYPOINT", "CMD"))
+USER, VOLUME = dict(IMAGE)["USER"], dict(IMAGE)["VOLUME"]
+
+SERVICE = "http://127.0.0.1:8774"
+SOCKET = "/run/compute-images/http.sock"
+URL = "https://cloud.example.com/images"
+CERTIFICATE, KEY = "/etc/ssl/certs/cloud.example.com.pem", "/etc/ssl/private/cloud.example.com.key"
+NGINX, CADDYFILE = "/etc/nginx/conf.d/compute-images.conf", "/etc/caddy/Caddyfile"
+PREPARE = f"""
+install -d -o 10001 -g www-data /run/compute-images
+echo 127.0.0.1 cloud.example.com >> /etc/hosts
+openssl req -x509 -nodes -newkey rsa:2048 -subj /CN=cloud.example.com -addext subjectAltName=DNS:cloud.example.com \\
+  -keyout {KEY} -out {CERTIFICATE} 2>&1
+"""
+# Receives a notification for systemd, on the abstract socket that NOTIFY_SOCKET=@notify names.
+RECEIVER = """
+import socket
+receiver = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+receiver.bind("\\0notify")
+print("bound", flush=True)
+print(receiver.recv(99).decode().splitlines()[0])
+"""
+
+
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
+    """Start a machine that has run the steps that install the service, of which systemd and containers share some."""
+    try:
+        machine = Machine(tmp_path_factory.mktemp("deployment"))
+    except Missing as error:
+        pytest.skip(str(error))
+    with machine:
+        for step in dict.fromkeys([*INSTALL.splitlines(), *(text for name, text in IMAGE if name == "RUN")]):
+            machine.run(step)
+        # Compile the modules here, where they can be stored.
+        machine.run(f"{ENTRYPOINT[0]} --version; /opt/compute-images/bin/python -c 'import app.server.gunicorn'")
+        yield machine
+
+
+def fetch(machine: Machine, url: str, *options: str) -> Any:
+    """Return the JSON document at a URL, once a server listens there."""
+    command = shlex.join(["curl", "-s", "--max-time", "20", *options, url])
+    return json.loads(machine.run(f"until {command}; do sleep 0.1; done"))
+
+
+def run(machine: Machine, *command: str) -> str:
+    """Run a command of the container and return its output."""
+    with machine.running(confined([*ENTRYPOINT, *command], ENVIRON, user=USER, writable=VOLUME)) as process:
+        return process.communicate(timeout=60)[0]
+
+
+def test_container_starts_without_privileges_and_writes_to_its_volume_only(machine: Machine) -> None:
+    token = run(machine, "token", "add", "openstack").strip()
+    with machine.running(confined([*ENTRYPOINT, *CMD], ENVIRON, user=USER, writable=VOLUME)) as process:
+        url = f"{SERVICE}/v2/openstack/images"
+        assert fetch(machine, url, "-H", f"X-Auth-Token: {token}") == {"images": []}
+        assert fetch(machine, url)["unauthorized"]["code"] == 401
+        process.terminate()
+        assert process.wait(60) == 0
+
+
+@pytest.fixture
+def units(machine: Machine) -> dict[str, str]:
+    """Write the files of systemd, and return them."""
+    if not shutil.which("systemd-analyze"):
+        pytest.skip("systemd-analyze is not installed")
+    files = {name: text for name, text in FILES.items() if name.startswith(("/etc/systemd/", "/etc/compute-images"))}
+    machine.write(files)
+    return files
+
+
+def test_systemd_units_are_valid_and_isolated(machine: Machine, units: dict[str, str]) -> None:
+    names = [name for name in units if name.endswith(".service")]
+    assert len(names) == 2
+    assert machine.run(f"systemd-analyze verify --man=no {' '.join(names)}") == ""
+    for name in names:  # the exposure, of 100
+        machine.run(f"systemd-analyze security --no-pager --offline=true --threshold=20 {name}")
+
+
+def test_systemd_unit_starts_and_reports_that_it_is_ready(machine: Machine, units: dict[str, str]) -> None:
+    token = machine.run(re.sub(r"^systemctl .*$", "", START, flags=re.MULTILINE)).strip()
+    web, common = (properties(text) for name, text in units.items() if "web" in name or "common" in name)
+    environ = properties(units[common["EnvironmentFile"]]) | {"NOTIFY_SOCKET": "@notify"}
+    user, folder = f"{common['User']}:{common['User']}", common["WorkingDirectory"]
+    command = shlex.split(web["ExecStart"])
+    service = confined(command, environ, user=user, writable=folder, temporary="/tmp")  # noqa: S108
+    with machine.running(["/opt/compute-images/bin/python", "-c", RECEIVER]) as receiver:
+        assert receiver.stdout
+        assert receiver.stdout.readline() == "bound\n"
+        with machine.running(service):
+            assert receiver.communicate(timeout=60)[0] == "READY=1\n"
+            images = fetch(machine, f"{SERVICE}/v2/openstack/images", "-H", f"X-Auth-Token: {token}")
+            assert images == {"images": []}
+
+
+def properties(text: str) -> dict[str, str]:
+    """Return the settings of a unit, or of a file with variables."""
+    return dict(line.split("=", 1) for line in text.splitlines() if "=" in line)
+
+
+@pytest.mark.parametrize(
+    ("address", "nginx", "caddy"),
+    [
+        ("127.0.0.1:8774", "http://127.0.0.1:8774/", "127.0.0.1:8774"),
+        (f"unix:{SOCKET}", f"http://unix:{SOCKET}:/", f"unix/{SOCKET}"),
+    ],
+)
+def test_proxies_serve_with_tls_and_a_prefix(machine: Machine, address: str, nginx: str, caddy: str) -> None:
+    for program in ("nginx", "caddy"):
+        if not shutil.which(program):
+            pytest.skip(f"{program} is not installed")
+    machine.write({CADDYFILE: FILES[CADDYFILE].replace("127.0.0.1:8774", caddy)})
+    machine.write({NGINX: FILES[NGINX].replace("http://127.0.0.1:8774/", nginx)})
+    machine.run(PREPARE)
+    machine.run(f"nginx -t && caddy validate --config {CADDYFILE}")
+    run(machine, "import", "/src/data/list-images-details.json")
+    environ = ENVIRON | {"IMAGES_AUTH": "none", "IMAGES_COMPUTE_URL": URL}
+    service = [*ENTRYPOINT, "serve", "--bind", address]
+    folders = f"{VOLUME} /run/compute-images"
+    with machine.running(confined(service, environ, user="10001:www-data", writable=folders)):
+        for proxy in (["nginx", "-g", "daemon off;"], ["caddy", "run", "--config", CADDYFILE]):
+            with machine.running(proxy):
+                page = fetch(machine, f"{URL}/v2/openstack/images/detail?limit=2", "-f", "--cacert", CERTIFICATE)
+                next_page = fetch(machine, page["images_links"][0]["href"], "--cacert", CERTIFICATE)
+                image = fetch(machine, page["images"][0]["links"][0]["href"], "--cacert", CERTIFICATE)
+            assert image == {"image": page["images"][0]}
+            assert len({each["id"] for each in page["images"] + next_page["images"]}) == 4
