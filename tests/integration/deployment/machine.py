@@ -5,28 +5,27 @@ import shutil
 import subprocess
 import sys
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 from typing import Self
 
+from tests.integration.server.service import until
 from tests.support.checkout import CHECKOUT, copy_sources
 from tests.support.packages import CACHE, Missing, install
 from tests.support.tether import tethered
 
 _PROGRAMS = ("curl", "ip", "nsenter", "openssl", "setpriv", "unshare")
 _TIMEOUT = 100  # seconds
-_PYTHON = f"{sys.base_prefix}/bin"
-# The interpreter is that of the tests, for which the wheels are.
+_PYTHON = "/usr/bin/python3"  # as on a machine of users: services cannot run an interpreter in a home directory
 _INSTALLATION = (
     "PIP_NO_INDEX=1",
     "PIP_FIND_LINKS=/wheels",
     "PIP_NO_COMPILE=1",
-    f"PATH={_PYTHON}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+    "PATH=/usr/bin:/usr/sbin:/usr/local/bin:/usr/local/sbin:/bin:/sbin",
 )
-# $1/root becomes the root, with changes in memory; $2 is the checkout, $3 a folder with wheels. All users can reach the
-# interpreter, in the folders $4.
+# $1/root becomes the root, with changes in memory; $2 is the checkout, $3 a folder with wheels.
 _BOOT = """
 mount -t tmpfs tmpfs "$1"
 mkdir "$1/upper" "$1/work" "$1/root"
@@ -37,12 +36,21 @@ mkdir "$1/root/src" "$1/root/wheels"
 cp -r "$2/." "$1/root/src"
 mount --bind "$3" "$1/root/wheels"
 ip link set lo up
-for folder in $4; do chmod a+rx "$1/root$folder"; done
 exec chroot "$1/root" sh -c "echo ready; exec sleep infinity"
+"""
+# systemd as the first process, which starts nothing by itself.
+_SYSTEMD = """
+mount -t tmpfs tmpfs /run
+mount -t tmpfs tmpfs /sys
+mount -t proc proc /proc
+mkdir -p /sys/fs/cgroup
+mount -t cgroup2 cgroup2 /sys/fs/cgroup
+printf '[Unit]\nDescription=Nothing\n' >/etc/systemd/system/nothing.target
+rm -rf /etc/systemd/system/*.wants /lib/systemd/system/*.wants
+exec env container=lxc /lib/systemd/systemd --unit=nothing.target
 """
 _CONFINE = """
 for folder in $WRITABLE; do mount --bind "$folder" "$folder"; done
-for folder in $TEMPORARY; do mount -t tmpfs tmpfs "$folder"; done
 mount -o remount,bind,ro /
 exec "$@"
 """
@@ -54,10 +62,17 @@ def wheels() -> Path:
     project, tools = settings["project"], settings["build-system"]["requires"]
     names = [*project["dependencies"], *project["optional-dependencies"]["keystone"], *tools]
 
-    def download_into(folder: Path) -> None:
-        install(sys.executable, "-m", "pip", "download", "--quiet", "--dest", str(folder), *names)
+    probe = [_PYTHON, "-c", "import ensurepip, sys; print('{}.{}'.format(*sys.version_info))"]
+    try:
+        version = subprocess.run(probe, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise Missing(f"{_PYTHON} with venv is not installed") from error
 
-    return CACHE.get([f"wheels {sha256(str(names).encode()).hexdigest()[:12]}"], download_into)
+    def download_into(folder: Path) -> None:
+        options = f"--quiet --only-binary :all: --python-version {version}".split()
+        install(sys.executable, "-m", "pip", "download", *options, "--dest", str(folder), *names)
+
+    return CACHE.get([f"wheels {version} {sha256(str(names).encode()).hexdigest()[:12]}"], download_into)
 
 
 class Machine:
@@ -70,12 +85,12 @@ class Machine:
             raise Missing(f"{', '.join(missing) or 'The user root'} is missing")
         copy_sources(folder / "checkout")
         (folder / "machine").mkdir()
-        parents = " ".join(str(each) for each in [Path(_PYTHON), *Path(_PYTHON).parents])
-        arguments = [str(folder / "machine"), str(folder / "checkout"), str(wheels()), parents]
+        arguments = [str(folder / "machine"), str(folder / "checkout"), str(wheels())]
         command = tethered(["unshare", "--mount", "--net", "bash", "-ec", _BOOT, "boot", *arguments])
         self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert self._process.stdout
         if self._process.stdout.readline() != "ready\n":
+            self._process.communicate()
             raise Missing("mounting file systems is not allowed here")
 
     def __enter__(self) -> Self:
@@ -87,16 +102,7 @@ class Machine:
 
     def run(self, script: str) -> str:
         """Run a script in /src, as root, and return its output. pip installs from the folder of wheels."""
-        done = subprocess.run(
-            self._entered("/src", [*_INSTALLATION, "bash", "-ec", script]),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-            timeout=_TIMEOUT,
-        )
-        assert done.returncode == 0, (script, done.stdout)
-        return done.stdout
+        return _output(self._entered("/src", [*_INSTALLATION, "bash", "-ec", script]))
 
     def write(self, files: Mapping[str, str]) -> None:
         """Write files, and create their folders."""
@@ -107,20 +113,51 @@ class Machine:
     def running(self, command: Sequence[str]) -> Iterator["subprocess.Popen[str]"]:
         """Run a command, as root, until the end of the block."""
         entered = self._entered("/", command)
-        with subprocess.Popen(entered, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
+        with subprocess.Popen(entered, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd="/") as process:
             try:
                 yield process
             finally:
                 process.terminate()
+
+    @contextmanager
+    def systemd(self) -> Iterator[Callable[[str], str]]:
+        """Run systemd until the end of the block. Yields a function that runs a script there and returns its output."""
+        isolated = ["unshare", "--mount", "--pid", "--ipc", "--uts", "--cgroup", "--fork", "--kill-child"]
+        with self.running([*isolated, "bash", "-ec", _SYSTEMD]) as process:
+            children = Path(f"/proc/{process.pid}/task/{process.pid}/children")
+
+            def run(script: str) -> str:
+                target = ["--target", children.read_text().strip(), "--all", "--root"]
+                return _output(tethered(["nsenter", *target, "env", "--chdir=/", "bash", "-ec", script]))
+
+            try:
+                until(lambda: children.read_text() != "")
+                until(lambda: run("systemctl show --property Version || true").startswith("Version="))
+                yield run
+            finally:
+                process.kill()  # unshare ignores SIGTERM; its child, systemd, ends with it
 
     def _entered(self, folder: str, command: Sequence[str]) -> list[str]:
         target = ["--target", str(self._process.pid), "--mount", "--net", "--root"]
         return tethered(["nsenter", *target, "env", f"--chdir={folder}", *command])
 
 
-def confined(
-    command: Sequence[str], environ: Mapping[str, str], *, user: str, writable: str, temporary: str = ""
-) -> list[str]:
+def _output(command: Sequence[str]) -> str:
+    """Return the output of a command. Fails if the command fails."""
+    done = subprocess.run(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        timeout=_TIMEOUT,
+        cwd="/",
+    )
+    assert done.returncode == 0, (command, done.stdout)
+    return done.stdout
+
+
+def confined(command: Sequence[str], environ: Mapping[str, str], *, user: str, writable: str) -> list[str]:
     """Return a command that runs another as a user without privileges, who can write to some folders only.
 
     The user is USER:GROUP; folders are separated by spaces.
@@ -129,5 +166,4 @@ def confined(
     as_user = ["setpriv", "--reuid", uid, "--regid", gid, "--clear-groups", "--no-new-privs"]
     dropped = ["--bounding-set", "-all", "--inh-caps", "-all", "--pdeathsig", "KILL"]
     words = ["env", "-i", *(f"{name}={value}" for name, value in environ.items()), *as_user, *dropped, *command]
-    mounts = ["env", f"WRITABLE={writable}", f"TEMPORARY={temporary}"]
-    return [*mounts, "unshare", "--mount", "bash", "-ec", _CONFINE, "bash", *words]
+    return ["env", f"WRITABLE={writable}", "unshare", "--mount", "bash", "-ec", _CONFINE, "bash", *words]
