@@ -58,6 +58,8 @@ def test_socket_of_a_killed_service_is_replaced_but_not_that_of_a_running_one(tm
     with serving(tmp_path) as killed:
         killed.kill()
         killed.wait(20)
+        until(lambda: not is_listening(tmp_path / PATH))  # the workers stop a moment later
+    assert (tmp_path / PATH).is_socket()
     with serving(tmp_path) as running:
         with serving(tmp_path) as second:
             assert second.wait(20) == 1
