@@ -12,6 +12,7 @@ from gunicorn.arbiter import Arbiter
 from gunicorn.errors import HaltServer
 
 from app.logs import LIFECYCLE
+from app.server.worker import STOP_SIGNALS
 
 _POLL_INTERVAL = 0.05  # seconds
 _NAME = f"compute-images {version('compute-images')}"
@@ -55,6 +56,14 @@ class ReloadingArbiter(Arbiter):
             super().halt(reason, exit_status)
         finally:
             _log.info("%s stopped", _NAME)
+
+    def spawn_worker(self) -> int:
+        """Start a worker. Signals to stop reach it only when its own handlers have replaced those of this process."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, STOP_SIGNALS)
+        try:
+            return int(super().spawn_worker())
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
 
     def reload(self) -> None:
         """Start to replace all workers, once an earlier reload is complete. New workers leave this by SystemExit."""

@@ -21,6 +21,7 @@ from app.server.backpressure import Buffers, WorkerState
 from app.server.http_protocol import HttpProtocol
 
 GRACEFUL_TIMEOUT = 30  # seconds in which a stopping worker completes the requests that it has received
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 _ORPHAN_TIMEOUT = 1  # the same if the master process is gone: a new one may be starting
 _GC_THRESHOLD = 100_000  # new objects before the garbage collector runs; Python's default is 700
 _SWITCH_INTERVAL = 0.0005  # seconds for which a slow request's thread delays the event loop; Python's default is 5 ms
@@ -91,6 +92,11 @@ class Worker(UvicornWorker):
     def is_ready(self) -> bool:
         """Whether the worker accepts connections. Read by the master process."""
         return os.fstat(self.tmp.fileno()).st_size > 0
+
+    def init_signals(self) -> None:
+        """Replace the handlers of the master process, which has blocked the signals to stop meanwhile."""
+        super().init_signals()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, STOP_SIGNALS)
 
     async def callback_notify(self) -> None:
         """Report to the master process that the worker is ready, and alive."""

@@ -232,6 +232,14 @@ def test_sigterm_during_reload_does_not_wait_for_new_workers(large_catalog: Path
         assert service.wait() == 0
 
 
+def test_sigterm_reaches_workers_that_were_just_started(tmp_path: Path) -> None:
+    with serving(tmp_path, workers=2) as service:
+        service.process.send_signal(signal.SIGHUP)
+        service.terminate()
+
+        assert service.wait() == 0
+
+
 def test_sighup_during_reload_reloads_again(large_catalog: Path, tmp_path: Path) -> None:
     command = (sys.executable, "-c", STARTS_WHILE_NOT_BLOCKED)
     with serving(tmp_path, command=command, IMAGES_CATALOG=str(large_catalog)) as service:
