@@ -16,6 +16,7 @@ from pathlib import Path
 from tests.integration.server.service import Service, serving, until
 from tests.integration.server.wire import Connection, request
 
+_LISTENS = "0A"  # the state of a socket in /proc/net/tcp
 _REQUEST = request("/v2/openstack/images/detail?limit=2")
 
 
@@ -64,20 +65,40 @@ def load(port: int, clients: int) -> Iterator[list[Client]]:
         yield running
 
 
-def reload(service: Service, clients: list[Client]) -> None:
-    """Replace the workers, and wait until the old ones are gone and all clients have sent more requests."""
+def reload(service: Service, clients: list[Client]) -> int:
+    """Replace the workers, and wait until the old ones are gone and all clients have sent more requests.
+
+    Return how many connections may be lost: none.
+    """
     old = service.workers
     service.process.send_signal(signal.SIGHUP)
     until(lambda: all(f"Finished server process [{pid}]" in service.log for pid in old))
     await_requests(clients)
+    return 0
 
 
-def kill(service: Service, clients: list[Client]) -> None:
-    """Kill the oldest worker, and wait until it is replaced."""
+def kill(service: Service, clients: list[Client]) -> int:
+    """Kill the oldest worker, and wait until it is replaced. Return how many connections it had."""
     started = service.log.count("Application startup complete.")
-    os.kill(service.workers[started - 2], signal.SIGKILL)
+    pid = service.workers[started - 2]
+    os.kill(pid, signal.SIGSTOP)  # it accepts no more connections while they are counted
+    connections = len(socket_inodes(pid) & connected_inodes())
+    os.kill(pid, signal.SIGKILL)
     service.await_workers(started + 1)
     await_requests(clients)
+    return connections
+
+
+def socket_inodes(pid: int) -> set[str]:
+    """Return the inodes of the sockets that a process has."""
+    targets = (str(file.readlink()) for file in Path(f"/proc/{pid}/fd").iterdir())
+    return {target[len("socket:[") : -1] for target in targets if target.startswith("socket:[")}
+
+
+def connected_inodes() -> set[str]:
+    """Return the inodes of the TCP sockets that do not listen, of all processes."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return {row[9] for row in rows if row[3] != _LISTENS}
 
 
 def await_requests(clients: list[Client]) -> None:
@@ -91,10 +112,12 @@ def main(rounds: int = 20, clients: int = 12) -> None:
     for replace in (reload, kill):
         with tempfile.TemporaryDirectory() as folder, serving(Path(folder), workers=2) as service:
             with load(service.port, clients) as running:
-                for _ in range(rounds):
-                    replace(service, running)
+                connections = sum(replace(service, running) for _ in range(rounds))
             sent, lost = sum(client.sent for client in running), [each for client in running for each in client.lost]
-        sys.stdout.write(f"{rounds} times {replace.__name__}: {sent} requests sent, {len(lost)} lost {lost[:3]}\n")
+        sys.stdout.write(
+            f"{rounds} times {replace.__name__}: {sent} requests sent, {len(lost)} lost {lost[:3]}; "
+            f"killed workers had {connections} connections\n"
+        )
 
 
 if __name__ == "__main__":
