@@ -85,6 +85,13 @@ class Page(NamedTuple):
     has_more: bool
 
 
+class ImageCounts(NamedTuple):
+    """How many images a catalog has, and how many tombstones."""
+
+    images: int
+    tombstones: int
+
+
 class Token(NamedTuple):
     """A token, without its secret. One without an expiry is valid until it is revoked."""
 
@@ -157,6 +164,18 @@ class SyncCounts(NamedTuple):
 
 
 @dataclass(frozen=True)
+class SyncTotal:
+    """How many syncs ended with some result, and how long they took together."""
+
+    count: int = 0
+    seconds: float = 0
+
+    def plus(self, seconds: float) -> "SyncTotal":
+        """Return the total after another sync."""
+        return SyncTotal(self.count + 1, self.seconds + seconds)
+
+
+@dataclass(frozen=True)
 class SyncStatus:
     """The state of the mirror between syncs. Times are Unix times."""
 
@@ -169,10 +188,15 @@ class SyncStatus:
     incomplete: Mapping[str, str] = field(default_factory=dict)  # images without a part that could not be copied
     error: str | None = None  # why the last sync failed; None if it succeeded
     upstream_ids: Mapping[str, str] = field(default_factory=dict)  # by image id: the id upstream, if it differs in case
+    totals: Mapping[str, SyncTotal] = field(default_factory=dict)  # by result: "full", "incremental" or "failed"
 
     def upstream_id(self, image_id: str) -> str:
         """Return the id of an image in the case in which upstream has it."""
         return self.upstream_ids.get(image_id, image_id)
+
+    def totals_after(self, result: str, seconds: float) -> dict[str, SyncTotal]:
+        """Return the totals after another sync, with its result and duration."""
+        return {**self.totals, result: self.totals.get(result, SyncTotal()).plus(seconds)}
 
 
 class ImageCount(NamedTuple):

@@ -80,20 +80,22 @@ class Mirror:
 
         Raises SyncFailed, and UpstreamMismatch, CatalogNotEmpty or CloudConfigError, which a retry cannot solve.
         """
-        status = self._engine.read_sync_status()
+        status, begin = self._engine.read_sync_status(), self._clock.monotonic()
         try:
             return self._sync(status, full=full)
         except UpstreamError as error:
-            self._record_failure(f"{error} at the image service")
+            self._record_failure(f"{error} at the image service", begin)
             cause = f": {error.__cause__}" if error.__cause__ else ""
             raise SyncFailed(f"{error} at the image service{cause}") from error
         except CatalogUnavailable as error:
-            self._record_failure("The catalog could not be written")
+            self._record_failure("The catalog could not be written", begin)
             raise SyncFailed(str(error)) from error
 
-    def _record_failure(self, error: str) -> None:
+    def _record_failure(self, error: str, begin: float) -> None:
         with suppress(CatalogUnavailable):  # the replica becomes stale, which shows the failure as well
-            self._engine.write_sync_status(replace(self._engine.read_sync_status(), error=error))
+            status = self._engine.read_sync_status()
+            totals = status.totals_after("failed", self._clock.monotonic() - begin)
+            self._engine.write_sync_status(replace(status, error=error, totals=totals))
 
     def _sync(self, status: SyncStatus, *, full: bool) -> SyncReport:
         started, monotonic = self._clock.time(), self._clock.monotonic()
@@ -120,6 +122,7 @@ class Mirror:
             failed=collected.failure_messages,
             incomplete=_still_incomplete({} if full else status.incomplete, collected) | collected.incomplete,
             upstream_ids={id_: each for id_, each in status.upstream_ids.items() if id_ not in collected.deleted},
+            totals=status.totals_after("full" if full else "incremental", duration),
         )
         self._engine.write_sync_status(new_status)
         return SyncReport(full, images, counts, new_status.failed, new_status.incomplete, duration)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import orjson
 
-from app.catalog.models import SyncStatus
+from app.catalog.models import SyncStatus, SyncTotal
 from app.catalog.sqlite.database import PRIVATE, translate_errors
 from app.contract.schemas import compile_schema
 from app.errors import MirrorAlreadyRunning
@@ -30,8 +30,20 @@ _PROPERTIES = {
     "error": _TEXT,
     "upstream_ids": _TEXTS,
 }
+_TOTAL = {
+    "type": "object",
+    "additionalProperties": False,
+    "required": ["count", "seconds"],
+    "properties": {"count": {"type": "integer", "minimum": 0}, "seconds": {"type": "number", "minimum": 0}},
+}
+_TOTALS = {"totals": {"type": "object", "additionalProperties": _TOTAL}}  # earlier versions did not store them
 _SCHEMA = compile_schema(
-    {"type": "object", "additionalProperties": False, "required": list(_PROPERTIES), "properties": _PROPERTIES}
+    {
+        "type": "object",
+        "additionalProperties": False,
+        "required": list(_PROPERTIES),
+        "properties": _PROPERTIES | _TOTALS,
+    }
 )
 
 
@@ -50,7 +62,10 @@ def parse_sync_status(text: bytes | str) -> SyncStatus:
         stored = orjson.loads(text)
     except ValueError:
         return SyncStatus()
-    return SyncStatus(**stored) if _SCHEMA.is_valid(stored) else SyncStatus()
+    if not _SCHEMA.is_valid(stored):
+        return SyncStatus()
+    totals = {result: SyncTotal(**total) for result, total in stored.pop("totals", {}).items()}
+    return SyncStatus(**stored, totals=totals)
 
 
 def dump_sync_status(status: SyncStatus) -> bytes:

@@ -14,7 +14,7 @@ import orjson
 import pytest
 
 from app.catalog.engine import Engine
-from app.catalog.models import ImageFilters, SyncCounts, SyncStatus, Upstream, Version
+from app.catalog.models import ImageFilters, SyncCounts, SyncStatus, SyncTotal, Upstream, Version
 from app.catalog.reader import CatalogReader
 from app.catalog.replica import CatalogNotEmpty, UpstreamMismatch, apply_delete, format_sync_status_reason
 from app.catalog.sqlite.engine import SQLiteEngine
@@ -698,6 +698,7 @@ def test_failed_sync_leaves_the_catalog_unchanged_and_records_the_error(
         changes_since=BEFORE_T1,
         images=2,
         error=f"{reason} occurred at the image service",
+        totals={"full": SyncTotal(1), "failed": SyncTotal(1)},
     )
     del glance.responses[LIST_ALL]
     sync(full=True)
@@ -711,7 +712,7 @@ def test_failure_to_connect_fails_the_sync(catalog: Engine) -> None:
     mirror = Mirror(connect, catalog, tombstone_days=30, sample_ids=[], progress=lambda pages, _: pages)
     with pytest.raises(SyncFailed, match=r"^A connection failure occurred at the image service: refused$"):
         mirror.sync(full=True)
-    assert catalog.read_sync_status() == SyncStatus(error="A connection failure occurred at the image service")
+    assert catalog.read_sync_status().error == "A connection failure occurred at the image service"
 
 
 def test_busy_catalog_fails_the_sync(glance: FakeGlance, path: Path, mirror_of: MirrorOf) -> None:
@@ -790,15 +791,21 @@ def test_sync_records_its_start_and_what_the_next_one_needs(
     assert mirror.last_full_sync is None
     sync(full=True)
     started = clock.time() - 0.25
-    expected = SyncStatus(started, started, "2020-01-01T00:08:59Z", images=3, failed={image_id(3): MALFORMED})
-    assert catalog.read_sync_status() == expected
+    totals = {"full": SyncTotal(1, 0.25)}
+    assert catalog.read_sync_status() == SyncStatus(
+        started, started, "2020-01-01T00:08:59Z", images=3, failed={image_id(3): MALFORMED}, totals=totals
+    )
     glance.put(glance_image(3), glance_image(4, updated_at=T2))
     sync()
-    assert catalog.read_sync_status() == SyncStatus(clock.time(), started, BEFORE_T2, images=3)
+    assert catalog.read_sync_status() == SyncStatus(
+        clock.time(), started, BEFORE_T2, images=3, totals=totals | {"incremental": SyncTotal(1, 0)}
+    )
     assert mirror.last_full_sync == started
     clock.advance(60)
     sync(full=True)
-    assert catalog.read_sync_status() == SyncStatus(clock.time(), clock.time(), BEFORE_T2, images=4)
+    status = SyncStatus(clock.time(), clock.time(), BEFORE_T2, images=4)
+    totals = {"full": SyncTotal(2, 0.25), "incremental": SyncTotal(1, 0)}
+    assert catalog.read_sync_status() == replace(status, totals=totals)
 
 
 def lose_status(path: Path) -> None:

@@ -9,10 +9,10 @@ import orjson
 import pytest
 
 from app.catalog.engines import open_catalog
-from app.catalog.models import SyncStatus
+from app.catalog.models import SyncStatus, SyncTotal
 from app.errors import CatalogUnavailable, MirrorAlreadyRunning
 
-VALID = {
+VALID: dict[str, Any] = {
     "synced_at": 1.0,
     "full_synced_at": 1.0,
     "changes_since": "2020-01-01T00:00:00Z",
@@ -30,6 +30,7 @@ INVALID: dict[str, list[Any]] = {
     "changes_since": [1],
     "error": [1],
     "upstream_ids": [None, {"a": 1}],
+    "totals": [None, {"full": 1}, {"full": {"count": 1}}, {"full": {"count": -1, "seconds": 0}}],
 }
 DOCUMENTS: list[Any] = [
     *(None, [], [["synced_at", 1.0]], {}, {"synced_at": 1.0}, {"synced_at": 1.0, "failed": []}, VALID | {"more": 1}),
@@ -64,9 +65,15 @@ def test_damaged_status_is_an_empty_one(path: Path, damage: Callable[[Path], Any
     assert engine.read_sync_status() == SyncStatus()
 
 
+def test_status_of_an_earlier_version_is_read(path: Path) -> None:
+    path.with_name("catalog.db.mirror").write_bytes(orjson.dumps(VALID))
+    assert open_catalog(path).read_sync_status() == SyncStatus(**VALID)
+
+
 def test_status_is_replaced_in_one_file(path: Path) -> None:
-    for status in (SyncStatus(synced_at=1.0), SyncStatus()):
+    for status in (SyncStatus(synced_at=1.0, totals={"full": SyncTotal(1, 0.5)}), SyncStatus()):
         open_catalog(path).write_sync_status(status)
+        assert open_catalog(path).read_sync_status() == status
     assert list(path.parent.iterdir()) == [path.with_name("catalog.db.mirror")]
 
 
