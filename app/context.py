@@ -26,6 +26,8 @@ class Caller(NamedTuple):
             raise ProjectMismatch(self.project_id, project_id)
 
 
+NO_OPERATION = "other"  # of a request that has none of the contract: another path or method, or malformed
+NOT_CACHED = "none"  # the result of the response cache for a response that it cannot store
 UNAUTHENTICATED_ADMIN = Caller(None, is_admin=True)  # without authentication, every caller is an administrator
 ANONYMOUS = Caller(None, is_admin=False)  # a request without a token
 
@@ -40,6 +42,8 @@ class RequestContext:
     is_fresh: bool = True  # the catalog is not a stale replica
     is_validated: bool = False  # the response conforms to the contract
     headers: Iterable[tuple[bytes, bytes]] = ()  # of the request
+    operation: str = NO_OPERATION  # the operationId
+    cache_result: str = NOT_CACHED  # or "hit" or "miss"
 
     @property
     def caller(self) -> Caller:

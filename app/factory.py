@@ -17,38 +17,37 @@ from connexion.middleware.response_validation import ResponseValidationMiddlewar
 from connexion.middleware.security import SecurityMiddleware
 from connexion.middleware.server_error import ServerErrorMiddleware
 from connexion.resolver import Resolver
-from flask import Response
-from inflection import underscore
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
-from app.api import health, images, metadata, readiness, versions
+from app.api import readiness
 from app.api.context import EXTENSION, Services
+from app.api.operations import Operation, resolve_operation
 from app.auth.base import Authenticator, NoAuthenticator, TokenAuthenticator
 from app.auth.catalog_tokens import CatalogTokenAuthenticator
 from app.catalog.editor import Editor, ImageEditor
 from app.catalog.engine import Engine
 from app.catalog.engines import open_catalog
 from app.catalog.reader import CatalogReader
+from app.context import Caller
 from app.contract.document import Contract
 from app.framework.faults import FaultHandler
-from app.framework.flask_app import FlaskDispatcher
+from app.framework.flask_app import FlaskDispatcher, Slots
 from app.framework.routing import RouteGuardMiddleware, StrictRoutingMiddleware
 from app.framework.security import security_map
 from app.framework.validators import validator_map
 from app.middleware.access_log import AccessLogMiddleware
-from app.middleware.allowed_hosts import AllowedHostsMiddleware
-from app.middleware.cross_origin import CORSMiddleware, CrossOriginMiddleware
+from app.middleware.cross_origin import CORSMiddleware, origin_checks
 from app.middleware.request_body import RequestBodyMiddleware
 from app.middleware.request_id import RequestIdMiddleware
 from app.middleware.response_cache import CACHE_EXTENSION, ResponseCache, ResponseCacheMiddleware, ResponseStore
 from app.middleware.swagger_ui import SwaggerUIMiddleware
 from app.mirror.staleness import StalenessMonitor
-from app.origins import origin_of
 from app.settings import Settings
 from app.timestamps import SYSTEM_CLOCK, Clock
 
 if TYPE_CHECKING:
+    from app.middleware.metrics import Metrics
     from app.mirror.cloud import GlanceClientFactory
 
 # Connexion would log an error for each unknown parameter that is ignored, because the operations take **query.
@@ -58,15 +57,6 @@ _MAX_UPSTREAM_WRITERS = 8  # concurrent requests of one worker that change image
 
 Middleware = Callable[[ASGIApp], ASGIApp]
 Lifespan = Callable[[object], AbstractAsyncContextManager[None]]
-Operation = Callable[..., Response]
-
-
-def resolve_operation(operation_id: str) -> Operation:
-    """Return the function that implements an operation: its name is the operationId in snake case."""
-    name = underscore(operation_id)
-    # If no module has the function, getattr raises the AttributeError that Connexion expects.
-    module = next((each for each in (health, images, metadata, versions) if hasattr(each, name)), versions)
-    return getattr(module, name)  # type: ignore[no-any-return]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +93,7 @@ def create_app(
     contract: Contract | None = None,
     *,
     lifespan: Lifespan = _no_lifespan,
+    metrics: "Metrics | None" = None,
     overrides: Overrides = NO_OVERRIDES,
 ) -> FlaskApp:
     """Build the application. Raises CatalogUnavailable if there is no catalog, and KeystoneConfigError."""
@@ -113,9 +104,12 @@ def create_app(
     store = overrides.responses or ResponseStore(settings.response_cache_mb * 1_000_000)
     services = _services(settings, engine, auth, overrides.clock)
     cache = _response_cache(contract, engine, services, auth.authenticator, store)
+    writers = Slots(auth.max_writers)
+    if metrics:
+        metrics.connect(engine, auth.authenticator, store, writers)
     app = FlaskApp(
         __name__,
-        middlewares=_middlewares(settings, contract, auth, partial(ResponseCacheMiddleware, cache=cache)),
+        middlewares=_middlewares(settings, contract, auth, partial(ResponseCacheMiddleware, cache=cache), metrics),
         resolver=Resolver(overrides.resolve_operation),
         pythonic_params=True,
         strict_validation=settings.unknown_parameters == "reject",
@@ -126,37 +120,35 @@ def create_app(
     )
     # Connexion uses the path of the document's server URL as a prefix of all routes.
     app.add_api(contract.document | {"servers": [{"url": "/"}]})
-    faults = FaultHandler(contract, report_damage=services.catalog.report_damage)
-    for error in (HTTPException, ProblemException, Exception):
-        app.add_error_handler(error, faults.handle)
-    app.middleware.app = FlaskDispatcher(
-        app.app, engine, query_timeout=settings.query_timeout, writers=auth.max_writers
-    )
+    _handle_errors(app, FaultHandler(contract, report_damage=services.catalog.report_damage))
+    app.middleware.app = FlaskDispatcher(app.app, engine, query_timeout=settings.query_timeout, writers=writers)
     app.app.extensions |= {EXTENSION: services, CACHE_EXTENSION: cache}
     return app
 
 
-def _middlewares(settings: Settings, contract: Contract, auth: _AuthParts, cache: Middleware) -> list[Middleware]:
+def _handle_errors(app: FlaskApp, faults: FaultHandler) -> None:
+    for error in (HTTPException, ProblemException, Exception):
+        app.add_error_handler(error, faults.handle)
+
+
+def _middlewares(
+    settings: Settings, contract: Contract, auth: _AuthParts, cache: Middleware, metrics: "Metrics | None"
+) -> list[Middleware]:
     """Return the middleware in the order in which a request passes it."""
-    access_log = partial(AccessLogMiddleware, contract=contract, settings=settings)
     swagger_ui = partial(SwaggerUIMiddleware, contract=contract, compute_url=settings.compute_url)
-    cors = partial(CORSMiddleware, origins=settings.cors_origins or (), contract=contract)
     stack = [
-        # First, because all others use the context that it creates.
-        partial(RequestIdMiddleware, default_caller=auth.authenticator.default_caller),
-        # Around the cache, whose responses are logged too, and do not depend on the page that reads them.
-        access_log if settings.logs_requests else None,
-        cors if settings.cors_origins else None,
+        *_outer_middlewares(settings, contract, auth.authenticator.default_caller, metrics),
         # Before everything that takes time. It identifies callers by the cached results of token validations.
         cache,
         # Around everything that raises errors. The faults pass through the cache, which does not store them.
         ServerErrorMiddleware,
         ExceptionMiddleware,
         # Behind the cache: its keys contain the host, and no response for a host that is not allowed is stored.
-        *_origin_checks(settings, auth.authenticator),
+        *origin_checks(settings, auth.authenticator.header),
         # Before routing, because Connexion fails on malformed body headers.
         RequestBodyMiddleware,
-        # Before routing, because its paths are not in the contract.
+        # Before routing, because their paths are not in the contract.
+        metrics.page if metrics else None,
         swagger_ui if settings.docs == "on" else None,
         StrictRoutingMiddleware,
         # Directly after routing, so that nothing runs without an operation of the contract.
@@ -174,12 +166,19 @@ def _middlewares(settings: Settings, contract: Contract, auth: _AuthParts, cache
     return [each for each in stack if each is not None]
 
 
-def _origin_checks(settings: Settings, authenticator: Authenticator) -> list[Middleware]:
-    own_origins = [origin_of(settings.compute_url)] if settings.compute_url else []
-    trusted = [*own_origins, *(settings.cors_origins or ())]
+def _outer_middlewares(
+    settings: Settings, contract: Contract, default_caller: Caller | None, metrics: "Metrics | None"
+) -> list[Middleware | None]:
+    """Return the middleware around the response cache, which the responses from the cache pass too."""
+    access_log = partial(AccessLogMiddleware, contract=contract, settings=settings)
+    cors = partial(CORSMiddleware, origins=settings.cors_origins or (), contract=contract)
     return [
-        partial(AllowedHostsMiddleware, hosts=settings.allowed_hosts or ("*",)),
-        partial(CrossOriginMiddleware, trusted=trusted, token_header=authenticator.header),
+        # First, because all others use the context that it creates.
+        partial(RequestIdMiddleware, default_caller=default_caller),
+        metrics.record if metrics else None,
+        access_log if settings.logs_requests else None,
+        # Around the cache, because its responses do not depend on the page that reads them.
+        cors if settings.cors_origins else None,
     ]
 
 

@@ -158,6 +158,7 @@ class Settings:
     access_log_file: str | None = _setting("IMAGES_ACCESS_LOG_FILE", None, _FilePath())
     log_level: str = _setting("IMAGES_LOG_LEVEL", "info", _Choice("debug", "info", "warning", "error"))
     log_format: str = _setting("IMAGES_LOG_FORMAT", "plain", _Choice("plain", "json"))
+    metrics: str = _setting("IMAGES_METRICS", "off", _Choice("off", "on"))
     response_cache_mb: int = _setting("IMAGES_RESPONSE_CACHE_MB", 32, _Integer(0, 1_000_000))
     port: int = _setting("PORT", 8774, _Integer(1, 65535))
     workers: int = _setting("WEB_CONCURRENCY", 2, _Integer(1, 1024))

@@ -1,6 +1,8 @@
 """Authentication of callers: none, or by token."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from starlette.types import Scope
@@ -18,6 +20,11 @@ class TokenInfo(NamedTuple):
 
     caller: Caller
     expires_at: float
+
+
+# Is called with the result of a validation ("cached", "valid", "invalid" or "error") and its duration in seconds, which
+# is None if the result was cached.
+ValidationObserver = Callable[[str, float | None], None]
 
 
 class Authenticator(ABC):
@@ -77,6 +84,7 @@ class TokenAuthenticator(Authenticator):
         self._clock = clock
         self._max_cached_tokens = max_cached_tokens
         self._cached: dict[bytes, TokenInfo] = {}
+        self.on_validation: ValidationObserver = lambda _result, _seconds: None
 
     def cached_caller(self, token: bytes, version: Version | None) -> Caller | None:
         """Return the cached caller of a token, ANONYMOUS without a token, None if it has to be validated."""
@@ -93,11 +101,32 @@ class TokenAuthenticator(Authenticator):
         """Return the caller of a token. Raises Unauthorized without a token too."""
         if not token:
             raise self.unauthorized(f"Header {self._header!r} is missing; it has to contain a token")
-        return await self._authenticate(token)
+        caller = self.cached_caller(token, await self._current_version())
+        if caller is None:
+            return await self._validate(token)
+        self.on_validation("cached", None)
+        return caller
+
+    async def _current_version(self) -> Version | None:
+        """Return the version of the catalog, if the cached validations depend on it. Raises CatalogUnavailable."""
+        return None
 
     @abstractmethod
-    async def _authenticate(self, token: bytes) -> Caller:
-        """Return the caller of a token that is not empty. Raises as `authenticate` does."""
+    async def _validate(self, token: bytes) -> Caller:
+        """Return the caller of a token that is not cached, and cache it. Raises as `authenticate` does."""
+
+    @contextmanager
+    def _observed(self) -> Iterator[None]:
+        """Report the result and the duration of a validation."""
+        begin, result = self._clock.monotonic(), "error"
+        try:
+            yield
+            result = "valid"
+        except Unauthorized:
+            result = "invalid"
+            raise
+        finally:
+            self.on_validation(result, self._clock.monotonic() - begin)
 
     def unauthorized(self, problem: str = "The token is invalid or expired") -> Unauthorized:
         """Build the error for a 401 response. The default message does not disclose why a token was rejected."""

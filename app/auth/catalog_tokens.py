@@ -27,13 +27,18 @@ class CatalogTokenAuthenticator(TokenAuthenticator):
     def _is_current(self, version: Version | None) -> bool:
         return version == self._version
 
-    async def _authenticate(self, token: bytes) -> Caller:
-        """Return the caller of a token. Raises CatalogUnavailable too."""
+    async def _current_version(self) -> Version | None:
+        """Return the version, and drop validations of another one."""
         version = await self._engine.version()  # before the lookup, so that a later change invalidates its result
         if version != self._version:
             self._cached.clear()
             self._version = version
-        return self.cached_caller(token, version) or self._cache(token, self._look_up(token))
+        return version
+
+    async def _validate(self, token: bytes) -> Caller:
+        """Return the caller of a token. Raises CatalogUnavailable too."""
+        with self._observed():
+            return self._cache(token, self._look_up(token))
 
     def _look_up(self, token: bytes) -> TokenInfo:
         found = find_token(self._engine, token.decode("latin-1"))

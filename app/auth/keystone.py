@@ -135,27 +135,28 @@ class KeystoneAuthenticator(TokenAuthenticator):
             self._check = asyncio.create_task(self._call(_CHECK_TIMEOUT, self._client.check))
         await asyncio.shield(self._check)
 
-    async def _authenticate(self, token: bytes) -> Caller:
+    async def _validate(self, token: bytes) -> Caller:
         """Return the caller of a token. Concurrent requests with one token share its validation."""
-        caller = self.cached_caller(token, None)
-        if caller is None:
-            # Other requests may wait for the validation too, so a client that disconnects must not cancel it.
-            caller = await asyncio.shield(self._validations.get(token) or self._start_validation(token))
-        return caller
+        # Other requests may wait for the validation too, so a client that disconnects must not cancel it.
+        return await asyncio.shield(self._validations.get(token) or self._start_validation(token))
 
     def _start_validation(self, token: bytes) -> asyncio.Task[Caller]:
-        task = self._validations[token] = asyncio.create_task(self._validate(token))
+        task = self._validations[token] = asyncio.create_task(self._ask_keystone(token))
         task.add_done_callback(lambda _: self._validations.pop(token))
         return task
 
-    async def _validate(self, token: bytes) -> Caller:
+    async def _ask_keystone(self, token: bytes) -> Caller:
+        with self._observed():
+            return self._cache(token, await self._token_info(token))
+
+    async def _token_info(self, token: bytes) -> TokenInfo:
         if not _TOKEN_PATTERN.fullmatch(token):
             raise self.unauthorized()
         begin = self._clock.time()
         info = await self._call(_VALIDATION_TIMEOUT, self._client.validate, token.decode("ascii"))
         if info is None or info.expires_at <= self._clock.time():
             raise self.unauthorized()
-        return self._cache(token, info._replace(expires_at=min(info.expires_at, begin + self._cache_time)))
+        return info._replace(expires_at=min(info.expires_at, begin + self._cache_time))
 
     async def _call(self, timeout: float, function: Callable[..., T], *arguments: str) -> T:
         """Call a function of the client in a thread. Raises IdentityUnavailable."""

@@ -14,6 +14,7 @@ from app.catalog.models import (
     Finding,
     Image,
     ImageCount,
+    ImageTotals,
     ReplicatedImage,
     StoredImage,
     SyncMark,
@@ -67,6 +68,9 @@ class Snapshot(Protocol):
 
     def all_images(self, *, owner: str | None, deleted: bool) -> Iterator[StoredImage]:
         """Yield all images, or those of one owner, in the order in which they were added; tombstones optional."""
+
+    def image_totals(self) -> ImageTotals:
+        """Count the images and the tombstones. A tombstone that no project can list counts as an image."""
 
     def image_ids(self) -> set[str]:
         """Return the ids of all images, without tombstones."""

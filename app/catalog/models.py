@@ -85,7 +85,7 @@ class Page(NamedTuple):
     has_more: bool
 
 
-class ImageCounts(NamedTuple):
+class ImageTotals(NamedTuple):
     """How many images a catalog has, and how many tombstones."""
 
     images: int

@@ -29,6 +29,9 @@ class Contract:
         self.all_methods = sorted({method for _, methods in self._methods for method in methods})
         definitions = list(_operation_definitions(self.document))
         self.operations = {each["operationId"]: Operation.of(each) for each in definitions}
+        self.secured_operations = {
+            each["operationId"] for each in definitions if each.get("security", self.document["security"])
+        }
         # The document of a fault has one key, which depends on the status: {"badRequest": {"code": 400, …}}.
         self._fault_names = {
             status: schema["required"][0]

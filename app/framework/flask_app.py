@@ -72,6 +72,29 @@ class _FlaskApi(FlaskApi):
         return _CachedFlaskDecorator(pythonic_params=self.pythonic_params, jsonifier=self.jsonifier)(operation.function)
 
 
+class Slots:
+    """Slots that requests wait for, without occupying a thread."""
+
+    def __init__(self, count: int) -> None:
+        self._free = asyncio.Semaphore(count)
+        self.waiting = 0  # requests
+
+    @asynccontextmanager
+    async def take(self, timeout: float, error: DomainError) -> AsyncIterator[None]:
+        """Occupy a slot for a block. Raises the error if none is free within the timeout (seconds)."""
+        self.waiting += 1
+        try:
+            await asyncio.wait_for(self._free.acquire(), timeout)
+        except TimeoutError:
+            raise error from None
+        finally:
+            self.waiting -= 1
+        try:
+            yield
+        finally:
+            self._free.release()
+
+
 class FlaskDispatcher(SpecMiddleware):
     """Calls Flask in place of Connexion's adapter: reads on the event loop, slow reads and writes in threads.
 
@@ -83,13 +106,13 @@ class FlaskDispatcher(SpecMiddleware):
     image service.
     """
 
-    def __init__(self, flask: Flask, engine: Engine, *, query_timeout: int, writers: int) -> None:
-        """Set the seconds after which a read that needs a thread is given up, and the number of concurrent writes."""
+    def __init__(self, flask: Flask, engine: Engine, *, query_timeout: int, writers: Slots) -> None:
+        """Set the seconds after which a read that needs a thread is given up, and the slots of concurrent writes."""
         self._flask = flask
         self._engine = engine
         self._query_timeout = query_timeout
-        self._slow_readers = asyncio.Semaphore(_MAX_SLOW_READERS)
-        self._writers = asyncio.Semaphore(writers)
+        self._slow_readers = Slots(_MAX_SLOW_READERS)
+        self._writers = writers
 
     def add_api(self, specification: Any, **options: Any) -> None:
         """Register the operations of the contract in Flask."""
@@ -107,7 +130,7 @@ class FlaskDispatcher(SpecMiddleware):
                 response = await response.build()
         else:
             body = await read_body(receive)
-            async with _slot(self._writers, WRITER_TIMEOUT, CatalogBusy()):
+            async with self._writers.take(WRITER_TIMEOUT, CatalogBusy()):
                 response = await run_in_threadpool(self._dispatch, scope, body)
         headers = [(name.lower().encode("latin-1"), value.encode("latin-1")) for name, value in response.headers]
         await send({"type": "http.response.start", "status": response.status_code, "headers": headers})
@@ -123,7 +146,7 @@ class FlaskDispatcher(SpecMiddleware):
     async def _repeat_in_thread(self, scope: Scope) -> Response:
         """Repeat a read. The time limit includes the wait for a thread."""
         deadline = time.monotonic() + self._query_timeout
-        async with _slot(self._slow_readers, self._query_timeout, TooManySlowQueries(self._query_timeout)):
+        async with self._slow_readers.take(self._query_timeout, TooManySlowQueries(self._query_timeout)):
             return await run_in_threadpool(self._dispatch_slow_read, scope, deadline)
 
     def _dispatch_slow_read(self, scope: Scope, deadline: float) -> Response:
@@ -142,16 +165,3 @@ class FlaskDispatcher(SpecMiddleware):
         environ.pop("HTTP_TRANSFER_ENCODING", None)
         with self._flask.request_context(environ):
             return self._flask.full_dispatch_request()
-
-
-@asynccontextmanager
-async def _slot(slots: asyncio.Semaphore, timeout: float, error: DomainError) -> AsyncIterator[None]:
-    """Wait for one of the slots, without occupying a thread. Raises the error if that takes longer than the timeout."""
-    try:
-        await asyncio.wait_for(slots.acquire(), timeout)
-    except TimeoutError:
-        raise error from None
-    try:
-        yield
-    finally:
-        slots.release()

@@ -9,6 +9,7 @@ from starlette.exceptions import HTTPException
 from starlette.routing import Mount, Route, Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from app.context import RequestContext
 from app.contract.document import Contract
 
 
@@ -49,9 +50,11 @@ class RouteGuardMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on if the contract has an operation for it."""
         if scope["type"] == "http":
-            if not scope["extensions"][ROUTING_CONTEXT].get("operation_id"):
+            operation_id = scope["extensions"][ROUTING_CONTEXT].get("operation_id")
+            if not operation_id:
                 raise HTTPException(HTTPStatus.NOT_FOUND)
             # Every path of the contract supports GET, so reads skip the second lookup.
             if scope["method"] != "GET" and scope["method"] not in self._contract.methods(scope["path"]):
                 raise HTTPException(HTTPStatus.METHOD_NOT_ALLOWED)
+            RequestContext.of(scope).operation = operation_id
         await self._next_app(scope, receive, send)

@@ -1,6 +1,7 @@
 """Requests that web pages of other origins send."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
+from functools import partial
 from http import HTTPStatus
 
 from starlette.datastructures import Headers
@@ -10,12 +11,24 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.contract.document import Contract
 from app.errors import CrossOriginRequest
+from app.middleware.allowed_hosts import AllowedHostsMiddleware
 from app.middleware.request_id import REQUEST_ID_HEADERS
 from app.origins import origin_of
+from app.settings import Settings
 
 _SAFE_METHODS = frozenset({"GET", "HEAD", "OPTIONS"})
 _OWN_SITES = frozenset({"same-origin", "none"})  # "none" is a request that the user started, not a page
 _EXPOSED_HEADERS = (*REQUEST_ID_HEADERS, "ETag", "Last-Modified", "Retry-After", "WWW-Authenticate", "Allow")
+
+
+def origin_checks(settings: Settings, token_header: bytes) -> list[Callable[[ASGIApp], ASGIApp]]:
+    """Return the middleware that rejects requests by their host, and by the page that sends them."""
+    own_origins = [origin_of(settings.compute_url)] if settings.compute_url else []
+    trusted = [*own_origins, *(settings.cors_origins or ())]
+    return [
+        partial(AllowedHostsMiddleware, hosts=settings.allowed_hosts or ("*",)),
+        partial(CrossOriginMiddleware, trusted=trusted, token_header=token_header),
+    ]
 
 
 class CrossOriginMiddleware:

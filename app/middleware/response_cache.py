@@ -49,6 +49,7 @@ class ResponseStore:
         self._max_bytes = max_bytes
         self._responses: OrderedDict[CacheKey, StoredResponse] = OrderedDict()
         self._bytes = self._hits = self._misses = 0
+        self.on_invalidate: Callable[[], None] = lambda: None
 
     def stats(self) -> CacheStats:
         """Return the statistics of the store."""
@@ -78,9 +79,10 @@ class ResponseStore:
         self._bytes += size
 
     def invalidate(self) -> None:
-        """Remove all responses."""
+        """Remove all responses, because the catalog has changed."""
         self._responses.clear()
         self._bytes = 0
+        self.on_invalidate()
 
     def _evict(self, key: CacheKey) -> None:
         if key in self._responses:
@@ -140,7 +142,7 @@ class ResponseCache:
 
     def lookup(self, request: CacheRequest, version: Version | None) -> Lookup:
         """Look up the response to a request that arrived before the catalog's version was read."""
-        if version is None or version != self._version:
+        if version != self._version:
             self.store.invalidate()
             self._on_change()
             self._version = version
@@ -187,7 +189,10 @@ class ResponseCacheMiddleware:
             response = await self._forward(request.key, scope, receive, send)
             if response is None:  # it cannot be stored, and has been sent
                 return
+            context.cache_result = "miss"
             self._cache.add(context.authenticated or caller or ANONYMOUS, request, version, response)
+        else:
+            context.operation, context.cache_result = response.operation, "hit"
         await send_stored(response, request.if_none_match, scope["method"], send)
 
     async def _forward(self, key: RequestKey, scope: Scope, receive: Receive, send: Send) -> StoredResponse | None:
@@ -211,7 +216,7 @@ class ResponseCacheMiddleware:
         if not buffered:
             return None
         start, body = buffered
-        store = partial(store_response, start["headers"], body["body"], compress=key[-1])
+        store = partial(store_response, start["headers"], body["body"], context.operation, compress=key[-1])
         return await run_in_threadpool(store) if len(body["body"]) > _MAX_LOOP_BYTES else store()
 
 

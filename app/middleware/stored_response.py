@@ -28,6 +28,7 @@ class StoredResponse(NamedTuple):
     etag: str
     head: bytes  # the same headers, as HTTP/1.1 sends them
     not_modified_head: bytes
+    operation: str
 
     def matches(self, if_none_match: bytes) -> bool:
         """Return whether the If-None-Match header contains the response's ETag. A very long header is ignored."""
@@ -53,8 +54,8 @@ def _accepts_gzip(accept_encoding: bytes) -> bool:
     return parse_accept_header(accept_encoding.decode("latin-1")).quality("gzip") > 0
 
 
-def store_response(headers: list[Header], body: bytes, *, compress: bool) -> StoredResponse:
-    """Build the stored response of a validated 200 response."""
+def store_response(headers: list[Header], body: bytes, operation: str, *, compress: bool) -> StoredResponse:
+    """Build the stored response of an operation's validated 200 response."""
     etag = hashlib.sha256(body).hexdigest()[:32]
     headers = [header for header in headers if header[0] != b"content-length"]
     if compress and len(body) >= _MIN_GZIP_BYTES:
@@ -65,7 +66,7 @@ def store_response(headers: list[Header], body: bytes, *, compress: bool) -> Sto
     not_modified_headers = [(b"etag", f'"{etag}"'.encode()), *_CACHE_HEADERS]
     headers = [*not_modified_headers, *headers]
     heads = format_headers(headers), format_headers(not_modified_headers)
-    return StoredResponse(headers, not_modified_headers, body, etag, *heads)
+    return StoredResponse(headers, not_modified_headers, body, etag, *heads, operation)
 
 
 def format_headers(headers: Iterable[Header]) -> bytes:

@@ -1,5 +1,7 @@
 """Responses from the response cache that are sent without running the application."""
 
+from collections.abc import Callable
+from time import perf_counter
 from typing import TYPE_CHECKING, NamedTuple
 
 from app.errors import CatalogUnavailable
@@ -35,9 +37,11 @@ class CachedResponses:
     time of a cached response. Here, requests are answered that need nothing else from it.
     """
 
-    def __init__(self, cache: ResponseCache) -> None:
+    def __init__(self, cache: ResponseCache, record: Callable[[str, int, float], None] | None = None) -> None:
+        """Set what records the operation, the status and the duration of each response, if anything does."""
         self._cache = cache
         self._headers = cache.headers | _IRRELEVANT_HEADERS
+        self._record = record
         self._new_id = RequestIdGenerator()
         self._server_headers: Headers = []
         self._server_head = b""
@@ -47,7 +51,7 @@ class CachedResponses:
 
         `server_headers` are those that the server adds to each response.
         """
-        method, headers = scope["method"], scope["headers"]
+        begin, method, headers = perf_counter(), scope["method"], scope["headers"]
         if method not in {"GET", "HEAD"} or scope["raw_path"] in self._cache.bypassed:
             return None
         if not all(name in self._headers for name, _ in headers):
@@ -60,7 +64,10 @@ class CachedResponses:
         response = None if version is None else self._cache.lookup(request, version).response
         if response is None:
             return None
-        if request.if_none_match and response.matches(request.if_none_match):
+        is_unchanged = request.if_none_match and response.matches(request.if_none_match)
+        if self._record:
+            self._record(response.operation, 304 if is_unchanged else 200, perf_counter() - begin)
+        if is_unchanged:
             return RawResponse(self._head(b"304 Not Modified", server_headers, response.not_modified_head), b"")
         body = response.body if method == "GET" else b""
         return RawResponse(self._head(b"200 OK", server_headers, response.head), body)

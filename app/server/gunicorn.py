@@ -1,7 +1,11 @@
 """The server: gunicorn with uvicorn workers, configured for this service."""
 
 import resource
+import shutil
 import sys
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import TYPE_CHECKING
 
 from gunicorn.app.base import BaseApplication
 
@@ -19,6 +23,9 @@ from app.server.proxy_headers import ProxyHeadersMiddleware
 from app.server.rejections import Rejections
 from app.server.worker import GRACEFUL_TIMEOUT, Worker, tuned_lifespan
 from app.settings import InvalidSetting, Settings
+
+if TYPE_CHECKING:
+    from app.middleware.metrics import Metrics
 
 _MAX_OPEN_FILES = 65_536  # each connection is an open file
 
@@ -43,6 +50,7 @@ class Server(BaseApplication):
             "control_socket_disable": True,  # it is created in the home directory, which may be read-only or shared
             "proc_name": "compute-images",  # shown by ps, if setproctitle is installed
         }
+        self._metrics_folder = self._share_metrics() if settings.metrics == "on" else None
         super().__init__()
 
     def load_config(self) -> None:
@@ -62,13 +70,35 @@ class Server(BaseApplication):
         # The worker class has changed the configuration.
         configure_logging(self._settings.log_format, self._settings.log_level)
         contract = Contract.load(secured=self._settings.auth != "none")
-        HttpProtocol.rejections = Rejections(contract)
+        metrics = self._metrics(contract)
+        HttpProtocol.rejections = Rejections(contract, metrics.record_rejection if metrics else None)
         Worker.buffers = Buffers(max_buffered_bytes(self._settings.max_limit))
-        app = create_app(self._settings, contract, lifespan=tuned_lifespan)
+        app = create_app(self._settings, contract, lifespan=tuned_lifespan, metrics=metrics)
         if not self._settings.logs_requests:  # otherwise each request has to pass its middleware
-            HttpProtocol.cached_responses = CachedResponses(app.app.extensions[CACHE_EXTENSION])
+            cache, record = app.app.extensions[CACHE_EXTENSION], metrics.record_response if metrics else None
+            HttpProtocol.cached_responses = CachedResponses(cache, record)
         # Without Connexion's FlaskApp, which would only pass each request on to its middleware.
         return ProxyHeadersMiddleware(app.middleware, self.cfg.forwarded_allow_ips)
+
+    def _share_metrics(self) -> Path:
+        """Create the folder in which all workers record metrics, which is removed when the master process stops."""
+        from app.metrics.recorder import remove_gauges  # noqa: PLC0415 prometheus-client takes a while to import
+
+        try:
+            folder = Path(mkdtemp(prefix="compute-images-metrics-"))  # only the owner can access it
+        except OSError as error:
+            raise InvalidSetting(f"IMAGES_METRICS=on needs a folder for temporary files: {error}") from error
+        self._options["child_exit"] = lambda _server, worker: remove_gauges(folder, worker.pid)
+        self._options["on_exit"] = lambda _server: shutil.rmtree(folder, ignore_errors=True)
+        return folder
+
+    def _metrics(self, contract: Contract) -> "Metrics | None":
+        """Return the metrics of this worker, None if they are off."""
+        if self._metrics_folder is None:
+            return None
+        from app.middleware.metrics import Metrics  # noqa: PLC0415 as above
+
+        return Metrics(self._metrics_folder, contract)
 
 
 def _check_access_log(path: str) -> None:

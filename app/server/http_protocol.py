@@ -133,5 +133,8 @@ class HttpProtocol(PipelinedProtocol):
                 self._send_rejection(status)
 
     def _send_rejection(self, status: HTTPStatus) -> None:
+        self.rejections.record(status)
+        if self.cycle and not self.cycle.response_complete:  # the application waits for the rest of the body
+            self.cycle.scope["state"]["is_recorded"] = True
         self.transport.write(self.rejections.build(status))
         self.transport.close()

@@ -1,6 +1,7 @@
 """Responses to requests that never reach the application."""
 
 import logging
+from collections.abc import Callable
 from http import HTTPStatus
 
 from app.context import RequestContext, current_request
@@ -24,9 +25,11 @@ _log = logging.getLogger(__name__)
 class Rejections:
     """Builds the responses of a worker to rejected requests: Compute faults that close the connection."""
 
-    def __init__(self, contract: Contract) -> None:
+    def __init__(self, contract: Contract, record: Callable[[int], None] | None = None) -> None:
+        """Set what records the status of a request that does not reach the application, if anything does."""
         self._bodies = {status: contract.fault(status, message) for status, message in _MESSAGES.items()}
         self._new_id = RequestIdGenerator()
+        self.record = record or (lambda _: None)
 
     def build(self, status: HTTPStatus) -> bytes:
         """Return a response with a new request id, and log it."""

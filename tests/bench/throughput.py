@@ -26,11 +26,12 @@ from tests.bench.specs import (
 )
 from tests.bench.wrk import Effort, drive
 
-CACHED, AUTHENTICATED, REPLICATED, LOGGED, NOT_MODIFIED = (
+CACHED, AUTHENTICATED, REPLICATED, LOGGED, MEASURED, NOT_MODIFIED = (
     "cached",
     "cached, with authentication",
     "cached, from a replica",
     "cached, with an access log",
+    "cached, with metrics",
     "304",
 )
 
@@ -45,6 +46,8 @@ _TARGETS = {
     (AUTHENTICATED, PAGE): Target(0.90),
     (REPLICATED, SAMPLE): Target(0.95),
     (REPLICATED, PAGE): Target(0.95),
+    (MEASURED, SAMPLE): Target(0.95),
+    (MEASURED, PAGE): Target(0.95),
     (CONNEXION, SAMPLE): Target(4),
     (CONNEXION, PAGE): Target(20),
     (FASTAPI, SAMPLE): Target(1.3),
@@ -73,6 +76,7 @@ def _measure(size: int, catalog: Path, folder: Path, effort: Effort, specs: Sequ
         logged = stack.enter_context(
             running(service(catalog, IMAGES_ACCESS_LOG="on", IMAGES_LOG_FORMAT="json"), folder / "logged")
         )
+        measured = stack.enter_context(running(service(catalog, IMAGES_METRICS="on"), folder / "measured"))
         constant = stack.enter_context(running(ceiling(response, folder / "response"), folder))
         others = [stack.enter_context(running(spec, folder)) for spec in specs]
         _check([plain, tokens, replica, *others], size)
@@ -84,6 +88,7 @@ def _measure(size: int, catalog: Path, folder: Path, effort: Effort, specs: Sequ
             AUTHENTICATED: lambda: drive(tokens, effort),
             REPLICATED: lambda: drive(replica, effort),
             LOGGED: lambda: drive(logged, effort, [CACHED_TARGET]),
+            MEASURED: lambda: drive(measured, effort, [CACHED_TARGET]),
             SERVICE: lambda: drive(plain, effort),
             **{each.spec.name: (lambda each=each: drive(each, effort)) for each in others},  # type: ignore[misc]
         }
@@ -108,6 +113,7 @@ def _rows(size: int, rates: Rates, found: Peers) -> Iterator[Row]:
     yield _row(AUTHENTICATED, size, rates, rates[AUTHENTICATED] / rates[CACHED], "of cached without")
     yield _row(REPLICATED, size, rates, rates[REPLICATED] / rates[CACHED], "of cached from another catalog")
     yield _row(LOGGED, size, rates, rates[LOGGED] / rates[CEILING], "of the ceiling")
+    yield _row(MEASURED, size, rates, rates[MEASURED] / rates[CACHED], "of cached without")
     if NOT_MODIFIED in rates:
         yield _row(NOT_MODIFIED, size, rates, rates[NOT_MODIFIED] / rates[CACHED], "of a cached 200")
     yield Row("not cached: every query different", _rate(rates[SERVICE]))

@@ -13,10 +13,11 @@ import pytest
 from flask import Response
 from starlette.testclient import TestClient
 
+from app.api.operations import Operation, resolve_operation
 from app.catalog.documents import load_sample
 from app.catalog.engines import open_catalog
 from app.catalog.transfer import ensure_catalog, import_images
-from app.factory import Operation, Overrides, create_app, resolve_operation
+from app.factory import Overrides, create_app
 from app.framework.responses import JSONResponse
 from app.middleware.response_cache import CacheStats, ResponseCacheMiddleware, ResponseStore
 from app.settings import Settings

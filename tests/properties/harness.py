@@ -11,9 +11,10 @@ import orjson
 from flask import Response
 from starlette.testclient import TestClient
 
+from app.api.operations import Operation, resolve_operation
 from app.catalog.engines import open_catalog
 from app.catalog.transfer import ensure_catalog
-from app.factory import Operation, Overrides, resolve_operation
+from app.factory import Overrides
 from app.middleware.response_cache import ResponseStore
 from tests.conftest import client_of
 from tests.properties.callers import Callers

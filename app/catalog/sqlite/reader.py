@@ -10,7 +10,16 @@ from typing import Any
 from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
 
 from app.catalog.listing import EVERYONE, Condition, Cursor, IndexScan, Partition
-from app.catalog.models import Image, ImageCount, ReplicatedImage, StoredImage, Token, Upstream, dump_json
+from app.catalog.models import (
+    Image,
+    ImageCount,
+    ImageTotals,
+    ReplicatedImage,
+    StoredImage,
+    Token,
+    Upstream,
+    dump_json,
+)
 from app.catalog.sqlite.migrations import MIGRATIONS, migration_names
 from app.catalog.sqlite.rows import require_types, to_image, to_token, to_upstream
 from app.catalog.sqlite.schema import TOMBSTONE, VISIBLE
@@ -58,6 +67,13 @@ _EXPORT = f"""
 SELECT {COLUMNS} FROM images
 WHERE (:owner IS NULL OR owner = :owner) AND (:deleted OR status <> 'DELETED')
 ORDER BY sequence
+"""  # noqa: S608 no user input
+# Reads two indexes, which takes a tenth of the time of reading the table.
+_COUNT_TOMBSTONES = f"""
+SELECT count(*) FROM images WHERE {TOMBSTONE} AND sequence IN (
+    SELECT -sort_key FROM audiences CROSS JOIN status_types CROSS JOIN image_index INDEXED BY image_index_by_status_type
+    ON audience = audiences.id AND status_type = status_types.id AND status = 'DELETED'
+)
 """  # noqa: S608 no user input
 _REPLICATED = f"SELECT {COLUMNS}, coalesce(revision, 0), {TOMBSTONE} FROM images"  # noqa: S608 no user input
 _SOME_REPLICATED = f"{_REPLICATED} WHERE id IN (SELECT value FROM json_each(?))"  # noqa: S608 no user input
@@ -143,6 +159,12 @@ class SQLiteSnapshot:
         """Yield all images, or those of one owner, in the order in which they were added; tombstones optional."""
         for row in self._execute(_EXPORT, {"owner": owner, "deleted": deleted}):
             yield to_image(row)
+
+    def image_totals(self) -> ImageTotals:
+        """Count the images and the tombstones. A tombstone that no project can list counts as an image."""
+        (total,) = self._execute("SELECT count(*) FROM images").fetchone()
+        (tombstones,) = self._execute(_COUNT_TOMBSTONES).fetchone()
+        return ImageTotals(total - tombstones, tombstones)
 
     def image_ids(self) -> set[str]:
         """Return the ids of all images, without tombstones."""

@@ -6,8 +6,9 @@ import logging
 import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from math import inf
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
@@ -252,6 +253,24 @@ def test_malformed_token_is_rejected_without_keystone(token: bytes) -> None:
 def test_invalid_or_expired_token_is_unauthorized(result: TokenInfo | None) -> None:
     with pytest.raises(Unauthorized):
         asyncio.run(authenticator(FakeClient(result)).authenticate(b"x"))
+
+
+@pytest.mark.parametrize(
+    ("result", "reported"),
+    [
+        (TokenInfo(CALLER, inf), ["valid", "cached"]),
+        (None, ["invalid", "invalid"]),
+        (KeystoneUnavailable("it is down"), ["error", "error"]),
+    ],
+)
+def test_validations_are_reported_with_their_results(result: Any, reported: list[str]) -> None:
+    observed = []
+    tokens = authenticator(FakeClient(result))
+    tokens.on_validation = lambda *validation: observed.append(validation)
+    for _ in range(2):
+        with suppress(Unauthorized, IdentityUnavailable):
+            asyncio.run(tokens.authenticate(b"x"))
+    assert observed == [(each, None if each == "cached" else 0) for each in reported]
 
 
 @pytest.mark.parametrize(

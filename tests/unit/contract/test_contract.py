@@ -15,12 +15,12 @@ from httpx2 import Response
 from inflection import underscore
 from openapi_spec_validator import validate
 
+from app.api.operations import resolve_operation
 from app.catalog.models import ImageFilters
 from app.contract.document import Contract
 from app.contract.operations import Parameter
 from app.contract.schemas import Schema, compile_schema
 from app.errors import InvalidResponse
-from app.factory import resolve_operation
 from app.resources import load_yaml, resource_path
 from tests.conftest import Serve
 from tests.support.projects import LIST_URL

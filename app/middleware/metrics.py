@@ -1,0 +1,123 @@
+"""Metrics: records each request, and serves the metrics of all processes at /metrics."""
+
+import asyncio
+from collections.abc import Awaitable
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from time import perf_counter
+
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import CollectorRegistry
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.auth.base import Authenticator, TokenAuthenticator
+from app.catalog.engine import Engine
+from app.context import RequestContext
+from app.contract.document import Contract
+from app.framework.flask_app import Slots
+from app.metrics.catalog import CatalogCollector
+from app.metrics.recorder import CACHE_BYTES, CACHE_ENTRIES, IN_FLIGHT, WRITES_WAITING, Recorder
+from app.middleware.response_cache import ResponseStore
+
+_PATH = "/metrics"
+
+
+class MetricsMiddleware:
+    """Records each request, before the last part of its response is sent, so that the next scrape includes it."""
+
+    def __init__(self, next_app: ASGIApp, recorder: Recorder) -> None:
+        self._next_app = next_app
+        self._recorder = recorder
+        self._in_flight = 0
+        recorder.watch(IN_FLIGHT, lambda: self._in_flight)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, and record it."""
+        if scope["type"] != "http":
+            await self._sample_during(self._next_app(scope, receive, send))
+            return
+        begin, context = perf_counter(), RequestContext.of(scope)
+        status = 500  # the server responds with 500 if the application sends nothing
+
+        def record() -> None:
+            seconds = perf_counter() - begin
+            if not scope["state"].get("is_recorded"):  # as rejected by the server
+                self._recorder.record_response(context.operation, status, seconds, context.cache_result)
+
+        async def send_recorded(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+            elif not message.get("more_body"):
+                record()
+                status = 0
+            await send(message)
+
+        self._in_flight += 1
+        try:
+            await self._next_app(scope, receive, send_recorded)
+        finally:
+            self._in_flight -= 1
+            if status:  # the response is incomplete
+                record()
+
+    async def _sample_during(self, lifespan: Awaitable[None]) -> None:
+        sampling = asyncio.create_task(self._recorder.keep_sampling())
+        try:
+            await lifespan
+        finally:
+            sampling.cancel()
+            with suppress(asyncio.CancelledError):
+                await sampling
+            self._recorder.close()
+
+
+class MetricsPageMiddleware:
+    """Serves the metrics in the formats of Prometheus. Threads read them, because that takes milliseconds."""
+
+    def __init__(self, next_app: ASGIApp, recorder: Recorder, engine: Engine) -> None:
+        self._next_app = next_app
+        self._sample = recorder.sample
+        self._registry = CollectorRegistry()
+        self._registry.register(CatalogCollector(engine))
+        MultiProcessCollector(self._registry, str(recorder.folder))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve the metrics, or pass the request on."""
+        if scope["type"] != "http" or scope["path"] != _PATH:
+            await self._next_app(scope, receive, send)
+            return
+        if scope["method"] not in {"GET", "HEAD"}:
+            raise HTTPException(405, headers={"Allow": "GET, HEAD, OPTIONS"})
+        self._sample()
+        encode, media_type = choose_encoder(Headers(scope=scope).get("accept", ""))
+        body = await run_in_threadpool(encode, self._registry)
+        headers = {"content-type": media_type, "cache-control": "no-store"}
+        await Response(body, headers=headers)(scope, receive, send)
+
+
+class Metrics:
+    """The metrics of a worker: records them, and serves those of all workers."""
+
+    def __init__(self, folder: Path, contract: Contract) -> None:
+        """Set the folder in which all workers record metrics."""
+        self._recorder = Recorder(folder, contract.secured_operations)
+        self.record = partial(MetricsMiddleware, recorder=self._recorder)
+        self.record_response = self._recorder.record_response
+        self.record_rejection = self._recorder.record_rejection
+
+    def connect(self, engine: Engine, authenticator: Authenticator, store: ResponseStore, writers: Slots) -> None:
+        """Set the parts of the application that are recorded."""
+        self.page = partial(MetricsPageMiddleware, recorder=self._recorder, engine=engine)
+        self._recorder.watch(CACHE_ENTRIES, lambda: store.stats().entries)
+        self._recorder.watch(CACHE_BYTES, lambda: store.stats().bytes)
+        self._recorder.watch(WRITES_WAITING, lambda: writers.waiting)
+        store.on_invalidate = self._recorder.record_catalog_version
+        if isinstance(authenticator, TokenAuthenticator):
+            authenticator.on_validation = self._recorder.record_validation
