@@ -109,7 +109,7 @@ def test_installed_command_prints_its_version_and_a_help_page(installed: Install
     usage = printed(installed, tmp_path, installed.command, "--help").splitlines()
     assert usage[0] == "Usage: compute-images [OPTIONS] COMMAND [ARGS]..."
     commands = [line.split()[0] for line in usage[usage.index("Commands:") + 1 :]]
-    assert commands == ["check", "export", "import", "mirror", "serve", "token"]
+    assert commands == ["backup", "check", "export", "import", "mirror", "restore", "serve", "status", "token"]
 
 
 @pytest.mark.parametrize("source", ["checkout", "wheel"])
@@ -126,7 +126,9 @@ def test_command_that_installs_an_extra_finds_the_installed_package(
 
 
 def test_installed_service_serves_the_contract_and_swagger_ui(service: Service) -> None:
-    assert fetch(service.port, request("/openapi.yaml")).body == Contract.load(secured=False).yaml
+    assert fetch(service.port, request("/openapi.yaml")).body == Contract.load(secured=False).yaml_at(
+        "http://openstack.example.com"
+    )
     for name in ("", "swagger-initializer.js", "swagger-ui-bundle.js"):
         assert b"swagger-ui" in fetch(service.port, request(f"/ui/{name}")).body
 
