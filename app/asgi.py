@@ -9,6 +9,8 @@ from app.errors import InvalidBody, InvalidHost
 from app.origins import host_name
 
 BODY_TIMEOUT = 20  # seconds
+# The extension by which a test double closes a connection without a response; its value is a function that does so.
+CLOSE_CONNECTION = "compute_images.close_connection"
 
 
 def request_origin(scope: Scope) -> str:

@@ -3,9 +3,8 @@
 import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from connexion import FlaskApp
 from connexion.exceptions import ProblemException
@@ -20,16 +19,13 @@ from connexion.resolver import Resolver
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
-from app.api import readiness
 from app.api.context import EXTENSION, Services
-from app.api.operations import Operation, resolve_operation
-from app.auth.base import Authenticator, NoAuthenticator, TokenAuthenticator
-from app.auth.catalog_tokens import CatalogTokenAuthenticator
-from app.catalog.editor import Editor, ImageEditor
+from app.api.readiness import ReadinessMonitor
+from app.auth.base import Authenticator
+from app.auth_parts import AuthParts, build_auth_parts
 from app.catalog.engine import Engine
 from app.catalog.engines import open_catalog
 from app.catalog.reader import CatalogReader
-from app.context import Caller
 from app.contract.document import Contract
 from app.framework.faults import FaultHandler
 from app.framework.flask_app import FlaskDispatcher, Slots
@@ -38,49 +34,23 @@ from app.framework.security import security_map
 from app.framework.validators import validator_map
 from app.middleware.access_log import AccessLogMiddleware
 from app.middleware.cross_origin import CORSMiddleware, origin_checks
+from app.middleware.double import DoubleMiddleware
 from app.middleware.request_body import RequestBodyMiddleware
 from app.middleware.request_id import RequestIdMiddleware
 from app.middleware.response_cache import CACHE_EXTENSION, ResponseCache, ResponseCacheMiddleware, ResponseStore
 from app.middleware.swagger_ui import SwaggerUIMiddleware
 from app.mirror.staleness import StalenessMonitor
+from app.overrides import NO_OVERRIDES, Overrides
 from app.settings import Settings
-from app.timestamps import SYSTEM_CLOCK, Clock
 
 if TYPE_CHECKING:
     from app.middleware.metrics import Metrics
-    from app.mirror.cloud import GlanceClientFactory
 
 # Connexion would log an error for each unknown parameter that is ignored, because the operations take **query.
 logging.getLogger("connexion.decorators.parameter").setLevel(logging.CRITICAL)
 
-_MAX_UPSTREAM_WRITERS = 8  # concurrent requests of one worker that change images in Glance
-
 Middleware = Callable[[ASGIApp], ASGIApp]
 Lifespan = Callable[[object], AbstractAsyncContextManager[None]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Overrides:
-    """Parts of the application that tests can replace. None selects the real one."""
-
-    clock: Clock = SYSTEM_CLOCK
-    engine: Engine | None = None
-    responses: ResponseStore | None = None
-    authenticator: TokenAuthenticator | None = None
-    glance_client_factory: "GlanceClientFactory | None" = None
-    resolve_operation: Callable[[str], Operation] = resolve_operation
-
-
-NO_OVERRIDES = Overrides()
-
-
-class _AuthParts(NamedTuple):
-    """The parts that depend on how callers are authenticated."""
-
-    authenticator: Authenticator
-    editor: Editor
-    max_writers: int  # concurrent writes of one worker
-    read_through: Middleware | None = None
 
 
 @asynccontextmanager
@@ -100,16 +70,16 @@ def create_app(
     contract = contract or Contract.load(secured=settings.auth != "none")
     engine = overrides.engine or open_catalog(settings.catalog)
     engine.connect()
-    auth = _auth_parts(settings, contract, engine, overrides)
+    auth = build_auth_parts(settings, contract, engine, overrides)
     store = overrides.responses or ResponseStore(settings.response_cache_mb * 1_000_000)
-    services = _services(settings, engine, auth, overrides.clock)
+    services = _services(settings, engine, auth, overrides)
     cache = _response_cache(contract, engine, services, auth.authenticator, store)
     writers = Slots(auth.max_writers)
     if metrics:
         metrics.connect(engine, auth.authenticator, store, writers)
     app = FlaskApp(
         __name__,
-        middlewares=_middlewares(settings, contract, auth, partial(ResponseCacheMiddleware, cache=cache), metrics),
+        middlewares=_middlewares(contract, services, auth, cache, metrics),
         resolver=Resolver(overrides.resolve_operation),
         pythonic_params=True,
         strict_validation=settings.unknown_parameters == "reject",
@@ -132,14 +102,23 @@ def _handle_errors(app: FlaskApp, faults: FaultHandler) -> None:
 
 
 def _middlewares(
-    settings: Settings, contract: Contract, auth: _AuthParts, cache: Middleware, metrics: "Metrics | None"
+    contract: Contract, services: Services, auth: AuthParts, cache: ResponseCache, metrics: "Metrics | None"
 ) -> list[Middleware]:
     """Return the middleware in the order in which a request passes it."""
+    settings, double = services.settings, services.double
+    access_log = partial(AccessLogMiddleware, contract=contract, settings=settings)
+    cors = partial(CORSMiddleware, origins=settings.cors_origins or (), contract=contract)
     swagger_ui = partial(SwaggerUIMiddleware, contract=contract, compute_url=settings.compute_url)
     stack = [
-        *_outer_middlewares(settings, contract, auth.authenticator.default_caller, metrics),
+        # First, because all others use the context that it creates.
+        partial(RequestIdMiddleware, default_caller=auth.authenticator.default_caller),
+        # Around the cache, whose responses are recorded and logged too, and do not depend on the page that reads them.
+        metrics.record if metrics else None,
+        access_log if settings.logs_requests else None,
+        cors if settings.cors_origins else None,
+        partial(DoubleMiddleware, double=double, contract=contract) if double else None,
         # Before everything that takes time. It identifies callers by the cached results of token validations.
-        cache,
+        partial(ResponseCacheMiddleware, cache=cache),
         # Around everything that raises errors. The faults pass through the cache, which does not store them.
         ServerErrorMiddleware,
         ExceptionMiddleware,
@@ -166,32 +145,17 @@ def _middlewares(
     return [each for each in stack if each is not None]
 
 
-def _outer_middlewares(
-    settings: Settings, contract: Contract, default_caller: Caller | None, metrics: "Metrics | None"
-) -> list[Middleware | None]:
-    """Return the middleware around the response cache, which the responses from the cache pass too."""
-    access_log = partial(AccessLogMiddleware, contract=contract, settings=settings)
-    cors = partial(CORSMiddleware, origins=settings.cors_origins or (), contract=contract)
-    return [
-        # First, because all others use the context that it creates.
-        partial(RequestIdMiddleware, default_caller=default_caller),
-        metrics.record if metrics else None,
-        access_log if settings.logs_requests else None,
-        # Around the cache, because its responses do not depend on the page that reads them.
-        cors if settings.cors_origins else None,
-    ]
-
-
-def _services(settings: Settings, engine: Engine, auth: _AuthParts, clock: Clock) -> Services:
+def _services(settings: Settings, engine: Engine, auth: AuthParts, overrides: Overrides) -> Services:
     stale_after = settings.stale_after if settings.stale_status == "203" else 0
     catalog = CatalogReader(engine)
     return Services(
         settings=settings,
         catalog=catalog,
         editor=auth.editor,
-        staleness=StalenessMonitor(engine, stale_after, clock=clock),
-        readiness=readiness.ReadinessMonitor(settings, engine, catalog, auth.authenticator, clock),
-        clock=clock,
+        staleness=StalenessMonitor(engine, stale_after, clock=overrides.clock),
+        readiness=ReadinessMonitor(settings, engine, catalog, auth.authenticator, overrides.clock),
+        clock=overrides.clock,
+        double=overrides.double,
     )
 
 
@@ -206,42 +170,3 @@ def _response_cache(
         bypassed=contract.independent_paths,
         on_change=services.catalog.clear_damage,
     )
-
-
-def _auth_parts(settings: Settings, contract: Contract, engine: Engine, overrides: Overrides) -> _AuthParts:
-    if settings.auth == "keystone":
-        return _keystone_parts(settings, contract, engine, overrides)
-    authenticator: Authenticator = NoAuthenticator()
-    if settings.auth == "token":
-        authenticator = overrides.authenticator or CatalogTokenAuthenticator(
-            engine, contract.token_header, clock=overrides.clock
-        )
-    return _AuthParts(authenticator, _image_editor(settings, engine, overrides), engine.max_writers)
-
-
-def _keystone_parts(settings: Settings, contract: Contract, engine: Engine, overrides: Overrides) -> _AuthParts:
-    """Build the parts for Keystone tokens. Glance accepts these too, so reads and writes can be passed on to it."""
-    # Imported here because only this mode requires the extra that installs openstacksdk.
-    from app.auth.keystone import KeystoneAuthenticator, KeystoneClient  # noqa: PLC0415
-    from app.mirror.cloud import client_factory  # noqa: PLC0415
-    from app.mirror.read_through import ReadThroughMiddleware  # noqa: PLC0415
-    from app.mirror.write_through import WriteThroughEditor  # noqa: PLC0415
-
-    authenticator = overrides.authenticator or KeystoneAuthenticator(
-        contract.token_header, KeystoneClient(), settings, clock=overrides.clock
-    )
-    glance = overrides.glance_client_factory or client_factory()
-    editor = WriteThroughEditor(
-        _image_editor(settings, engine, overrides),
-        engine,
-        glance,
-        authenticator.unauthorized,
-        tombstone_days=settings.tombstone_days,
-        clock=overrides.clock,
-    )
-    read_through = partial(ReadThroughMiddleware, engine=engine, client_factory=glance, clock=overrides.clock)
-    return _AuthParts(authenticator, editor, _MAX_UPSTREAM_WRITERS, read_through)
-
-
-def _image_editor(settings: Settings, engine: Engine, overrides: Overrides) -> ImageEditor:
-    return ImageEditor(engine, tombstone_days=settings.tombstone_days, clock=overrides.clock)

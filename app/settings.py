@@ -162,6 +162,7 @@ class Settings:
     response_cache_mb: int = _setting("IMAGES_RESPONSE_CACHE_MB", 32, _Integer(0, 1_000_000))
     port: int = _setting("PORT", 8774, _Integer(1, 65535))
     workers: int = _setting("WEB_CONCURRENCY", 2, _Integer(1, 1024))
+    test_double: str = _setting("IMAGES_TEST_DOUBLE", "off", _Choice("off", "on"))
 
     @property
     def is_default_catalog(self) -> bool:
@@ -195,6 +196,11 @@ class Settings:
         if settings.auth != "none" and "*" in (settings.cors_origins or ()):
             raise InvalidSetting(
                 f"IMAGES_CORS_ORIGINS contains '*'; expected single origins with IMAGES_AUTH={settings.auth}"
+            )
+        if settings.test_double == "on" and settings.auth != "none":
+            raise InvalidSetting(
+                f"IMAGES_TEST_DOUBLE is 'on'; expected 'off' with IMAGES_AUTH={settings.auth}, because everyone can "
+                "add tokens to a test double"
             )
         return settings
 

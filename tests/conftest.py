@@ -16,7 +16,8 @@ from app.catalog.documents import load_sample
 from app.catalog.engines import open_catalog
 from app.catalog.transfer import ensure_catalog
 from app.contract.document import Contract
-from app.factory import NO_OVERRIDES, Overrides, create_app
+from app.factory import create_app
+from app.overrides import NO_OVERRIDES, Overrides
 from app.settings import Settings
 from tests.support.packages import Missing
 

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from app.catalog.listing import Condition, Cursor, IndexScan, Partition
 from app.catalog.models import (
+    CatalogContents,
     CatalogUser,
     DatabaseInfo,
     Finding,
@@ -81,6 +82,9 @@ class Snapshot(Protocol):
     def upstream(self) -> Upstream | None:
         """Return the image service that the catalog replicates; None if it is not a replica."""
 
+    def contents(self) -> CatalogContents:
+        """Return everything that the catalog contains, for `Transaction.replace_contents`."""
+
     def find_token(self, token_id: str) -> tuple[Token, bytes] | None:
         """Return a token and the SHA-256 of its secret."""
 
@@ -110,6 +114,9 @@ class Transaction(Snapshot, Protocol):
 
     def delete_images(self) -> None:
         """Remove all images and tombstones."""
+
+    def replace_contents(self, contents: CatalogContents) -> None:
+        """Replace everything that the catalog contains."""
 
     def set_upstream(self, upstream: Upstream) -> None:
         """Turn the catalog into a replica, or update what it stores about its upstream."""

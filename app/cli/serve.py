@@ -4,6 +4,8 @@ import errno
 import ipaddress
 import socket
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +19,7 @@ from app.catalog.engines import open_catalog
 from app.catalog.transfer import ensure_catalog
 from app.cli.types import BindAddressType, require_extra
 from app.origins import host_name
-from app.settings import Settings
+from app.settings import InvalidSetting, Settings
 from app.text import quote
 
 if TYPE_CHECKING:
@@ -66,11 +68,15 @@ def serve(settings: Settings, *, bind: str | None, workers: int | None, sample: 
     default location, a missing catalog is always created from the sample.
     """
     address = bind or f"127.0.0.1:{settings.port}"
+    check_double(settings, address)
     check_auth(settings, address, insecure=insecure)
     _ensure_catalog(settings, sample=sample)
     if address.startswith(_UNIX):
         prepare_socket(Path(address.removeprefix(_UNIX)))
     served = replace(settings, allowed_hosts=allowed_hosts(settings, address))
+    if settings.test_double == "on":
+        _run_double(served, address)
+        return
     import_server()(served, bind=address, workers=workers or settings.workers).run()
 
 
@@ -93,6 +99,14 @@ def _ensure_catalog(settings: Settings, *, sample: bool) -> None:
     imported = ensure_catalog(engine, load_sample, tombstone_days=settings.tombstone_days)
     if imported:
         click.echo(f"Created the catalog {engine.name} from the documented sample: {imported} images.", err=True)
+
+
+def check_double(settings: Settings, address: str) -> None:
+    """Raise an error if others could control a test double."""
+    if settings.test_double == "on" and (address.startswith(_UNIX) or not _is_local(address)):
+        raise InvalidSetting(
+            f"IMAGES_TEST_DOUBLE is 'on'; expected 'off' with --bind {address}, which is no loopback address"
+        )
 
 
 def allowed_hosts(settings: Settings, address: str) -> tuple[str, ...] | None:
@@ -147,11 +161,26 @@ def _is_local(address: str) -> bool:
         return host == "localhost"
 
 
+def _run_double(settings: Settings, address: str) -> None:
+    with _without_client_warning():
+        from app.server.double import run_double  # noqa: PLC0415
+    run_double(settings, address)
+
+
 def import_server() -> "type[Server]":
     """Import the server only for `serve`: it takes a while, because it imports Connexion."""
-    with warnings.catch_warnings():
-        # Connexion imports Starlette's test client, which recommends an HTTP client that Connexion does not install.
-        warnings.filterwarnings("ignore", message="Using `httpx`")
+    with _without_client_warning():
         from app.server.gunicorn import Server  # noqa: PLC0415
 
     return Server
+
+
+@contextmanager
+def _without_client_warning() -> Iterator[None]:
+    """Ignore a warning of Starlette's test client, which Connexion imports.
+
+    It recommends an HTTP client that Connexion does not install.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Using `httpx`")
+        yield

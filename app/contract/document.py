@@ -9,7 +9,7 @@ import orjson
 
 from app.contract.operations import Operation, response_schemas
 from app.contract.schemas import Schema, compile_schema
-from app.contract.security import without_security
+from app.contract.variants import TEST_DOUBLE, variant
 from app.resources import dump_yaml, load_yaml, resource_path
 
 
@@ -25,8 +25,8 @@ class Contract:
         self._server_url: str = server["url"]
         # OpenAPI matches concrete paths before templated ones: `/images/detail` is not an image named "detail".
         paths = sorted(self.document["paths"].items(), key=lambda each: each[0].count("{"))
-        self._methods = [(_path_pattern(path), _methods_of(item)) for path, item in paths]
-        self.all_methods = sorted({method for _, methods in self._methods for method in methods})
+        self._paths = [(_path_pattern(path), _methods_of(item), _operation_ids(item)) for path, item in paths]
+        self.all_methods = sorted({method for _, methods, _ in self._paths for method in methods})
         definitions = list(_operation_definitions(self.document))
         self.operations = {each["operationId"]: Operation.of(each) for each in definitions}
         self.secured_operations = {
@@ -38,16 +38,31 @@ class Contract:
             for each in definitions
             for status, schema in response_schemas(each)
             if status >= HTTPStatus.BAD_REQUEST and len(schema["required"]) == 1
+        } | {
+            status: schema["required"][0]
+            for schema in self.document["components"]["schemas"].values()
+            for status in schema.get("x-other-statuses", ())
         }
-        self._project_paths = [pattern for pattern, _ in self._methods if "tenant_id" in pattern.groupindex]
+        # The operations that control a test double.
+        self.control_ids = {
+            operation_id
+            for item in self.document["paths"].values()
+            if item.get(TEST_DOUBLE)
+            for operation_id in _operation_ids(item).values()
+        }
+        self._project_paths = [pattern for pattern, _, _ in self._paths if "tenant_id" in pattern.groupindex]
         self._project_id = compile_schema(self.document["components"]["schemas"]["TenantId"])
 
     @classmethod
-    def load(cls, *, secured: bool) -> "Contract":
-        """Read the document from the package; unless `secured`, remove everything that concerns authentication."""
+    def load(cls, *, secured: bool, testing: bool = False) -> "Contract":
+        """Read the document from the package.
+
+        Unless `secured`, remove what concerns authentication; unless `testing`, what concerns a test double.
+        """
         text = resource_path("openapi/compute-images.yaml").read_bytes()
         document = load_yaml(text)
-        return cls(document, text) if secured else cls(without_security(document))
+        is_complete = secured and testing
+        return cls(document, text) if is_complete else cls(variant(document, secured=secured, testing=testing))
 
     @property
     def token_header(self) -> str:
@@ -67,11 +82,17 @@ class Contract:
     def independent_paths(self) -> frozenset[str]:
         """The paths whose responses do not depend on the catalog: GET has neither a 304 nor a 503."""
         paths = self.document["paths"].items()
-        return frozenset(path for path, item in paths if not {"304", "503"} & item["get"]["responses"].keys())
+        reads = ((path, item["get"]["responses"].keys()) for path, item in paths if "get" in item)
+        return frozenset(path for path, statuses in reads if not {"304", "503"} & statuses)
 
     def methods(self, path: str) -> list[str]:
         """Return the methods that the contract defines for a path; none if it does not define the path."""
-        return next((methods for pattern, methods in self._methods if pattern.fullmatch(path)), [])
+        return next((methods for pattern, methods, _ in self._paths if pattern.fullmatch(path)), [])
+
+    def operation_id(self, method: str, path: str) -> str | None:
+        """Return the id of the operation that a request calls, or None if the contract does not define it."""
+        ids = next((ids for pattern, _, ids in self._paths if pattern.fullmatch(path)), {})
+        return ids.get("GET" if method == "HEAD" else method)
 
     def project_of_path(self, path: str) -> str | None:
         """Return the project id in a path, or None if the path has none or an invalid one."""
@@ -87,16 +108,24 @@ def _operation_definitions(document: Schema) -> Iterator[Schema]:
     """Yield the operation objects, all references resolved, each with the parameters of its path item added."""
     for item in jsonschema_rs.dereference(document)["paths"].values():
         shared = item.get("parameters", [])
-        for operation in item.values():
-            if "operationId" in operation:
-                yield operation | {"parameters": [*shared, *operation.get("parameters", [])]}
+        for operation in _operations_of(item).values():
+            yield operation | {"parameters": [*shared, *operation.get("parameters", [])]}
 
 
 def _path_pattern(path: str) -> re.Pattern[str]:
     return re.compile(re.sub(r"\\{(\w+)\\}", r"(?P<\1>[^/]+)", re.escape(path)))
 
 
+def _operations_of(item: Schema) -> dict[str, Schema]:
+    """Return the operations of a path item by their methods."""
+    return {method.upper(): item[method] for method in item if method in {"get", "put", "post", "delete"}}
+
+
+def _operation_ids(item: Schema) -> dict[str, str]:
+    return {method: operation["operationId"] for method, operation in _operations_of(item).items()}
+
+
 def _methods_of(item: Schema) -> list[str]:
     """Return the methods of a path item, HEAD if it has GET, and OPTIONS."""
-    methods = [method.upper() for method in item if method in {"get", "put", "post", "delete"}]
+    methods = _operations_of(item)
     return sorted([*methods, *(["HEAD"] if "GET" in methods else []), "OPTIONS"])

@@ -70,7 +70,7 @@ class Operation:
     @classmethod
     def of(cls, definition: Schema) -> "Operation":
         """Compile an operation object of the document, all references resolved."""
-        parameters: dict[str, dict[str, Parameter]] = {"path": {}, "query": {}}
+        parameters: dict[str, dict[str, Parameter]] = {"path": {}, "query": {}, "header": {}}
         body = definition.get("requestBody")
         for parameter in definition.get("parameters", []):
             parameters[parameter["in"]][parameter["name"]] = Parameter.of(parameter)

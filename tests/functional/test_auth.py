@@ -15,8 +15,8 @@ from app.catalog.tokens import add_token, list_tokens, revoke_tokens
 from app.catalog.transfer import export_images
 from app.context import Caller
 from app.contract.document import Contract
-from app.factory import Overrides
 from app.middleware.response_cache import ResponseStore
+from app.overrides import Overrides
 from tests.conftest import Serve
 from tests.support.clock import FakeClock
 from tests.support.images import catalog_of, image, image_id

@@ -13,8 +13,8 @@ from app.catalog.engines import open_catalog
 from app.catalog.tokens import add_token
 from app.contract.document import Contract
 from app.errors import UpstreamConflict
-from app.factory import NO_OVERRIDES, Overrides
 from app.middleware.request_body import MAX_BODY_BYTES
+from app.overrides import NO_OVERRIDES, Overrides
 from app.resources import resource_path
 from tests.conftest import Serve
 from tests.functional.test_operations import make_stale_replica, raising

@@ -11,9 +11,9 @@ from starlette.testclient import TestClient
 
 from app import errors
 from app.errors import DomainError
-from app.factory import Overrides
 from app.framework import faults
 from app.framework.faults import Fault, fault_for
+from app.overrides import Overrides
 from app.text import quote
 from tests.conftest import Serve, loaded
 from tests.support.projects import LIST_URL

@@ -15,7 +15,7 @@ from app.auth.catalog_tokens import CatalogTokenAuthenticator
 from app.catalog.engines import open_catalog
 from app.catalog.sqlite.engine import SQLiteEngine
 from app.errors import IdentityUnavailable
-from app.factory import Overrides
+from app.overrides import Overrides
 from tests.conftest import Serve
 from tests.functional.test_slow_reads import LockedEngine, SlowEngine
 from tests.support.images import catalog_of, image

@@ -20,10 +20,11 @@ from app.catalog.models import SyncStatus, SyncTotal, Upstream, UpstreamSnapshot
 from app.catalog.replica import apply_snapshot
 from app.catalog.tokens import add_token
 from app.context import RequestContext
-from app.factory import NO_OVERRIDES, Overrides, create_app
+from app.factory import create_app
 from app.metrics.recorder import Recorder
 from app.metrics.value_files import ValueFiles
 from app.middleware.metrics import Metrics, MetricsMiddleware
+from app.overrides import NO_OVERRIDES, Overrides
 from app.settings import Settings
 from app.timestamps import SYSTEM_CLOCK
 from tests.conftest import Serve, loaded

@@ -13,8 +13,8 @@ from starlette.testclient import TestClient
 from app.catalog.engines import open_catalog
 from app.catalog.tokens import add_token
 from app.errors import UpstreamConflict
-from app.factory import NO_OVERRIDES, Overrides
 from app.middleware.request_body import MAX_BODY_BYTES
+from app.overrides import NO_OVERRIDES, Overrides
 from tests.conftest import Serve, loaded
 from tests.support.images import catalog_of, image, image_id
 from tests.support.projects import OTHER_PROJECT, PROJECT

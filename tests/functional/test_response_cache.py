@@ -17,9 +17,10 @@ from app.api.operations import Operation, resolve_operation
 from app.catalog.documents import load_sample
 from app.catalog.engines import open_catalog
 from app.catalog.transfer import ensure_catalog, import_images
-from app.factory import Overrides, create_app
+from app.factory import create_app
 from app.framework.responses import JSONResponse
 from app.middleware.response_cache import CacheStats, ResponseCacheMiddleware, ResponseStore
+from app.overrides import Overrides
 from app.settings import Settings
 from tests.conftest import client_of, loaded
 from tests.support.images import Fields, catalog_of, image, stored_images

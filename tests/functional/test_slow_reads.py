@@ -11,7 +11,7 @@ import pytest
 from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
 
 from app.catalog.sqlite.engine import SQLiteEngine
-from app.factory import Overrides
+from app.overrides import Overrides
 from tests.conftest import Serve
 from tests.support.images import catalog_of, image
 from tests.support.projects import LIST_URL

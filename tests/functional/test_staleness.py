@@ -10,9 +10,9 @@ from app.catalog.engine import Engine
 from app.catalog.engines import open_catalog
 from app.catalog.models import SyncStatus, Upstream, UpstreamSnapshot
 from app.catalog.replica import apply_snapshot
-from app.factory import Overrides
 from app.middleware.response_cache import ResponseStore
 from app.mirror.staleness import StalenessMonitor
+from app.overrides import Overrides
 from tests.conftest import Serve
 from tests.support.clock import FakeClock
 from tests.support.images import catalog_of, image, image_id, stored_images

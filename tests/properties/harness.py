@@ -14,8 +14,8 @@ from starlette.testclient import TestClient
 from app.api.operations import Operation, resolve_operation
 from app.catalog.engines import open_catalog
 from app.catalog.transfer import ensure_catalog
-from app.factory import Overrides
 from app.middleware.response_cache import ResponseStore
+from app.overrides import Overrides
 from tests.conftest import client_of
 from tests.properties.callers import Callers
 from tests.properties.histories import (

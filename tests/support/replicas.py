@@ -18,11 +18,11 @@ from app.catalog.models import StoredImage, SyncStatus, Upstream, UpstreamSnapsh
 from app.catalog.replica import apply_snapshot
 from app.catalog.transfer import export_images
 from app.context import Caller
-from app.factory import Overrides
 from app.mirror.client import GlanceClient
 from app.mirror.cloud import GlanceClientFactory
 from app.mirror.mapping import to_catalog_image
 from app.mirror.sync import Mirror
+from app.overrides import Overrides
 from app.settings import Settings
 from app.timestamps import SYSTEM_CLOCK, Clock
 from tests.conftest import client_of, loaded

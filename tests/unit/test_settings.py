@@ -37,6 +37,7 @@ def test_each_setting_is_read_from_its_variable() -> None:
         "IMAGES_RESPONSE_CACHE_MB": "0",
         "PORT": "80",
         "WEB_CONCURRENCY": "4",
+        "IMAGES_TEST_DOUBLE": "off",
     }
     assert Settings.from_env(environ) == Settings(
         catalog="/var/lib/images.db",
@@ -62,6 +63,7 @@ def test_each_setting_is_read_from_its_variable() -> None:
         response_cache_mb=0,
         port=80,
         workers=4,
+        test_double="off",
     )
     assert {each.metadata["variable"] for each in fields(Settings)} == set(environ)
 
@@ -119,6 +121,7 @@ LOCATION, URL, LIMIT = "a path, or sqlite:///path", "an http or https URL", "a w
         ),
         ("IMAGES_DOCS", "yes", "on or off"),
         ("IMAGES_ACCESS_LOG", "json", "off or on"),
+        ("IMAGES_TEST_DOUBLE", "yes", "off or on"),
         ("PORT", "65536", "a whole number from 1 to 65535"),
         ("WEB_CONCURRENCY", "-1", "a whole number from 1 to 1024"),
     ],
@@ -153,6 +156,15 @@ def test_all_origins_cannot_be_allowed_with_tokens(auth: str) -> None:
     with pytest.raises(InvalidSetting) as raised:
         Settings.from_env(environ | {"IMAGES_AUTH": auth})
     assert str(raised.value) == f"IMAGES_CORS_ORIGINS contains '*'; expected single origins with IMAGES_AUTH={auth}"
+
+
+@pytest.mark.parametrize("auth", ["token", "keystone"])
+def test_test_double_cannot_be_secured(auth: str) -> None:
+    assert Settings.from_env({"IMAGES_TEST_DOUBLE": "on", "IMAGES_AUTH": "none"}).test_double == "on"
+    with pytest.raises(InvalidSetting) as raised:
+        Settings.from_env({"IMAGES_TEST_DOUBLE": "on", "IMAGES_AUTH": auth})
+    reason = "because everyone can add tokens to a test double"
+    assert str(raised.value) == f"IMAGES_TEST_DOUBLE is 'on'; expected 'off' with IMAGES_AUTH={auth}, {reason}"
 
 
 def test_settings_are_immutable() -> None:

@@ -1,11 +1,13 @@
 """The package: the contents of the wheel, and the service that runs from its installation."""
 
+import re
 import shlex
 import subprocess
 import sys
 import tomllib
 import zipfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,10 +18,15 @@ from app.contract.document import Contract
 from app.resources import resource_path
 from tests.integration.server.conftest import LIST
 from tests.integration.server.service import Service, run, serving
+from tests.integration.server.service import environment as service_environment
 from tests.integration.server.wire import fetch, request
 from tests.support.checkout import CHECKOUT, copy_sources
+from tests.support.packages import environment
+from tests.unit.test_readme import README
 
-pytestmark = pytest.mark.external
+XDIST = ("pytest-xdist==3.8.0",)
+
+pytestmark = pytest.mark.external(install=[partial(environment, *XDIST)])
 
 PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet")
 SAMPLE = "data/list-images-details.json"
@@ -74,7 +81,10 @@ def printed(installed: Installed, folder: Path, *command: str) -> str:
 
 
 def test_wheel_contains_code_contract_swagger_ui_and_sample_only(installed: Installed) -> None:
-    code = files("app", "*.py") | files("app/ui", "*")
+    code = {
+        name.replace("app/testing/", "compute_images_testing/")
+        for name in files("app", "*.py") | files("app/ui", "*") | files("app/testing", "py.typed")
+    }
     resources = {f"app/{name}" for name in files("openapi", "*.yaml") | files("data", "*.json")}
     assert {name for name in installed.names if ".dist-info/" not in name} == code | resources
     assert {Path(name).suffix for name in resources} == {".json", ".yaml"}
@@ -137,3 +147,19 @@ def test_installed_service_creates_its_catalog_in_the_working_directory(service:
     assert fetch(service.port, request(LIST)).document == orjson.loads((CHECKOUT / SAMPLE).read_bytes())
     assert (service.folder / "data" / "catalog.db").is_file()
     assert service.printed == ["Created the catalog data/catalog.db from the documented sample: 7 images."]
+
+
+def test_test_suite_of_the_readme_passes_beside_a_package_with_the_name_of_ours(
+    installed: Installed, tmp_path: Path
+) -> None:
+    for name, text in re.findall(r"<!-- file: (.*?) -->\n```python\n(.*?)```", README, flags=re.DOTALL):
+        (tmp_path / name).write_text(text)
+    (tmp_path / "app").mkdir()
+    (tmp_path / "app" / "__init__.py").write_text("NAME = 'tool'")
+    (tmp_path / "test_app.py").write_text("import app\ndef test_app(compute_images):\n    assert app.NAME == 'tool'\n")
+    xdist = next(environment(*XDIST).glob("lib/python3*/site-packages"))
+    command = (sys.executable, "-W", "error", "-m", "pytest", "-v", "-p", "no:cacheprovider", "-n", "2")
+    variables = service_environment(PYTHONPATH=f"{installed.folder}:{xdist}")
+    tests = subprocess.run(command, cwd=tmp_path, env=variables, capture_output=True, text=True, check=False)
+    assert tests.returncode == 0, tests.stdout + tests.stderr
+    assert "2 workers [4 items]" in tests.stdout

@@ -19,8 +19,8 @@ from app.auth.base import TokenInfo
 from app.auth.keystone import KeystoneAuthenticator, KeystoneClient, KeystoneConfigError, KeystoneUnavailable
 from app.context import Caller, RequestContext, current_request
 from app.errors import IdentityUnavailable, Unauthorized
-from app.factory import Overrides
 from app.logs import RequestIdFilter
+from app.overrides import Overrides
 from app.settings import Settings
 from tests.conftest import Serve
 from tests.support.clock import FakeClock

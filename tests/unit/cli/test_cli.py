@@ -407,6 +407,20 @@ def test_missing_catalog_that_was_named_prevents_the_start(run: Run, catalog: Pa
     assert (result.exit_code, catalog.exists()) == (1, content is not None)
 
 
+@pytest.mark.parametrize("address", ["0.0.0.0:80", "[::]:80", "images.test:80", "unix:/a"])
+def test_test_double_is_served_on_a_loopback_address_only(run: Run, catalog: Path, address: str) -> None:
+    result = run("serve", "--bind", address, IMAGES_TEST_DOUBLE="on")
+    message = f"IMAGES_TEST_DOUBLE is 'on'; expected 'off' with --bind {address}, which is no loopback address"
+    assert (result.exit_code, result.stderr, catalog.exists()) == (1, f"Error: {message}\n", False)
+
+
+def test_test_double_reports_an_address_in_use_in_one_line(run: Run) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        result = run("serve", "--bind", f"127.0.0.1:{taken.getsockname()[1]}", IMAGES_TEST_DOUBLE="on")
+    assert (result.exit_code, result.stderr.splitlines()[1:]) == (1, [])
+    assert str(result.exception).startswith("Error: Address already in use")
+
+
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 
 

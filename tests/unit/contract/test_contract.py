@@ -27,20 +27,21 @@ from tests.support.projects import LIST_URL
 
 CONTRACT = Contract.load(secured=True)
 UNSECURED = Contract.load(secured=False)
+DOUBLE = Contract.load(secured=True, testing=True)  # of a test double: the whole document
 
 
 def edited(pattern: str, replacement: str) -> Contract:
-    text, count = re.subn(pattern, replacement, CONTRACT.yaml.decode())
+    text, count = re.subn(pattern, replacement, DOUBLE.yaml.decode())
     assert count == 1
     return Contract(load_yaml(text.encode()))
 
 
 def operations(document: Schema = CONTRACT.document) -> Iterator[Schema]:
     for path in document["paths"].values():
-        yield from path.values()
+        yield from (path[method] for method in path.keys() & {"get", "put", "post", "delete"})
 
 
-@pytest.mark.parametrize("contract", [CONTRACT, UNSECURED], ids=["secured", "unsecured"])
+@pytest.mark.parametrize("contract", [CONTRACT, UNSECURED, DOUBLE], ids=["secured", "unsecured", "double"])
 def test_document_is_valid_openapi(contract: Contract) -> None:
     assert contract.document["openapi"] == "3.0.3"
     validate(contract.document)
@@ -57,8 +58,8 @@ def test_served_document_is_the_one_that_is_applied(serve: Serve, sample_catalog
     assert "#/components/schemas/Image" in response.text
 
 
-def test_secured_document_is_served_byte_for_byte_with_its_own_url(serve: Serve, sample_catalog: Path) -> None:
-    response = serve(sample_catalog, auth="token").get("/openapi.yaml", headers={"Host": "127.0.0.1:8774"})
+def test_whole_document_is_served_byte_for_byte_with_its_own_url(serve: Serve, sample_catalog: Path) -> None:
+    response = serve(sample_catalog, DOUBLE, auth="token").get("/openapi.yaml", headers={"Host": "127.0.0.1:8774"})
     file = resource_path("openapi/compute-images.yaml").read_text()
     assert response.text == file.replace("url: http://127.0.0.1:8774\n", 'url: "http://127.0.0.1:8774"\n')
     assert response.headers["content-type"] == "application/yaml"
@@ -94,11 +95,20 @@ def test_unsecured_document_is_otherwise_equal() -> None:
 
 
 def test_each_operation_has_a_function_with_its_parameters() -> None:
-    for path, item in CONTRACT.document["paths"].items():
-        for operation in item.values():
+    for path, item in DOUBLE.document["paths"].items():
+        for operation in operations({"paths": {path: item}}):
             accepted = set(inspect.signature(resolve_operation(operation["operationId"])).parameters)
             assert set(re.findall(r"{(\w+)}", path)) == accepted - {"body", "query"}
             assert ("requestBody" in operation) == ("body" in accepted)
+
+
+def test_document_without_the_test_double_is_otherwise_equal() -> None:
+    for kind, components in CONTRACT.document["components"].items():
+        assert components.items() <= DOUBLE.document["components"][kind].items()
+    prefer = {"parameters": [{"$ref": "#/components/parameters/Prefer"}]}
+    for path, item in DOUBLE.document["paths"].items():
+        assert item == (CONTRACT.document["paths"][path] | prefer if path in CONTRACT.document["paths"] else item)
+    assert DOUBLE.operations.keys() - DOUBLE.control_ids == CONTRACT.operations.keys()
 
 
 def test_each_path_supports_get() -> None:
@@ -142,7 +152,7 @@ def test_only_required_parameters_have_an_example() -> None:
 
 
 def examples() -> Iterator[Any]:
-    for operation in operations(jsonschema_rs.dereference(CONTRACT.document)):
+    for operation in operations(jsonschema_rs.dereference(DOUBLE.document)):
         for status, response in operation["responses"].items():
             if "content" not in response:
                 continue
@@ -162,7 +172,19 @@ def test_component_has_the_schema_that_has_its_name() -> None:
 
 @pytest.mark.parametrize(("operation", "status", "example"), list(examples()))
 def test_example_conforms_to_its_schema(operation: str, status: int, example: Any) -> None:
-    CONTRACT.operations[operation].validate_response(status, example)
+    DOUBLE.operations[operation].validate_response(status, example)
+
+
+def request_examples() -> Iterator[Any]:
+    for operation in operations(jsonschema_rs.dereference(DOUBLE.document)):
+        if "requestBody" in operation:
+            example = operation["requestBody"]["content"]["application/json"]["example"]
+            yield pytest.param(operation["operationId"], example, id=operation["operationId"])
+
+
+@pytest.mark.parametrize(("operation", "example"), list(request_examples()))
+def test_example_of_a_request_body_conforms_to_its_schema(operation: str, example: Any) -> None:
+    DOUBLE.operations[operation].validate_body(orjson.dumps(example))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,93 @@
+"""Operations that control a test double."""
+
+from http import HTTPStatus
+
+from flask import Response
+
+from app.api.context import services
+from app.api.links import link_builder
+from app.api.serializers import serialize_image
+from app.catalog.models import JsonObject
+from app.double.double import Double
+from app.framework.responses import JSONResponse, NoContentResponse
+from app.timestamps import seconds
+
+_PROJECT = "openstack"  # for the links of images without an owner
+
+
+def reset_double() -> Response:
+    """Return to the state of the start."""
+    _double().reset()
+    return NoContentResponse()
+
+
+def add_test_images(body: JsonObject) -> Response:
+    """Add images, or change those whose ids the catalog has."""
+    images = _double().add_images(body["images"])
+    return _created({"images": [serialize_image(each, link_builder(each.owner or _PROJECT)) for each in images]})
+
+
+def add_test_token(body: JsonObject) -> Response:
+    """Add a token of the catalog."""
+    return _created({"token": _double().add_token(**body["token"])})
+
+
+def show_clock() -> Response:
+    """Return the time of the clock."""
+    return _uncached({"clock": {"time": _double().clock.now()}})
+
+
+def set_clock(body: JsonObject) -> Response:
+    """Set or advance the clock."""
+    clock = _double().clock
+    match body["clock"]:
+        case {"time": time}:
+            clock.set(seconds(time))
+        case {"advance": duration}:
+            clock.advance(duration)
+    return show_clock()
+
+
+def show_page_size() -> Response:
+    """Return the page size of lists for which a request states no limit."""
+    return _uncached({"pages": {"size": _double().page_size}})
+
+
+def set_page_size(body: JsonObject) -> Response:
+    """Set the page size of lists for which a request states no limit."""
+    _double().page_size = body["pages"]["size"]
+    return show_page_size()
+
+
+def list_requests() -> Response:
+    """Return the last requests."""
+    return _uncached({"requests": _double().requests.documents()})
+
+
+def list_faults() -> Response:
+    """Return the planned faults."""
+    return _uncached({"faults": _double().faults.documents()})
+
+
+def add_fault(body: JsonObject) -> Response:
+    """Plan a fault."""
+    return _created({"fault": _double().faults.add(body["fault"]).document()})
+
+
+def _double() -> Double:
+    double = services().double
+    if double is None:
+        raise RuntimeError("The service is not a test double, but the contract has the operations of one.")
+    return double
+
+
+def _created(document: JsonObject) -> Response:
+    response = JSONResponse(document)
+    response.status_code = HTTPStatus.CREATED
+    return response
+
+
+def _uncached(document: JsonObject) -> Response:
+    response = JSONResponse(document)
+    response.headers["Cache-Control"] = "no-store"
+    return response

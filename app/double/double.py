@@ -1,0 +1,54 @@
+"""A test double: the parts of a service that a test can control."""
+
+from datetime import UTC, datetime
+from itertools import count
+
+from app.auth.optional_tokens import OptionalTokenAuthenticator
+from app.catalog.engine import WRITER_TIMEOUT, Engine
+from app.catalog.models import JsonObject, StoredImage
+from app.catalog.tokens import add_token
+from app.contract.document import Contract
+from app.double.clock import AdjustableClock
+from app.double.faults import FaultPlan
+from app.double.images import add_images
+from app.double.requests import RequestLog
+from app.timestamps import format_utc
+
+
+class Double:
+    """The state of a test double, and its catalog at the start. One process has all of it."""
+
+    def __init__(self, engine: Engine, contract: Contract) -> None:
+        """Record the catalog, to which `reset` returns. Raises CatalogUnavailable."""
+        self._engine = engine
+        with engine.open_snapshot() as snapshot:
+            self._start = snapshot.contents()
+        self.clock = AdjustableClock()
+        self.authenticator = OptionalTokenAuthenticator(engine, contract.token_header, clock=self.clock)
+        self.faults = FaultPlan(contract)
+        self.requests = RequestLog()
+        self.page_size: int | None = None  # of lists for which a request states no limit
+        self._numbers = count(1)
+
+    def reset(self) -> None:
+        """Return to the state of the start. Raises what a transaction raises."""
+        with self._engine.transaction(timeout=WRITER_TIMEOUT) as transaction:
+            transaction.replace_contents(self._start)
+        self.clock.reset()
+        self.faults.clear()
+        self.requests.clear()
+        self.page_size = None
+        self._numbers = count(1)
+
+    def add_images(self, images: list[JsonObject]) -> list[StoredImage]:
+        """Add images, or change those whose ids the catalog has. Raises InvalidBody, and what a transaction raises."""
+        with self._engine.transaction(timeout=WRITER_TIMEOUT) as transaction:
+            return add_images(transaction, images, self._numbers, self.clock)
+
+    def add_token(
+        self, project: str, *, admin: bool = False, expires: str | None = None, expires_in: int | None = None
+    ) -> str:
+        """Add a token, which expires at a time or after so many seconds, and return its text."""
+        if expires_in is not None:
+            expires = format_utc(datetime.fromtimestamp(self.clock.time() + expires_in, UTC))
+        return add_token(self._engine, project, is_admin=admin, expires=expires, clock=self.clock)

@@ -1,0 +1,57 @@
+"""Images that a test adds, of which it states only what matters to it."""
+
+from collections.abc import Iterator, Sequence
+
+import orjson
+
+from app.catalog.documents import InvalidImageFile, dump_images, parse_image
+from app.catalog.engine import Snapshot, Transaction
+from app.catalog.image_forms import normalize_image, select_fields
+from app.catalog.models import JsonObject, StoredImage
+from app.double.clock import AdjustableClock
+from app.errors import InvalidBody
+from app.text import quote
+
+
+def add_images(
+    transaction: Transaction, images: Sequence[JsonObject], numbers: Iterator[int], clock: AdjustableClock
+) -> list[StoredImage]:
+    """Add images, or change those whose ids the catalog has. Return the complete images. Raises InvalidBody.
+
+    `numbers` are for the ids and names of images that do not state their own. Unless the clock is adjusted in between,
+    images are created at the same time: they are listed in the order in which they are added.
+    """
+    added = []
+    for index, image in enumerate(images):
+        try:
+            stored = parse_image(_normalize(_with_defaults(transaction, image, numbers, clock)))
+        except InvalidImageFile as error:
+            raise InvalidBody(f"images[{index}]: {error}") from None
+        transaction.upsert_images([stored])
+        added.append(stored)
+    return added
+
+
+def _with_defaults(snapshot: Snapshot, image: JsonObject, numbers: Iterator[int], clock: AdjustableClock) -> JsonObject:
+    """Return an image with what the catalog has under its id, or with default values."""
+    number = next(number for number in numbers if not snapshot.contains(_image_id(number)))
+    image = {"id": _image_id(number)} | image
+    for stored in snapshot.replicated_images([str(image["id"])]).values():
+        document: JsonObject = orjson.loads(b"".join(dump_images([stored.image])))["images"][0]
+        if "status" in image:
+            del document["progress"]  # it follows from the status
+        return document | {"updated": clock.now()} | image
+    times = {"created": clock.adjusted(), "updated": image.get("created", clock.now())}
+    return {"name": f"image-{number}", "status": "ACTIVE", "visibility": "public"} | times | image
+
+
+def _normalize(image: JsonObject) -> JsonObject:
+    """Convert the values of an image to those of image files. Raises InvalidImageFile for an unknown field too."""
+    known, others = select_fields(image)
+    for name in others:
+        raise InvalidImageFile(f"{quote(name)} is not a field of image files")
+    return normalize_image(known)
+
+
+def _image_id(number: int) -> str:
+    return f"00000000-0000-4000-8000-{number:012}"

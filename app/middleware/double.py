@@ -1,0 +1,110 @@
+"""Recording of requests, and faults, in a test double."""
+
+import asyncio
+from collections.abc import Mapping
+from http import HTTPStatus
+from urllib.parse import parse_qsl
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from app.asgi import CLOSE_CONNECTION
+from app.contract.document import Contract
+from app.double.double import Double
+from app.double.faults import PREFER, PlannedFault
+from app.double.requests import RecordedRequest
+from app.errors import InvalidParameter
+
+_MESSAGE = "The test double was asked for this fault."
+_RETRY_LATER = frozenset(
+    {HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}
+)
+
+
+class DoubleMiddleware:
+    """Records each request, and lets those fail for which a fault is planned or that ask for one."""
+
+    def __init__(self, next_app: ASGIApp, double: Double, contract: Contract) -> None:
+        self._next_app = next_app
+        self._double = double
+        self._contract = contract
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or respond with a fault. Those that control the test double are only passed on."""
+        operation = self._contract.operation_id(scope["method"], scope["path"]) if scope["type"] == "http" else None
+        if scope["type"] != "http" or operation in self._contract.control_ids:
+            await self._next_app(scope, receive, send)
+            return
+        request = RecordedRequest.of(scope, operation)
+        self._double.requests.add(request)
+        scope, receive, send = (
+            self._limited(scope, operation),
+            request.record_body(receive),
+            request.record_status(send),
+        )
+        try:
+            prefer = ",".join(Headers(scope=scope).getlist(PREFER))
+            fault = self._double.faults.requested(prefer) or self._double.faults.take(operation)
+        except InvalidParameter as error:
+            await self._response(HTTPStatus.BAD_REQUEST, str(error), {})(scope, receive, send)
+            return
+        if fault is None:
+            await self._next_app(scope, receive, send)
+        else:
+            await self._fail(fault, scope, receive, send)
+
+    async def _fail(self, fault: PlannedFault, scope: Scope, receive: Receive, send: Send) -> None:
+        await asyncio.sleep(fault.delay)
+        if fault.applied:
+            send = _with_applied(fault.applied, send)
+        if fault.drop:
+            await _close_connection(scope, receive)
+        elif fault.status:
+            await _read_all(receive)
+            await self._response(fault.status, _MESSAGE, self._headers(fault, scope["path"]))(scope, receive, send)
+        else:
+            await self._next_app(scope, receive, send)
+
+    def _limited(self, scope: Scope, operation: str | None) -> Scope:
+        """Return the request with the page size as its limit, if it requests a list without one."""
+        size, query = self._double.page_size, scope["query_string"].decode("latin-1")
+        if not size or not operation or "limit" not in self._contract.operations[operation].query:
+            return scope
+        if "limit" in dict(parse_qsl(query, keep_blank_values=True)):
+            return scope
+        return {**scope, "query_string": f"{query}&limit={size}".removeprefix("&").encode("latin-1")}
+
+    def _headers(self, fault: PlannedFault, path: str) -> Mapping[str, str]:
+        """Return the headers that the response of a service has with this status."""
+        if fault.status == HTTPStatus.UNAUTHORIZED:
+            return self._double.authenticator.unauthorized().headers
+        if fault.status == HTTPStatus.METHOD_NOT_ALLOWED:
+            return {"Allow": ", ".join(self._contract.methods(path))}
+        return {"Retry-After": str(fault.retry_after)} if fault.status in _RETRY_LATER else {}
+
+    def _response(self, status: int, message: str, headers: Mapping[str, str]) -> Response:
+        return Response(self._contract.fault(status, message), status, headers, media_type="application/json")
+
+
+async def _read_all(receive: Receive) -> None:
+    """Read the body, so that the request is recorded with it."""
+    while (await receive()).get("more_body"):
+        pass
+
+
+async def _close_connection(scope: Scope, receive: Receive) -> None:
+    """Close the connection, and wait until the server has noticed: it would send a response of its own otherwise."""
+    await _read_all(receive)
+    scope["extensions"][CLOSE_CONNECTION]()
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _with_applied(applied: str, send: Send) -> Send:
+    async def send_with_header(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            MutableHeaders(scope=message)["Preference-Applied"] = applied
+        await send(message)
+
+    return send_with_header

@@ -1,0 +1,67 @@
+"""The process of the service, which ends with the process that started it."""
+
+import os
+import select
+import subprocess
+import sys
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from typing import IO, cast
+
+_START_TIMEOUT, _STOP_TIMEOUT = 30, 10  # seconds
+
+# The folder that has the package `app` of compute-images: in a checkout, this package is a part of it. It comes first
+# on the path of the process, because a tool may have a package of the same name.
+_PACKAGE = Path(__file__).parent
+_ROOT = _PACKAGE.parent if _PACKAGE.name == "compute_images_testing" else _PACKAGE.parents[1]
+_MAIN = "import sys; sys.path.insert(0, sys.argv[1]); from app.server.child import main; main()"
+
+
+class ServiceError(Exception):
+    """The service could not be started, or has ended."""
+
+
+class ServiceProcess:
+    """A running service."""
+
+    def __init__(self) -> None:
+        """Start it. Raises ServiceError."""
+        self._log = tempfile.TemporaryFile()  # noqa: SIM115 closed by `stop`
+        self._process = subprocess.Popen(  # noqa: S603 no input of others
+            [sys.executable, "-P", "-W", "ignore", "-c", _MAIN, str(_ROOT)],
+            bufsize=0,
+            stdin=subprocess.PIPE,  # its end tells the service that this process has ended, however that happens
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            start_new_session=True,  # Ctrl-C in a terminal interrupts the tests only
+        )
+        self._input, self._output = cast("IO[bytes]", self._process.stdin), cast("IO[bytes]", self._process.stdout)
+        self.port = self._read_port()
+
+    @property
+    def log(self) -> str:
+        """What the service has logged."""
+        file = self._log.fileno()  # its position is that of the service, which must not change
+        return os.pread(file, os.fstat(file).st_size, 0).decode(errors="replace")
+
+    def stop(self) -> None:
+        """Stop it."""
+        with self._log, self._process, self._input, self._output:
+            with suppress(BrokenPipeError):
+                self._input.write(b"\n")  # a copy of this process may hold the pipe open, too
+            try:
+                self._process.wait(_STOP_TIMEOUT)
+            except subprocess.TimeoutExpired:
+                self._process.kill()
+
+    def _read_port(self) -> int:
+        is_readable, _, _ = select.select([self._output], [], [], _START_TIMEOUT)
+        line = self._output.readline() if is_readable else b""
+        if not line:
+            self._process.kill()
+            self._process.wait()
+            log = self.log
+            self.stop()
+            raise ServiceError(f"compute-images did not start:\n{log}")
+        return int(line)
