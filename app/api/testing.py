@@ -55,7 +55,8 @@ def show_page_size() -> Response:
 
 def set_page_size(body: JsonObject) -> Response:
     """Set the page size of lists for which a request states no limit."""
-    _double().page_size = body["pages"]["size"]
+    size = body["pages"]["size"]
+    _double().page_size = size and int(size)  # in JSON, 2.0 is an integer, too
     return show_page_size()
 
 

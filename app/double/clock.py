@@ -5,6 +5,8 @@ from datetime import UTC, datetime
 
 from app.timestamps import Clock, format_utc
 
+_LATEST = datetime(9800, 1, 1, tzinfo=UTC).timestamp()  # durations can be added to it up to the year 9999
+
 
 class AdjustableClock(Clock):
     """A clock that runs with the system's clock until it is set to a time, at which it stands still."""
@@ -20,7 +22,8 @@ class AdjustableClock(Clock):
 
     def set(self, seconds: float) -> None:
         """Set it to a Unix time, at which it stands still."""
-        self._fixed = self._adjusted = seconds
+        self._fixed = seconds
+        self._adjusted = self.time()
 
     def advance(self, seconds: float) -> None:
         """Move it forward, whether it stands still or runs."""
@@ -32,7 +35,8 @@ class AdjustableClock(Clock):
 
     def time(self) -> float:
         """Return the Unix time in seconds."""
-        return time.time() + self._offset if self._fixed is None else self._fixed
+        seconds = time.time() + self._offset if self._fixed is None else self._fixed
+        return min(max(seconds, 0), _LATEST)
 
     def adjusted(self) -> str:
         """Return the time that it had when it was last reset, set or advanced, in UTC, to the second."""

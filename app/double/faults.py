@@ -51,7 +51,7 @@ class FaultPlan:
 
     def add(self, fields: dict[str, Any]) -> PlannedFault:
         """Plan a fault, from a valid document. Raises InvalidBody if there is no such operation."""
-        fault = PlannedFault(**self._defaults | fields)
+        fault = self._build(fields)
         if fault.operation not in self._operations:
             known = ", ".join(sorted(self._operations))
             raise InvalidBody(f"fault.operation: {quote(fields['operation'])} is not one of {known}")
@@ -83,7 +83,14 @@ class FaultPlan:
         if not preferences:
             return None
         applied = ", ".join(name if value is True else f"{name}={value}" for name, value in preferences.items())
-        return PlannedFault(**self._defaults | {"operation": None} | preferences, applied=applied)
+        return self._build({"operation": None} | preferences, applied)
+
+    def _build(self, fields: dict[str, Any], applied: str = "") -> PlannedFault:
+        complete = self._defaults | fields
+        for name, value in complete.items():
+            if self._properties[name]["type"] == "integer" and value is not None:
+                complete[name] = int(value)  # in JSON, 503.0 is an integer, too
+        return PlannedFault(**complete, applied=applied)
 
 
 def _parse_prefer(header: str) -> Iterator[tuple[str, Any]]:

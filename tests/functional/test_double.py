@@ -197,6 +197,17 @@ def test_changes_have_the_time_of_the_clock(client: TestClient) -> None:
         assert (changed["id"], changed["updated"]) == (image_id(50), time)
 
 
+@pytest.mark.parametrize(
+    ("time", "shown"),
+    [("0001-01-01T00:00:00Z", "1970-01-01T00:00:00Z"), ("9999-12-31T23:59:59Z", "9800-01-01T00:00:00Z")],
+)
+def test_clock_has_a_range_in_which_all_ages_can_be_stored(client: TestClient, time: str, shown: str) -> None:
+    assert control(client, "PUT", "clock", {"clock": {"time": time}}) == {"clock": {"time": shown}}
+    control(client, "POST", "tokens", {"token": {"project": PROJECT, "expires_in": 3_000_000_000, "admin": True}})
+    control(client, "POST", "tokens", {"token": {"project": PROJECT}})
+    add(client)
+
+
 def test_clock_runs_with_that_of_the_system_until_it_is_set(client: TestClient) -> None:
     control(client, "PUT", "clock", {"clock": {"advance": 3_000_000_000}})
     assert control(client, "GET", "clock")["clock"]["time"] > "2120"
@@ -313,6 +324,7 @@ def test_invalid_fault_is_rejected(client: TestClient, fields: dict[str, Any], p
         ("status=405", (405, "badMethod"), {"allow": "GET, HEAD, OPTIONS"}),
         ("status=409", (409, "conflictingRequest"), {}),
         ("status=418", (418, "computeFault"), {}),
+        ("status=4.04e2", (404, "itemNotFound"), {"preference-applied": "status=404.0"}),
         ("delay=0.001 , STATUS = 500", (500, "computeFault"), {"preference-applied": "delay=0.001, status=500"}),
         ('status="500"; x=y, status=400', (500, "computeFault"), {"preference-applied": "status=500"}),
     ],
