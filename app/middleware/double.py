@@ -16,14 +16,14 @@ from app.double.faults import PREFER, PlannedFault
 from app.double.requests import RecordedRequest
 from app.errors import InvalidParameter
 
-_MESSAGE = "The test double was asked for this fault."
+_MESSAGE = "This fault was requested from the test double."
 _RETRY_LATER = frozenset(
     {HTTPStatus.REQUEST_ENTITY_TOO_LARGE, HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE}
 )
 
 
 class DoubleMiddleware:
-    """Records each request, and lets those fail for which a fault is planned or that ask for one."""
+    """Records each request, and lets those fail for which a fault is planned, or that request one."""
 
     def __init__(self, next_app: ASGIApp, double: Double, contract: Contract) -> None:
         self._next_app = next_app

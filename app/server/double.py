@@ -5,6 +5,7 @@ import socket
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from connexion import FlaskApp
@@ -17,7 +18,7 @@ from app.catalog.engines import open_catalog
 from app.contract.document import Contract
 from app.double.double import Double
 from app.factory import create_app
-from app.logs import configure_logging
+from app.logs import LIFECYCLE, configure_logging
 from app.overrides import Overrides
 from app.server.backpressure import Buffers, WorkerState, max_buffered_bytes
 from app.server.http_protocol import HttpProtocol
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 _GRACEFUL_TIMEOUT = 1  # seconds in which a stopping server completes the requests that it has received
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger(LIFECYCLE)
 
 
 class DoubleProtocol(HttpProtocol):
@@ -43,11 +44,13 @@ class DoubleProtocol(HttpProtocol):
 class DoubleServer(UvicornServer):
     """uvicorn's server, with the state of a worker of this service."""
 
-    def __init__(self, config: Config, buffers: Buffers, on_ready: Callable[[], None]) -> None:
-        """Set what is called once connections are accepted."""
+    def __init__(
+        self, config: Config, buffers: Buffers, on_ready: Callable[[], None], on_stop: Callable[[], None]
+    ) -> None:
+        """Set what is called once connections are accepted, and at the end."""
         super().__init__(config)
         self.server_state: WorkerState = WorkerState(buffers)
-        self._on_ready = on_ready
+        self._on_ready, self._on_stop = on_ready, on_stop
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start to accept connections."""
@@ -57,6 +60,7 @@ class DoubleServer(UvicornServer):
     async def _serve(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve, and write the rest of the log: uvicorn then ends the process with the signal that stopped it."""
         await super()._serve(sockets)
+        self._on_stop()
         logging.shutdown()
 
 
@@ -69,7 +73,9 @@ def create_double(settings: Settings) -> tuple[FlaskApp, Contract]:
     return create_app(replace(settings, auth="token"), contract, overrides=overrides), contract
 
 
-def build_server(settings: Settings, on_ready: Callable[[], None] = lambda: None) -> DoubleServer:
+def build_server(
+    settings: Settings, on_ready: Callable[[], None], on_stop: Callable[[], None] = lambda: None
+) -> DoubleServer:
     """Build the server of a test double."""
     app, contract = create_double(settings)
     HttpProtocol.rejections = Rejections(contract)
@@ -86,7 +92,7 @@ def build_server(settings: Settings, on_ready: Callable[[], None] = lambda: None
         reset_contextvars=True,
         timeout_graceful_shutdown=_GRACEFUL_TIMEOUT,
     )
-    return DoubleServer(config, Buffers(max_buffered_bytes(settings.max_limit)), on_ready)
+    return DoubleServer(config, Buffers(max_buffered_bytes(settings.max_limit)), on_ready, on_stop)
 
 
 def run_double(settings: Settings, address: str) -> None:
@@ -98,6 +104,10 @@ def run_double(settings: Settings, address: str) -> None:
     except OSError as error:
         sys.exit(f"Error: {error.strerror}")
     configure_logging(settings.log_format, settings.log_level)
+    name, url = f"compute-images {version('compute-images')}", f"http://{host}:{listener.getsockname()[1]}"
     with listener:
-        _log.info("Test double, in one process. Listening at: http://%s:%s", host, listener.getsockname()[1])
-        build_server(settings).run([listener])
+        build_server(
+            settings,
+            lambda: _log.info("%s serves %s at %s with one process, as a test double", name, settings.catalog, url),
+            lambda: _log.info("%s stopped", name),
+        ).run([listener])

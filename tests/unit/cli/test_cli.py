@@ -416,7 +416,7 @@ def test_test_double_is_served_on_a_loopback_address_only(run: Run, catalog: Pat
 
 def test_test_double_reports_an_address_in_use_in_one_line(run: Run) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        result = run("serve", "--bind", f"127.0.0.1:{taken.getsockname()[1]}", IMAGES_TEST_DOUBLE="on")
+        result = run("serve", "--sample", "--bind", f"127.0.0.1:{taken.getsockname()[1]}", IMAGES_TEST_DOUBLE="on")
     assert (result.exit_code, result.stderr.splitlines()[1:]) == (1, [])
     assert str(result.exception).startswith("Error: Address already in use")
 
