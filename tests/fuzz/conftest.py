@@ -13,7 +13,7 @@ import pytest
 
 from app.catalog.engines import open_catalog
 from app.catalog.tokens import add_token
-from app.resources import load_yaml, resource_path
+from app.contract.document import Contract
 from tests.fuzz.report import FuzzedRequest, read_report
 from tests.integration.openstack.cloud import ADMIN, OF_THE_FIRST_PROJECT, Cloud, as_variables
 from tests.integration.openstack.conftest import cloud, keystone
@@ -34,7 +34,7 @@ CONFIGURATION = Path(__file__).parent / "schemathesis.toml"
 OPTIONS = shlex.split(os.environ.get("SCHEMATHESIS", ""))
 TIMEOUT = None if OPTIONS else 100  # seconds
 
-CONTRACT = load_yaml(resource_path("openapi/compute-images.yaml").read_bytes())
+CONTRACT = Contract.load(secured=True).document
 EXAMPLES = {name: parameter.get("example") for name, parameter in CONTRACT["components"]["parameters"].items()}
 TOKEN_HEADER = CONTRACT["components"]["securitySchemes"]["token"]["name"]
 
