@@ -13,11 +13,14 @@ from app.server.request_head import Headers
 if TYPE_CHECKING:
     from uvicorn._types import HTTPScope
 
-# Headers that neither the cache nor any middleware around it reads.
+_FORWARDED_SCHEME = b"x-forwarded-proto"
+# Headers that neither the cache nor any middleware around it reads. The access log does, but with it, the application
+# handles all requests.
 _IRRELEVANT_HEADERS = frozenset(
     {
         *(b"accept", b"accept-language", b"cache-control", b"connection", b"content-type", b"dnt", b"pragma"),
         *(b"priority", b"traceparent", b"tracestate", b"user-agent", b"openstack-api-version"),
+        *(b"forwarded", b"via", b"x-forwarded-for", b"x-forwarded-host", b"x-forwarded-port", b"x-real-ip"),
         *(b"x-auth-project-id", b"x-auth-token", b"x-openstack-nova-api-version", b"x-openstack-request-id"),
     }
 )
@@ -37,10 +40,19 @@ class CachedResponses:
     time of a cached response. Here, requests are answered that need nothing else from it.
     """
 
-    def __init__(self, cache: ResponseCache, record: Callable[[str, int, float], None] | None = None) -> None:
-        """Set what records the operation, the status and the duration of each response, if anything does."""
+    def __init__(
+        self,
+        cache: ResponseCache,
+        apply_proxy_headers: Callable[["HTTPScope"], None],
+        record: Callable[[str, int, float], None] | None = None,
+    ) -> None:
+        """Set what sets the scheme of a request by the headers of proxies, and what records a response, if anything.
+
+        A response is recorded with its operation, its status and its duration in seconds.
+        """
         self._cache = cache
-        self._headers = cache.headers | _IRRELEVANT_HEADERS
+        self._headers = cache.headers | _IRRELEVANT_HEADERS | {_FORWARDED_SCHEME}
+        self._apply_proxy_headers = apply_proxy_headers
         self._record = record
         self._new_id = RequestIdGenerator()
         self._server_headers: Headers = []
@@ -51,12 +63,10 @@ class CachedResponses:
 
         `server_headers` are those that the server adds to each response.
         """
-        begin, method, headers = perf_counter(), scope["method"], scope["headers"]
-        if method not in {"GET", "HEAD"} or scope["raw_path"] in self._cache.bypassed:
+        begin, method = perf_counter(), scope["method"]
+        if method not in {"GET", "HEAD"} or scope["raw_path"] in self._cache.bypassed or not self._can_serve(scope):
             return None
-        if not all(name in self._headers for name, _ in headers):
-            return None
-        request = self._cache.parse_request(scope["raw_path"], scope["query_string"], scope["scheme"], headers)
+        request = self._cache.parse_request(scope["raw_path"], scope["query_string"], scope["scheme"], scope["headers"])
         try:
             version = self._cache.engine.version_now()
         except CatalogUnavailable:  # the application will report it
@@ -71,6 +81,15 @@ class CachedResponses:
             return RawResponse(self._head(b"304 Not Modified", server_headers, response.not_modified_head), b"")
         body = response.body if method == "GET" else b""
         return RawResponse(self._head(b"200 OK", server_headers, response.head), body)
+
+    def _can_serve(self, scope: "HTTPScope") -> bool:
+        """Return whether only the cache has to read the headers. Set the scheme that a proxy states."""
+        for name, _ in scope["headers"]:
+            if name not in self._headers:
+                return False
+            if name == _FORWARDED_SCHEME:
+                self._apply_proxy_headers(scope)
+        return True
 
     def _head(self, status: bytes, server_headers: Headers, head: bytes) -> bytes:
         if server_headers is not self._server_headers:  # once a second, because they contain the date

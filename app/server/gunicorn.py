@@ -74,11 +74,12 @@ class Server(BaseApplication):
         HttpProtocol.rejections = Rejections(contract, metrics.record_rejection if metrics else None)
         Worker.buffers = Buffers(max_buffered_bytes(self._settings.max_limit))
         app = create_app(self._settings, contract, lifespan=tuned_lifespan, metrics=metrics)
+        # Without Connexion's FlaskApp, which would only pass each request on to its middleware.
+        application = ProxyHeadersMiddleware(app.middleware, self.cfg.forwarded_allow_ips)
         if not self._settings.logs_requests:  # otherwise each request has to pass its middleware
             cache, record = app.app.extensions[CACHE_EXTENSION], metrics.record_response if metrics else None
-            HttpProtocol.cached_responses = CachedResponses(cache, record)
-        # Without Connexion's FlaskApp, which would only pass each request on to its middleware.
-        return ProxyHeadersMiddleware(app.middleware, self.cfg.forwarded_allow_ips)
+            HttpProtocol.cached_responses = CachedResponses(cache, application.apply, record)
+        return application
 
     def _share_metrics(self) -> Path:
         """Create the folder in which all workers record metrics, which is removed when the master process stops."""

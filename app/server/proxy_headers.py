@@ -22,17 +22,23 @@ class ProxyHeadersMiddleware(UvicornProxyHeadersMiddleware):
 
     async def __call__(self, scope: "Scope", receive: "ASGIReceiveCallable", send: "ASGISendCallable") -> None:
         """Pass the request on with the client's scheme, and its address as `forwarded_for` in the state."""
-        if scope["type"] == "http" and self._is_trusted(scope):
-            headers: dict[bytes, list[bytes]] = {}
-            for name, value in scope["headers"]:
-                if name in _HEADERS:
-                    headers.setdefault(name, []).append(value)
-            if headers:
-                scheme = headers.get(b"x-forwarded-proto", [b""])[0].partition(b",")[0].strip()
-                if scheme in _SCHEMES:
-                    scope["scheme"] = scheme.decode("ascii")
-                scope["state"]["forwarded_for"] = self._client_of(headers.get(b"x-forwarded-for", []))
+        if scope["type"] == "http":
+            self.apply(scope)
         await self.app(scope, receive, send)
+
+    def apply(self, scope: "HTTPScope") -> None:
+        """Set the scheme and `forwarded_for` of a request by the headers of a trusted proxy."""
+        if not self._is_trusted(scope):
+            return
+        headers: dict[bytes, list[bytes]] = {}
+        for name, value in scope["headers"]:
+            if name in _HEADERS:
+                headers.setdefault(name, []).append(value)
+        if headers:
+            scheme = headers.get(b"x-forwarded-proto", [b""])[0].partition(b",")[0].strip()
+            if scheme in _SCHEMES:
+                scope["scheme"] = scheme.decode("ascii")
+            scope["state"]["forwarded_for"] = self._client_of(headers.get(b"x-forwarded-for", []))
 
     def _is_trusted(self, scope: "HTTPScope") -> bool:
         """Return whether the client is a trusted proxy: always on a Unix socket, whose mode states who can connect."""

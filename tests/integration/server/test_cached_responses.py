@@ -16,8 +16,8 @@ ITEM = "/v2/openstack/images/70a599e0-31e7-49b7-b260-868f441e862b"
 def warm(connection: Connection) -> Connection:
     """Return a connection to a worker that has stored the responses."""
     for path in (LIST, ITEM, "/v2/openstack/images?limit=1"):
-        for encoding in ("identity", "gzip"):
-            connection.fetch(request(path, f"Accept-Encoding: {encoding}"))
+        for header in ("Accept-Encoding: identity", "Accept-Encoding: gzip", "X-Forwarded-Proto: https"):
+            connection.fetch(request(path, header))
     return connection
 
 
@@ -40,6 +40,7 @@ def without_ids(response: Response) -> Response:
         (ITEM, ["Accept: application/json", "User-Agent: python-novaclient", "X-Auth-Token: ignored"]),
         (f"{LIST}?limit=1", ["Accept-Encoding: gzip, deflate", "Connection: keep-alive"]),
         (LIST, ["Accept-Encoding: gzip"]),
+        (LIST, ["X-Forwarded-Proto: https", "X-Forwarded-For: 203.0.113.7"]),
         (LIST, ["If-None-Match: *"]),
         (LIST, ['If-None-Match: "other", W/"another"']),
         ("/v2/openstack/images?limit=1", ["Cache-Control: no-cache"]),

@@ -11,6 +11,7 @@ from starlette.testclient import TestClient
 from app.factory import create_app
 from app.middleware.response_cache import CACHE_EXTENSION
 from app.server.cached_responses import CachedResponses, RawResponse
+from app.server.proxy_headers import ProxyHeadersMiddleware
 from app.settings import Settings
 from tests.support.images import catalog_of, image
 from tests.support.projects import LIST_URL
@@ -27,11 +28,13 @@ def responding(**settings: object) -> Iterator[Respond]:
     app = create_app(Settings(**settings))  # type: ignore[arg-type]
     with TestClient(app) as client:
         client.get(LIST_URL, headers={"Accept-Encoding": "identity"})
-        responses = CachedResponses(app.app.extensions[CACHE_EXTENSION])
+        proxies = ProxyHeadersMiddleware(app, "127.0.0.1")
+        responses = CachedResponses(app.app.extensions[CACHE_EXTENSION], proxies.apply)
 
         def respond(method: str = "GET", query: bytes = b"", *headers: tuple[bytes, bytes]) -> RawResponse | None:
             assert client.portal is not None
             scope: Any = {"method": method, "raw_path": LIST_URL.encode(), "query_string": query, "scheme": "http"}
+            scope |= {"client": ("127.0.0.1", 1234), "server": ("127.0.0.1", 8774), "state": {}}
             return client.portal.call(responses.build, scope | {"headers": [HOST, *headers]}, [DATE])
 
         yield respond
@@ -59,7 +62,7 @@ def test_response_to_head_has_no_body(respond: Respond) -> None:
     assert response.body == b""
 
 
-@pytest.mark.parametrize("name", [b"user-agent", b"accept", b"connection", b"x-auth-token", b"cache-control"])
+@pytest.mark.parametrize("name", [b"user-agent", b"accept", b"connection", b"x-auth-token", b"x-forwarded-for"])
 def test_header_that_nothing_reads_does_not_matter(respond: Respond, name: bytes) -> None:
     assert respond("GET", b"", (name, b"any")) is not None
 
@@ -70,8 +73,9 @@ def test_header_that_nothing_reads_does_not_matter(respond: Respond, name: bytes
         ("POST", b"", []),
         ("GET", b"limit=1", []),  # not stored
         *(("GET", b"", [(name, b"0")]) for name in (b"content-length", b"transfer-encoding", b"expect", b"upgrade")),
-        *(("GET", b"", [(name, b"1")]) for name in (b"origin", b"x-forwarded-proto", b"x-unknown")),
+        *(("GET", b"", [(name, b"1")]) for name in (b"origin", b"x-unknown")),
         ("GET", b"", [(b"accept-encoding", b"gzip")]),  # stored for clients without gzip only
+        ("GET", b"", [(b"x-forwarded-proto", b"https")]),  # stored for http only
     ],
 )
 def test_application_responds_to_other_requests(
