@@ -94,13 +94,20 @@ class ReloadingArbiter(Arbiter):
             self.reload()
 
     def reap_workers(self) -> None:
-        """Remove workers that have exited. Raises HaltServer if one could not start, except during a reload."""
+        """Remove workers that have exited. Raises HaltServer if one could not start, and no other one serves."""
         try:
             super().reap_workers()
         except HaltServer as error:
-            if self._deadline is None:
+            if self._deadline is None and not (self._is_started and self.WORKERS):
                 raise
-            self._abort_reload(error.reason)
+            self._continue_without_new_worker(error.reason)
+
+    def _continue_without_new_worker(self, reason: str) -> None:
+        """Abort a reload. Otherwise, `manage_workers` soon starts another worker."""
+        if self._deadline is None:
+            self.log.error("%s The other workers continue.", reason)
+        else:
+            self._abort_reload(reason)
 
     def _abort_reload(self, reason: str) -> None:
         """Kill the new workers, even if more of them cannot start."""

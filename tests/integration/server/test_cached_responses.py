@@ -1,9 +1,11 @@
 """Responses that the server sends from the response cache, without the application, are those of the application."""
 
+from pathlib import Path
+
 import pytest
 
 from tests.integration.server.conftest import LIST
-from tests.integration.server.service import Service
+from tests.integration.server.service import Service, serving
 from tests.integration.server.wire import Connection, Response, request
 
 # The server leaves requests with headers that it does not know to the application.
@@ -107,3 +109,13 @@ def test_change_is_visible_in_the_next_response(service: Service, connection: Co
 
     assert before[0] == before[1]
     assert after == [{"metadata": before[0]["metadata"] | {"color": "red"}}] * 2
+
+
+def test_responses_vary_by_origin_if_pages_of_other_origins_are_admitted(tmp_path: Path) -> None:
+    with (
+        serving(tmp_path, IMAGES_CORS_ORIGINS="https://example.com") as service,
+        Connection(service.port) as connection,
+    ):
+        responses = [connection.fetch(request(LIST)) for _ in range(2)]
+
+    assert [each.headers["vary"] for each in responses] == ["accept-encoding, Origin"] * 2

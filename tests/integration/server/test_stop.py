@@ -282,6 +282,19 @@ def test_killed_worker_is_replaced(tmp_path: Path) -> None:
         assert service.wait() == 0
 
 
+def test_other_workers_continue_if_a_killed_one_cannot_be_replaced(tmp_path: Path) -> None:
+    folder, moved = tmp_path / "logs", tmp_path / "moved"
+    folder.mkdir()
+    with serving(tmp_path, workers=2, IMAGES_ACCESS_LOG_FILE=str(folder / "access.log")) as service:
+        folder.rename(moved)
+        os.kill(service.workers[0], signal.SIGKILL)
+        until(lambda: "Worker failed to boot. The other workers continue." in service.log)
+        assert fetch(service.port, request(LIST)).status == 200
+
+        moved.rename(folder)
+        service.await_workers(3)
+
+
 @pytest.mark.parametrize("requests", [pytest.param(1, id="one"), pytest.param(4, id="pipelined")])
 def test_client_that_disconnects_early_is_not_an_error(large_catalog: Path, tmp_path: Path, requests: int) -> None:
     with serving(tmp_path, IMAGES_CATALOG=str(large_catalog)) as service:
