@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from uvicorn._types import ASGIReceiveCallable, ASGISendCallable, HTTPScope, Scope
 
 _HEADERS = frozenset({b"x-forwarded-proto", b"x-forwarded-for"})
-_SCHEMES = frozenset({b"http", b"https", b"ws", b"wss"})
+_SCHEMES = {b"http": "http", b"https": "https", b"ws": "http", b"wss": "https"}
 
 
 class ProxyHeadersMiddleware(UvicornProxyHeadersMiddleware):
@@ -36,8 +36,7 @@ class ProxyHeadersMiddleware(UvicornProxyHeadersMiddleware):
                 headers.setdefault(name, []).append(value)
         if headers:
             scheme = headers.get(b"x-forwarded-proto", [b""])[0].partition(b",")[0].strip()
-            if scheme in _SCHEMES:
-                scope["scheme"] = scheme.decode("ascii")
+            scope["scheme"] = _SCHEMES.get(scheme, scope["scheme"])
             scope["state"]["forwarded_for"] = self._client_of(headers.get(b"x-forwarded-for", []))
 
     def _is_trusted(self, scope: "HTTPScope") -> bool:

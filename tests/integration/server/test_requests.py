@@ -2,7 +2,6 @@
 
 import re
 
-import orjson
 import pytest
 
 from app.contract.document import Contract
@@ -204,9 +203,9 @@ def test_invalid_host_returns_400(connection: Connection, host: str) -> None:
     assert connection.fetch(request(LIST)).status == 200
 
 
-def test_contract_is_served_unchanged_with_swagger_ui(connection: Connection) -> None:
-    contract = Contract.load(secured=False)
-    assert connection.fetch(request("/openapi.yaml")).body == contract.yaml
-    assert orjson.loads(connection.fetch(request("/openapi.json")).body) == contract.document
+def test_contract_is_served_with_the_url_of_the_service_and_swagger_ui(connection: Connection) -> None:
+    contract, url = Contract.load(secured=False), "http://compute.test"
+    assert connection.fetch(request("/openapi.yaml")).body == contract.yaml_at(url)
+    assert connection.fetch(request("/openapi.json")).body == contract.json_at(url)
     for name in ("", "swagger-ui.css", "swagger-ui-bundle.js"):
         assert connection.fetch(request(f"/ui/{name}")).status == 200
