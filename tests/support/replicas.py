@@ -62,7 +62,7 @@ class FakeKeystone:
 def fake_client_factory() -> GlanceClientFactory:
     """Return a factory of clients that share a session without credentials, and have a short timeout."""
     session = Session()
-    return lambda url, token, timeout: GlanceClient(session, url, token=token, timeout=min(timeout, 0.5))
+    return lambda url, token, timeout: GlanceClient(session, url, token=token, timeout=min(timeout, 2))
 
 
 @contextmanager
