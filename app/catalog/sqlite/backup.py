@@ -18,6 +18,7 @@ from app.catalog.engine import SchemaState
 from app.catalog.models import SyncStatus
 from app.catalog.sqlite.database import (
     create_file,
+    error_name,
     limit_wal,
     open_reader,
     open_writer,
@@ -27,12 +28,19 @@ from app.catalog.sqlite.database import (
     write_transaction,
 )
 from app.catalog.sqlite.reader import SQLiteSnapshot
-from app.catalog.sqlite.sync_status import dump_sync_status, parse_sync_status, read_sync_status, write_sync_status
+from app.catalog.sqlite.sync_status import (
+    dump_sync_status,
+    parse_sync_status,
+    read_sync_status,
+    sidecar_paths,
+    write_sync_status,
+)
 from app.errors import CatalogBusy, CatalogDamaged, CatalogOfLaterVersion, CatalogUnavailable
 
 BACKUP_STEP = 10_000  # pages that are copied at a time: 40 MB. Python handles signals between them
 _STATUS = "backup_sync_status"  # the table that only a backup has
-_COMPANIONS = ("-wal", "-shm", "-journal")  # of a database that is open, or was not closed
+# Beginnings of the names of errors that have other causes than what a file contains, such as a full disk.
+_DISK_ERRORS = ("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_CANTOPEN", "SQLITE_READONLY", "E")
 
 
 def write_backup(catalog: Path, file: Path, *, immutable: bool, step: int) -> None:
@@ -45,8 +53,8 @@ def write_backup(catalog: Path, file: Path, *, immutable: bool, step: int) -> No
     # Before the images: a status of an earlier state makes the next sync read more than it needs, and never less.
     status = read_sync_status(catalog)
     with _working_copy(file) as copy:
-        _copy(catalog, copy, immutable=immutable, step=step)
-        with _origin_named(catalog, copy):
+        with _copy_errors(catalog, file.parent, copy):
+            _copy(catalog, copy, immutable=immutable, step=step)
             _put_sync_status(copy, status)
             _require_sound(copy)
         copy.replace(file.resolve())
@@ -64,8 +72,8 @@ def restore_backup(catalog: Path, file: Path, *, timeout: float, max_wal_bytes: 
     with translate_errors(catalog):
         catalog.parent.mkdir(parents=True, exist_ok=True)
     with _working_copy(catalog) as copy:
-        _copy(file, copy)
-        with _origin_named(file, copy):
+        with _copy_errors(file, catalog.parent, copy):
+            _copy(file, copy)
             with write_transaction(copy, timeout=timeout, max_wal_bytes=0) as (db, _):  # migrates it
                 status = _take_sync_status(db)
             _require_sound(copy)
@@ -74,16 +82,27 @@ def restore_backup(catalog: Path, file: Path, *, timeout: float, max_wal_bytes: 
 
 
 def _require_writable(file: Path, catalog: Path) -> None:
-    """Raise CatalogUnavailable for a database that is in use: SQLite would apply the log beside it to the new file."""
-    if not file.parent.is_dir():
-        raise CatalogUnavailable(f"{file} cannot be written: {file.parent} is not a folder")
-    if file.exists() and file.samefile(catalog):
-        raise CatalogUnavailable(f"{file} is the catalog itself: name another file for its backup")
-    others = [other for suffix in _COMPANIONS if (other := file.with_name(f"{file.name}{suffix}")).exists()]
+    """Raise CatalogUnavailable for a file of the catalog, and for a database that is in use.
+
+    SQLite would apply the log beside it to the new file.
+    """
+    with translate_errors(file):
+        if not file.parent.is_dir():
+            raise CatalogUnavailable(f"{file} cannot be written: {file.parent} is not a folder")
+        real = file.resolve()
+        own = [catalog.resolve(), *_companions(catalog.resolve()), *sidecar_paths(catalog)]
+        if real in own or (real.exists() and real.samefile(catalog)):
+            raise CatalogUnavailable(f"{file} is the catalog itself, or a part of it: name another file for its backup")
+        others = [other for other in _companions(real) if other.exists()]
     if others:
         raise CatalogUnavailable(
             f"{others[0]} exists, so {file} is a database in use: name another file for the backup"
         )
+
+
+def _companions(file: Path) -> list[Path]:
+    """Return the paths of the files that SQLite has beside a database that is open, or was not closed."""
+    return [file.with_name(f"{file.name}{suffix}") for suffix in ("-wal", "-shm", "-journal")]
 
 
 @contextmanager
@@ -169,7 +188,7 @@ def _stop_if_busy(status: int, _remaining: int, _total: int) -> None:
 
 def _put_sync_status(copy: Path, status: SyncStatus) -> None:
     """Store the status of the syncs in a backup."""
-    with translate_errors(copy), closing(Database(copy, execute_plugins=False)) as db, db.atomic():
+    with closing(Database(copy, execute_plugins=False)) as db, db.atomic():
         db.execute(f"CREATE TABLE IF NOT EXISTS {_STATUS} (document TEXT NOT NULL) STRICT")
         db.execute(f"DELETE FROM {_STATUS}")  # noqa: S608 no user input
         db.execute(f"INSERT INTO {_STATUS} VALUES (?)", [dump_sync_status(status).decode()])  # noqa: S608 no user input
@@ -183,18 +202,24 @@ def _take_sync_status(db: Database) -> SyncStatus:
 
 
 @contextmanager
-def _origin_named(origin: Path, copy: Path) -> Iterator[None]:
-    """Raise CatalogDamaged for the origin of a copy that is unavailable."""
+def _copy_errors(origin: Path, folder: Path, copy: Path) -> Iterator[None]:
+    """Raise CatalogDamaged for the origin of a copy that is unavailable, unless the folder is what cannot be used."""
     try:
-        yield
+        with translate_errors(copy):
+            yield
+    except CatalogBusy:
+        raise
     except CatalogUnavailable as error:
-        raise CatalogDamaged(f"{origin} is damaged: {str(error).removeprefix(f'{copy}: ')}") from error
+        reason = str(error).removeprefix(f"{copy}: ")
+        if error_name(error.__cause__).startswith(_DISK_ERRORS):
+            raise CatalogUnavailable(f"{origin} cannot be copied to the folder {folder}: {reason}") from error
+        raise CatalogDamaged(f"{origin} is damaged: {reason}") from error
 
 
 def _require_sound(copy: Path) -> None:
-    """Raise CatalogUnavailable if the copy is damaged or cannot be read. One of an earlier version is not read."""
+    """Raise an error if the copy is damaged or cannot be read. One of an earlier version is not read."""
     is_current = schema_state(copy) is SchemaState.CURRENT
-    with translate_errors(copy), closing(open_reader(copy)) as db:
+    with closing(open_reader(copy)) as db:
         (problem,) = db.execute("PRAGMA quick_check(1)").fetchone()
         if problem != "ok":
             raise CatalogDamaged(problem.splitlines()[-1])  # the line before names the database

@@ -42,6 +42,13 @@ _TRANSLATIONS: Mapping[str, Callable[[str], DomainError]] = {
     "SQLITE_NOTADB": CatalogDamaged,
 }
 _SHARED_MEMORY_ERRORS = ("SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_IOERR", "SQLITE_FULL")
+_NAMES_BY_MESSAGE = {  # of the errors of a backup, which have no name in pysqlite3
+    "database or disk is full": "SQLITE_FULL",
+    "disk I/O error": "SQLITE_IOERR",
+    "unable to open database file": "SQLITE_CANTOPEN",
+    "database disk image is malformed": "SQLITE_CORRUPT",
+    "file is not a database": "SQLITE_NOTADB",
+}
 _DAMAGE_MESSAGES = ("Could not decode to UTF-8", "malformed JSON")  # of errors without a name of their own
 PRIVATE = 0o600  # the mode of new files: a catalog contains images that not everybody may see
 
@@ -90,7 +97,7 @@ def open_reader(path: Path, *, immutable: bool = False, lock_timeout: float = LO
             connection.execute(f"PRAGMA cache_size = -{_READER_CACHE_KIB}")  # the first statement that reads the file
         except sqlite3.Error as error:
             connection.close()
-            is_possible = _error_name(error).startswith(_SHARED_MEMORY_ERRORS)
+            is_possible = error_name(error).startswith(_SHARED_MEMORY_ERRORS)
             if is_possible and os.access(path, os.R_OK) and not _has_shared_memory(path):
                 raise CatalogUnavailable(
                     f"{path}: {error}: SQLite cannot create {path.name}-shm, which the write-ahead log needs. Make the "
@@ -146,16 +153,18 @@ def translate_errors(path: Path) -> Iterator[None]:
     except (sqlite3.Error, OSError, UnicodeDecodeError, DamagedValue) as error:
         if isinstance(error, UnicodeDecodeError | DamagedValue) or str(error).startswith(_DAMAGE_MESSAGES):
             raise CatalogDamaged(f"{path}: {error}") from error
-        name = _error_name(error)
+        name = error_name(error)
         for prefix, translated in _TRANSLATIONS.items():
             if name.startswith(prefix):
                 raise translated(f"{path}: {error}") from error
         raise CatalogUnavailable(f"{path}: {error}") from error
 
 
-def _error_name(error: Exception) -> str:
+def error_name(error: BaseException | None) -> str:
     """Return the name of an error of SQLite or of the file system; the empty string if it has none."""
-    return getattr(error, "sqlite_errorname", None) or errno.errorcode.get(getattr(error, "errno", None) or 0, "")
+    if isinstance(error, sqlite3.Error):
+        return getattr(error, "sqlite_errorname", None) or _NAMES_BY_MESSAGE.get(str(error), "")
+    return errno.errorcode.get(getattr(error, "errno", None) or 0, "")
 
 
 def require_regular_file(mode: int, path: Path) -> None:
@@ -188,7 +197,7 @@ def _enable_wal(db: Database, deadline: float) -> None:
         try:
             db.enable_wal()
         except sqlite3.OperationalError as error:
-            if not _error_name(error).startswith("SQLITE_BUSY") or time.monotonic() > deadline:
+            if not error_name(error).startswith("SQLITE_BUSY") or time.monotonic() > deadline:
                 raise
             time.sleep(_RETRY_INTERVAL)
         else:

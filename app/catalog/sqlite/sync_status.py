@@ -76,7 +76,7 @@ def dump_sync_status(status: SyncStatus) -> bytes:
 def write_sync_status(catalog: Path, status: SyncStatus) -> None:
     """Replace the stored status atomically. Raises CatalogUnavailable."""
     file = _sidecar_path(catalog, "mirror")
-    new = file.with_name(f"{file.name}.new")
+    new = _sidecar_path(catalog, "mirror.new")
     with translate_errors(file):
         with open(new, "wb", opener=_open_private) as stream:
             stream.write(dump_sync_status(status))
@@ -103,6 +103,11 @@ def mirror_lock(catalog: Path) -> Iterator[None]:
 def lock_path(catalog: Path) -> Path:
     """Return the path of the file that a mirror locks."""
     return _sidecar_path(catalog, "mirror-lock")
+
+
+def sidecar_paths(catalog: Path) -> list[Path]:
+    """Return the paths of all files beside a catalog that are not SQLite's."""
+    return [_sidecar_path(catalog, suffix) for suffix in ("mirror", "mirror.new", "mirror-lock")]
 
 
 def _sidecar_path(catalog: Path, suffix: str) -> Path:

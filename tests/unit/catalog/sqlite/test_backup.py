@@ -1,10 +1,11 @@
 """Backups of a SQLite file: what SQLite does with the files, with damaged ones, and with those of other versions."""
 
+import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from types import FrameType
 
@@ -160,6 +161,30 @@ def test_damaged_file_is_neither_backed_up_nor_restored(
     assert not path.with_name("new.db").exists()
 
 
+@contextmanager
+def file_size_limit(size: int) -> Iterator[None]:
+    """Make this process fail to write files of more than so many bytes, as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@pytest.mark.parametrize(("command", "missing_bytes"), [("backup", 40_000), ("backup", 1), ("restore", 40_000)])
+def test_folder_that_cannot_be_written_to_is_no_damage(
+    path: Path, file: Path, command: str, missing_bytes: int
+) -> None:
+    engine, backup = open_catalog(path), file.with_name("earlier.db")
+    engine.backup(backup)
+    origin, target = (path, file) if command == "backup" else (backup, path.parent / "new.db")
+    with file_size_limit(backup.stat().st_size - missing_bytes), pytest.raises(CatalogUnavailable) as raised:
+        engine.backup(file) if command == "backup" else open_catalog(target).restore(backup, timeout=1)
+    assert str(raised.value) == f"{origin} cannot be copied to the folder {target.parent}: disk I/O error"
+    assert not target.exists()
+
+
 @pytest.mark.parametrize("damage", DAMAGE)
 def test_damaged_catalog_is_replaced_by_its_backup_or_has_to_be_deleted(
     path: Path, file: Path, damage: Callable[[bytes], bytes]
@@ -196,15 +221,17 @@ def test_database_of_another_application_is_neither_replaced_nor_restored(path: 
 @pytest.mark.parametrize(
     ("file_name", "problem"),
     [
-        ("catalog.db", "is the catalog itself"),
-        ("link.db", "is the catalog itself"),
-        ("used.db", "used.db-wal exists, so .*/used.db is a database in use"),
+        *((name, "is the catalog itself, or a part of it") for name in ("catalog.db", "link.db", "hard-link.db")),
+        *((f"catalog.db{suffix}", "or a part of it") for suffix in ("-wal", "-shm", ".mirror", ".mirror-lock")),
+        *((name, f"used.db-wal exists, so .*/{name} is a database in use") for name in ("used.db", "link-to-used.db")),
         ("missing/backup.db", "cannot be written: .*/missing is not a folder"),
     ],
 )
 def test_file_that_cannot_become_a_backup_is_rejected(path: Path, file_name: str, problem: str) -> None:
     path.with_name("link.db").symlink_to(path)
+    path.with_name("hard-link.db").hardlink_to(path)
     path.with_name("used.db-wal").touch()
+    path.with_name("link-to-used.db").symlink_to("used.db")
     with pytest.raises(CatalogUnavailable, match=problem):
         open_catalog(path).backup(path.parent / file_name)
 
