@@ -1,9 +1,10 @@
-"""The restoring of a backup, whichever engine stores the catalog."""
+"""Backup of a catalog to a file, and the way back, whichever engine stores the catalog."""
 
 from pathlib import Path
 
 from app.catalog.engine import COMMAND_TIMEOUT, Engine, SchemaState
 from app.errors import CatalogUnavailable, DomainError
+from app.files import require_replaceable
 
 
 class CatalogExists(DomainError):
@@ -11,6 +12,15 @@ class CatalogExists(DomainError):
 
     def __init__(self, catalog: str) -> None:
         super().__init__(f"{catalog} exists: --force replaces everything that it contains. Back it up first.")
+
+
+def back_up_catalog(engine: Engine, file: Path, *, replace: bool) -> None:
+    """Write a backup of the catalog to a file, while services and a mirror run.
+
+    Raises FileNotReplaced, for an existing file unless `replace` is set, and what `Engine.backup` raises.
+    """
+    require_replaceable(file, replace=replace)
+    engine.backup(file)
 
 
 def restore_catalog(engine: Engine, file: Path, *, replace: bool) -> None:

@@ -4,10 +4,9 @@ from pathlib import Path
 
 import click
 
-from app.catalog.backup import restore_catalog
+from app.catalog.backup import back_up_catalog, restore_catalog
 from app.catalog.engines import open_catalog
 from app.settings import Settings
-from app.text import quote
 
 
 def _require_path(_context: click.Context, _parameter: click.Parameter, file: Path) -> Path:
@@ -27,10 +26,8 @@ def backup(settings: Settings, file: Path, force: bool) -> None:
     The backup contains images, tombstones, tokens and the status of the mirror, all in one file that only its owner can
     read. FILE appears when the backup is complete and was checked.
     """
-    if file.exists() and not force:
-        raise click.ClickException(f"{quote(str(file))} exists: --force replaces it.")
     engine = open_catalog(settings.catalog)
-    engine.backup(file)
+    back_up_catalog(engine, file, replace=force)
     click.echo(f"Backed up {engine.name} to {file}: {file.stat().st_size} bytes.", err=True)
 
 

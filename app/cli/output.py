@@ -36,8 +36,6 @@ def write_file(path: Path, parts: Iterable[bytes]) -> None:
     Raises ClickException.
     """
     path = path.resolve()  # a symbolic link stays
-    if path.exists() and not path.is_file():
-        raise click.FileError(str(path), "It is not a regular file")
     try:
         with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
             try:

@@ -20,6 +20,7 @@ from app.cli.console import track, warn
 from app.cli.output import write_file, write_stdout
 from app.cli.sources import Source
 from app.cli.types import BaseUrlType, ImageFieldType, TokenType
+from app.files import require_replaceable
 from app.settings import Settings
 from app.text import escape_control_characters, normalize_project_id
 
@@ -88,6 +89,7 @@ def _printing(name: str, document: Callable[[], JsonObject], help_: str) -> Call
     metavar="FILE",
     help="Write the images to a file instead of the catalog; - is standard output.",
 )
+@click.option("--force", is_flag=True, help="Replace the file of --output if it exists.")
 @_printing("--example", example_file, "Print an example of a file: a minimal image, and one with all fields.")
 @_printing("--schema", file_schema, "Print the JSON Schema of files, for editors.")
 @click.pass_context
@@ -104,6 +106,7 @@ def import_(  # noqa: PLR0913 each is an argument or an option
     strict: bool,
     dry_run: bool,
     output: str | None,
+    force: bool,
 ) -> None:
     """Import images into the catalog: from files, from a Compute API, or from a cloud's image service.
 
@@ -120,12 +123,9 @@ def import_(  # noqa: PLR0913 each is an argument or an option
     only the images that the project of --tenant owns; without --tenant, only images without an owner. The files have to
     contain a whole list: --prune rejects single images, and lists that link to another page.
     """
-    if [bool(files), compute_url is not None, from_glance].count(True) != 1:
-        raise click.UsageError("Give one source of images: FILE..., --from-compute or --from-glance.")
-    if compute_url is None and context.get_parameter_source("token") is ParameterSource.COMMANDLINE:
-        raise click.UsageError("--token is for --from-compute.")
-    if output is not None and (prune or dry_run):
-        raise click.UsageError("--prune and --dry-run are about the catalog, and --output writes to a file.")
+    _require_consistent(context)
+    if output is not None and output != "-":
+        require_replaceable(Path(output), replace=force)
     source = Source(owner=project_id, visibility=visibility, strict=strict)
     owner = None if project_id is None else normalize_project_id(project_id)
     with _gc_disabled():
@@ -141,6 +141,19 @@ def import_(  # noqa: PLR0913 each is an argument or an option
         warn(f"{name} links to a next page, whose images are not in the files.")
     click.echo(report, err=True)
     _report_left_out(content)
+
+
+def _require_consistent(context: click.Context) -> None:
+    """Raise UsageError for arguments and options that exclude each other."""
+    given = context.params
+    if [bool(given["files"]), given["compute_url"] is not None, given["from_glance"]].count(True) != 1:
+        raise click.UsageError("Give one source of images: FILE..., --from-compute or --from-glance.")
+    if given["compute_url"] is None and context.get_parameter_source("token") is ParameterSource.COMMANDLINE:
+        raise click.UsageError("--token is for --from-compute.")
+    if given["output"] is not None and (given["prune"] or given["dry_run"]):
+        raise click.UsageError("--prune and --dry-run are about the catalog, and --output writes to a file.")
+    if given["output"] is None and given["force"]:
+        raise click.UsageError("--force is for --output.")
 
 
 def _store(settings: Settings, content: ImageFiles, *, owner: str | None, prune: bool, dry_run: bool) -> str:

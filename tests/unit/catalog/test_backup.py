@@ -4,12 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from app.catalog.backup import CatalogExists, restore_catalog
+from app.catalog.backup import CatalogExists, back_up_catalog, restore_catalog
 from app.catalog.engine import Engine
 from app.catalog.models import SyncStatus
 from app.catalog.reader import CatalogReader
 from app.catalog.tokens import add_token, find_token
 from app.errors import CatalogUnavailable, MirrorAlreadyRunning
+from app.files import FileNotReplaced
 from tests.support.catalogs import add_images, exported, exported_numbers
 from tests.support.images import image
 from tests.support.projects import OTHER_PROJECT, PROJECT
@@ -30,7 +31,7 @@ def test_restored_catalog_has_images_tombstones_and_tokens(
     shared = image(2, visibility="shared", owner=PROJECT, members=[OTHER_PROJECT])
     add_images(engine, shared, image(1), image(3, status="DELETED"))
     token = add_token(engine, PROJECT, is_admin=True, expires=None)
-    engine.backup(file)
+    back_up_catalog(engine, file, replace=False)
     other = open_catalog("folder/other")
     restore_catalog(other, file, replace=False)
     assert exported(other) == exported(engine)
@@ -43,7 +44,7 @@ def test_restored_replica_continues_where_the_backup_was_made(
 ) -> None:
     replica.sync(image(1))
     replica.engine.write_sync_status(STATUS)
-    replica.engine.backup(file)
+    back_up_catalog(replica.engine, file, replace=False)
     other = open_catalog("other")
     for before in (None, SyncStatus(images=7)):  # the status of a later state would hide changes from the next sync
         if before:
@@ -53,11 +54,15 @@ def test_restored_replica_continues_where_the_backup_was_made(
         assert CatalogReader(other).upstream() == CatalogReader(replica.engine).upstream()
 
 
-def test_existing_catalog_is_replaced_only_if_this_is_wanted(
+def test_existing_file_or_catalog_is_replaced_only_if_this_is_wanted(
     engine: Engine, open_catalog: OpenCatalog, file: Path
 ) -> None:
     add_images(engine, image(1))
-    engine.backup(file)
+    file.write_text("kept")
+    with pytest.raises(FileNotReplaced):
+        back_up_catalog(engine, file, replace=False)
+    assert file.read_text() == "kept"
+    back_up_catalog(engine, file, replace=True)
     other = add_images(open_catalog("other"), image(2))
     with pytest.raises(CatalogExists):
         restore_catalog(other, file, replace=False)
@@ -68,12 +73,12 @@ def test_existing_catalog_is_replaced_only_if_this_is_wanted(
 
 def test_catalog_of_a_running_mirror_is_not_replaced(engine: Engine, file: Path) -> None:
     add_images(engine, image(1))
-    engine.backup(file)
+    back_up_catalog(engine, file, replace=False)
     with engine.mirror_lock(), pytest.raises(MirrorAlreadyRunning):
         restore_catalog(engine, file, replace=True)
 
 
 def test_missing_catalog_is_not_backed_up(engine: Engine, file: Path) -> None:
     with pytest.raises(CatalogUnavailable, match=r"holds no catalog yet$"):
-        engine.backup(file)
+        back_up_catalog(engine, file, replace=False)
     assert not file.exists()

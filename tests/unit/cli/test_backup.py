@@ -1,5 +1,6 @@
 """The commands `backup` and `restore`: their arguments and messages."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -42,6 +43,12 @@ def test_nothing_is_replaced_without_force(run: Run) -> None:
     assert run("restore", "b.db") == (1, replaces)
     assert run("backup", "--force", "b.db")[0] == 0
     assert run("restore", "--force", "b.db") == (0, "Restored catalog.db from b.db.")
+
+
+def test_what_is_no_regular_file_is_not_replaced(run: Run) -> None:
+    os.mkfifo("pipe")
+    assert run("backup", "--force", "pipe") == (1, "Error: 'pipe' is not a regular file.")
+    assert Path("pipe").is_fifo()
 
 
 @pytest.mark.parametrize(

@@ -223,6 +223,7 @@ def test_dry_run_reports_what_import_would_change_and_changes_nothing(
         (("import", "--from-compute", "http://a.test", "--token", "@none"), "'@none' cannot be read as text"),
         (("import", "-", "--token", "x"), "--token is for --from-compute."),
         (("import", "-", "--output", "a.json", "--prune"), "--prune and --dry-run are about the catalog"),
+        (("import", "-", "--force"), "--force is for --output."),
         (("serve", "--workers", "0"), "0 is not in the range x>=1"),
         (("serve", "--bind", "127.0.0.1"), "'127.0.0.1' is not HOST:PORT or unix:PATH, with a path without colons"),
         (

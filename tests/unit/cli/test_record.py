@@ -78,7 +78,7 @@ def test_token_comes_from_an_option_a_file_standard_input_or_the_environment(
     assert "secret" not in "".join(each.output for each in results)
 
 
-@pytest.mark.parametrize("output", [(), ("--output", "images.json")])
+@pytest.mark.parametrize("output", [(), ("--output", "images.json", "--force")])
 @pytest.mark.parametrize("failed", [FakeResponse(500), FakeResponse(200, {"images": [image(3, minDisk=-1)]})])
 def test_failed_read_changes_nothing(
     run: Run, server: FakeGlance, tmp_path: Path, output: tuple[str, ...], failed: FakeResponse
@@ -104,16 +104,31 @@ def test_file_states_only_what_the_compute_api_states(run: Run, tmp_path: Path) 
 
 @pytest.mark.parametrize(
     ("path", "reason"),
-    [("/missing/images.json", "No such file or directory"), ("/dev/null", "It is not a regular file")],
+    [
+        ("/missing/images.json", "Could not open file '/missing/images.json': No such file or directory"),
+        ("token/images.json", "'token/images.json' cannot be written: Not a directory."),
+        ("/dev/null", "'/dev/null' is not a regular file."),
+    ],
 )
 def test_file_that_cannot_be_written_is_an_error(run: Run, path: str, reason: str) -> None:
-    result = run("import", "COMPUTE", "--output", path)
-    assert (result.exit_code, result.stderr) == (1, f"Error: Could not open file '{path}': {reason}\n")
+    Path("token").touch()
+    result = run("import", "COMPUTE", "--force", "--output", path)
+    assert (result.exit_code, result.stderr) == (1, f"Error: {reason}\n")
+
+
+def test_existing_file_is_replaced_only_with_force_and_before_anything_is_read(run: Run, server: FakeGlance) -> None:
+    Path("images.json").write_bytes(file_of(image(8)))
+    result = run("import", "COMPUTE", "--output", "images.json")
+    assert (result.exit_code, result.stderr) == (1, "Error: 'images.json' exists: --force replaces it.\n")
+    assert (Path("images.json").read_bytes(), server.requests) == (file_of(image(8)), [])
+    assert run("import", "COMPUTE", "--force", "--output", "images.json").exit_code == 0
+    assert len(orjson.loads(Path("images.json").read_bytes())["images"]) == 3
 
 
 def test_file_behind_a_symbolic_link_is_replaced(run: Run) -> None:
     Path("link.json").symlink_to("images.json")
-    assert run("import", "COMPUTE", "--output", "link.json").exit_code == 0
+    for options in ((), ("--force",)):
+        assert run("import", "COMPUTE", *options, "--output", "link.json").exit_code == 0
     assert (Path("link.json").is_symlink(), Path("images.json").is_file()) == (True, True)
 
 
