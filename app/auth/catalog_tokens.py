@@ -42,7 +42,7 @@ class CatalogTokenAuthenticator(TokenAuthenticator):
 
     def _look_up(self, token: bytes) -> TokenInfo:
         found = find_token(self._engine, token.decode("latin-1"))
-        expires_at = seconds(found.expires) if found and found.expires else float("inf")
-        if found is None or expires_at <= self._clock.time():
+        if found is None or found.is_expired(self._clock.now()):
             raise self.unauthorized()
+        expires_at = seconds(found.expires) if found.expires else float("inf")
         return TokenInfo(Caller(found.project_id, found.is_admin), expires_at)

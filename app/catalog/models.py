@@ -102,6 +102,10 @@ class Token(NamedTuple):
     created: str
     expires: str | None
 
+    def is_expired(self, now: str) -> bool:
+        """Return whether the token is no longer valid at a time (UTC)."""
+        return self.expires is not None and self.expires <= now
+
 
 class ImportResult(NamedTuple):
     """How many images an import added, changed, left as they were, and pruned."""

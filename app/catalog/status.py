@@ -31,7 +31,7 @@ def _describe_contents(snapshot: Snapshot, status: SyncStatus, clock: Clock) -> 
     counts = snapshot.count_images()
     images = [each for each in counts if not each.is_tombstone]
     tokens, now = snapshot.tokens(), clock.now()
-    expired = sum(token.expires is not None and token.expires <= now for token in tokens)
+    expired = sum(token.is_expired(now) for token in tokens)
     upstream = snapshot.upstream()
     return {
         "images": {

@@ -62,7 +62,7 @@ def revoke(settings: Settings, tokens: tuple[str, ...]) -> None:
 
 
 def _cells(each: Token) -> list[str]:
-    expired = " (expired)" if each.expires and each.expires <= SYSTEM_CLOCK.now() else ""
+    expired = " (expired)" if each.is_expired(SYSTEM_CLOCK.now()) else ""
     return [
         each.id,
         f"{each.project_id:32}",
