@@ -1,18 +1,17 @@
 """Where the images of an import come from: files, a Compute API, or a cloud's image service."""
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
 import click
 
 from app.catalog.image_files import GlanceConverter, ImageFileReader, ImageFiles, InvalidImageFiles
-from app.catalog.models import JsonObject
 from app.cli.console import track
 from app.cli.types import require_extra
-from app.mirror.compute import ComputeReader
-from app.mirror.mapping import normalize_image_id, to_file_image
+from app.mirror.mapping import to_file_image
+from app.recording.compute import ComputeReader
 
 _READING = "Reading images"
 
@@ -33,20 +32,16 @@ class Source:
         return self._list(url, ComputeReader(url, token).pages(), to_file_image)
 
     def glance(self) -> ImageFiles:
-        """Read all images that the image service of the configured cloud shows. Raises CloudConfigError."""
+        """Read all images that the image service of the configured cloud shows.
+
+        Raises CloudConfigError and GlanceReadFailed.
+        """
         with require_extra("mirror", "--from-glance"):
-            from app.mirror import client, cloud, collector  # noqa: PLC0415 only this source needs the extra
+            from app.recording.glance import read_images  # noqa: PLC0415 only this source needs the extra
 
         logging.getLogger("keystoneauth").setLevel(logging.CRITICAL)  # the errors that it logs are also raised
-        try:
-            glance = cloud.connect(cloud.load_cloud_config())
-            images = collector.list_images(glance, progress=_with_progress)
-            members = collector.read_members(glance, images)
-        except client.UpstreamError as error:
-            cause = f": {error.__cause__}" if error.__cause__ else ""
-            raise click.ClickException(f"{error} at the image service{cause}") from error
-        existing = [image for id_, image in images.items() if members.get(id_, {}) is not None]
-        return self._list(glance.url, [existing], partial(_with_members, members))
+        glance = read_images(progress=_with_progress)
+        return self._list(glance.url, [glance.images], glance.to_file_image)
 
     def _list(self, name: str, pages: Iterable[list[Any]], from_glance: GlanceConverter) -> ImageFiles:
         return _explained(lambda: self._reader(from_glance=from_glance).read_list(name, _with_progress(pages)))
@@ -61,12 +56,6 @@ def _explained(read: Callable[[], ImageFiles]) -> ImageFiles:
 
 def _with_progress(pages: Iterable[list[Any]]) -> Iterator[list[Any]]:
     return track(pages, _READING, size=len, lines=True)
-
-
-def _with_members(
-    members: Mapping[str, Mapping[str, str] | None], image: JsonObject
-) -> tuple[JsonObject, list[tuple[str, str]]]:
-    return to_file_image(image, members.get(normalize_image_id(image["id"])))
 
 
 def _read_file(file: str) -> tuple[str, bytes]:

@@ -32,13 +32,18 @@ class CloudConfigError(DomainError):
 
 
 class UpstreamError(Exception):
-    """A request to the image service failed. The message never names a host; the cause may."""
+    """A request to the image service failed. The message never names a host; its explanation may."""
 
     def __init__(self, reason: str, status: int | None = None) -> None:
         """Set the reason, a noun phrase such as "A timeout", and the status of the response if there was one."""
-        super().__init__(f"{reason} occurred")
+        super().__init__(f"{reason} occurred at the image service")
         self.reason = reason
         self.status = status
+
+    @property
+    def explanation(self) -> str:
+        """The message with its cause, for logs and commands."""
+        return f"{self}: {self.__cause__}" if self.__cause__ else str(self)
 
 
 class MarkerNotFound(UpstreamError):

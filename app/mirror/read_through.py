@@ -88,6 +88,6 @@ class ReadThroughMiddleware:
                 converted = replace(converted, visibility="private")
             insert_image(self._engine, url, converted, clock=self._clock)
         except (UpstreamError, DomainError) as error:
-            _log.warning("Image %s could not be fetched from the image service: %s", image_id, error)
+            _log.warning("Image %s could not be fetched: %s", image_id, error)
             return False
         return True

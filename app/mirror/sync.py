@@ -84,9 +84,8 @@ class Mirror:
         try:
             return self._sync(status, full=full)
         except UpstreamError as error:
-            self._record_failure(f"{error} at the image service", begin)
-            cause = f": {error.__cause__}" if error.__cause__ else ""
-            raise SyncFailed(f"{error} at the image service{cause}") from error
+            self._record_failure(str(error), begin)
+            raise SyncFailed(error.explanation) from error
         except CatalogUnavailable as error:
             self._record_failure("The catalog could not be written", begin)
             raise SyncFailed(str(error)) from error

@@ -112,7 +112,7 @@ class WriteThroughEditor:
         except UpstreamError as error:
             raise self._domain_error(error, image_id) from error
         except CloudConfigError as error:
-            _log.error("Request to the image service failed: %s", error)
+            _log.error("Image %s could not be changed: %s", image_id, error)
             raise UpstreamUnavailable from error
         except InvalidImageFile as error:
             _log.error("The image service returned an invalid image %s: %s", image_id, error)
@@ -128,7 +128,7 @@ class WriteThroughEditor:
                 return UpstreamForbidden(image_id)
             case HTTPStatus.CONFLICT:
                 return UpstreamConflict(image_id)
-        _log.error("Request to the image service failed: %s: %s", error, error.__cause__)
+        _log.error("Image %s could not be changed: %s", image_id, error.explanation)
         return UpstreamUnavailable()
 
 

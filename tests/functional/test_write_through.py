@@ -462,7 +462,8 @@ def test_reason_of_a_failure_is_logged(
 ) -> None:
     glance.responses = {f"{method} {IMAGE_PATH}": CONNECTION_CLOSED for method in ("GET", "DELETE")}
     send(client, *change)
-    assert "Request to the image service failed: A connection failure occurred: Unable to establish" in caplog.text
+    reason = "A connection failure occurred at the image service: Unable to establish"
+    assert f"Image {image_id(1)} could not be changed: {reason}" in caplog.text
 
 
 def test_unreachable_glance_becomes_a_fault(tmp_path: Path) -> None:
@@ -484,8 +485,8 @@ def test_invalid_cloud_configuration_becomes_a_fault_and_is_logged(
         assert send(client, "GET", number=9).status_code == 404
     assert stored(catalog) == before
     error = CloudConfigError("no cloud")
-    assert f"Request to the image service failed: {error}" in caplog.text
-    assert f"Image {image_id(9)} could not be fetched from the image service: {error}" in caplog.text
+    assert f"Image {image_id(1)} could not be changed: {error}" in caplog.text
+    assert f"Image {image_id(9)} could not be fetched: {error}" in caplog.text
 
 
 def test_changes_wait_for_glance_concurrently(client: TestClient, glance: FakeGlance, catalog: Engine) -> None:

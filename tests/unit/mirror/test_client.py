@@ -125,7 +125,7 @@ def test_pagination_loop_raises(glance: FakeGlance, client: GlanceClient, length
     queries = ["limit=1000&visibility=all", "marker=a", "marker=b", "marker=c"][: length + 1]
     for query, next_ in zip(queries, [*queries[1:], queries[1]], strict=True):
         glance.responses[f"GET /v2/images?{query}"] = FakeResponse(200, {"images": [], "next": f"/v2/images?{next_}"})
-    with pytest.raises(UpstreamError, match=r"^A pagination loop occurred$"):
+    with pytest.raises(UpstreamError, match=r"^A pagination loop occurred at the image service$"):
         list(client.list_pages())
     assert glance.take_requests() == [f"GET /v2/images?{query}" for query in queries]
 
@@ -165,7 +165,7 @@ MALFORMED_PAGES: dict[str, Any] = {
 @pytest.mark.parametrize("page", MALFORMED_PAGES.values(), ids=MALFORMED_PAGES)
 def test_malformed_page_raises(glance: FakeGlance, client: GlanceClient, page: Any) -> None:
     glance.responses["GET /v2/images"] = FakeResponse(200, page)
-    with pytest.raises(UpstreamError, match=r"^A malformed page occurred$"):
+    with pytest.raises(UpstreamError, match=r"^A malformed page occurred at the image service$"):
         list(client.list_pages())
     assert glance.take_requests() == [FIRST_PAGE]
 
@@ -206,7 +206,7 @@ MALFORMED_DOCUMENTS: list[Any] = [
 @pytest.mark.parametrize("document", MALFORMED_DOCUMENTS, ids=str)
 def test_malformed_members_raise(glance: FakeGlance, client: GlanceClient, document: Any) -> None:
     glance.responses[f"GET {IMAGE_PATH}/members"] = FakeResponse(200, orjson.dumps(document))
-    with pytest.raises(UpstreamError, match=r"^A malformed response occurred$"):
+    with pytest.raises(UpstreamError, match=r"^A malformed response occurred at the image service$"):
         client.list_members(image_id(1))
 
 
@@ -263,7 +263,7 @@ def test_redirect_is_not_followed(glance: FakeGlance, client: GlanceClient, call
     with running_glance() as other:
         headers = ("Location", f"{other.url}{IMAGE_PATH}"), ("Content-Length", "0")
         glance.responses[call.request] = FakeResponse(status, b"", headers)
-        with pytest.raises(UpstreamError, match=f"^A response with status {status} occurred$"):
+        with pytest.raises(UpstreamError, match=f"^A response with status {status} occurred at the image service$"):
             call.run(client)
         assert other.take_requests() == []
 
@@ -287,7 +287,7 @@ def test_failure_raises_with_its_reason(
     glance: FakeGlance, client: GlanceClient, call: Call, response: FakeResponse, reason: str
 ) -> None:
     glance.responses[call.request] = response
-    with pytest.raises(UpstreamError, match=f"^{reason} occurred$") as raised:
+    with pytest.raises(UpstreamError, match=f"^{reason} occurred at the image service$") as raised:
         call.run(client)
     expected_status = response.status if response.status in STATUSES else None
     assert (raised.value.reason, raised.value.status) == (reason, expected_status)
@@ -299,13 +299,13 @@ def test_empty_response_is_malformed_not_a_missing_image(
     glance: FakeGlance, client: GlanceClient, name: str, status: int
 ) -> None:
     glance.responses[CALLS[name].request] = FakeResponse(status)
-    with pytest.raises(UpstreamError, match=r"^A malformed response occurred$"):
+    with pytest.raises(UpstreamError, match=r"^A malformed response occurred at the image service$"):
         CALLS[name].run(client)
 
 
 @each_call
 def test_unreachable_server_is_a_connection_failure(call: Call) -> None:
-    with pytest.raises(UpstreamError, match=r"^A connection failure occurred$"):
+    with pytest.raises(UpstreamError, match=r"^A connection failure occurred at the image service$"):
         call.run(glance_client(UNREACHABLE))
 
 
@@ -336,7 +336,7 @@ KEYSTONE_ERRORS: list[tuple[Exception, str]] = [
 
 @pytest.mark.parametrize(("error", "reason"), KEYSTONE_ERRORS, ids=lambda value: type(value).__name__)
 def test_keystone_error_is_an_upstream_error(glance: FakeGlance, error: Exception, reason: str) -> None:
-    with pytest.raises(UpstreamError, match=f"^{reason} occurred$"):
+    with pytest.raises(UpstreamError, match=f"^{reason} occurred at the image service$"):
         GlanceClient(Session(auth=FailingCredentials(error)), glance.url).ping()
     assert glance.take_requests() == []
 
@@ -448,7 +448,7 @@ def test_missing_password_is_detected_on_connect(environ: pytest.MonkeyPatch, ov
 def test_unreachable_keystone_is_not_a_configuration_error(environ: pytest.MonkeyPatch, override: bool) -> None:
     domains = {"USER_DOMAIN_ID": "default", "PROJECT_DOMAIN_ID": "default"}
     set_password_auth(environ, override=override, **{"PASSWORD": "p", "PROJECT_NAME": "p", **domains})
-    with pytest.raises(UpstreamError, match=r"^A connection failure occurred$"):
+    with pytest.raises(UpstreamError, match=r"^A connection failure occurred at the image service$"):
         connect(load_cloud_config())
 
 

@@ -74,7 +74,7 @@ def test_fetch_that_times_out_is_not_found_but_stored_later(
 def test_image_is_not_found_while_the_catalog_is_busy(catalog: Engine, caplog: pytest.LogCaptureFixture) -> None:
     with catalog.transaction(timeout=1), pytest.raises(ImageNotFound):
         fetch(catalog)
-    assert f"Image {image_id(9)} could not be fetched from the image service: " in caplog.text
+    assert f"Image {image_id(9)} could not be fetched: " in caplog.text
     fetch(catalog)
 
 

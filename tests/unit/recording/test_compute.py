@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from app.mirror.compute import READ_LIMITS, ComputeReader, ComputeReadFailed
+from app.recording.compute import READ_LIMITS, ComputeReader, ComputeReadFailed
 from tests.support.fake_glance import CONNECTION_CLOSED, NO_RESPONSE, FakeGlance, FakeResponse, running_glance
 from tests.support.images import image, image_id
 

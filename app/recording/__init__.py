@@ -1,0 +1,1 @@
+"""Recording: reads all images of a cloud at once."""
