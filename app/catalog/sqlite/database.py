@@ -42,7 +42,7 @@ _TRANSLATIONS: Mapping[str, Callable[[str], DomainError]] = {
     "SQLITE_NOTADB": CatalogDamaged,
 }
 _SHARED_MEMORY_ERRORS = ("SQLITE_CANTOPEN", "SQLITE_READONLY", "SQLITE_IOERR", "SQLITE_FULL")
-_NAMES_BY_MESSAGE = {  # of the errors of a backup, which have no name in pysqlite3
+_NAMES_BY_MESSAGE = {  # of the errors of `Connection.backup`, which have no name in pysqlite3
     "database or disk is full": "SQLITE_FULL",
     "disk I/O error": "SQLITE_IOERR",
     "unable to open database file": "SQLITE_CANTOPEN",
