@@ -1,5 +1,9 @@
 """The commands that back up the catalog and restore it."""
 
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -16,6 +20,16 @@ def _require_path(_context: click.Context, _parameter: click.Parameter, file: Pa
     return file
 
 
+@contextmanager
+def _exiting_on_sigterm() -> Iterator[None]:
+    """Exit as after any error, so that files which are not complete are removed."""
+    previous = signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
 @click.command()
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path), callback=_require_path)
 @click.option("--force", is_flag=True, help="Replace FILE if it exists.")
@@ -27,7 +41,8 @@ def backup(settings: Settings, file: Path, force: bool) -> None:
     read. FILE appears when the backup is complete and was checked.
     """
     engine = open_catalog(settings.catalog)
-    back_up_catalog(engine, file, replace=force)
+    with _exiting_on_sigterm():
+        back_up_catalog(engine, file, replace=force)
     click.echo(f"Backed up {engine.name} to {file}: {file.stat().st_size} bytes.", err=True)
 
 
@@ -42,5 +57,6 @@ def restore(settings: Settings, file: Path, force: bool) -> None:
     transaction: a service that runs responds from it at once.
     """
     engine = open_catalog(settings.catalog)
-    restore_catalog(engine, file, replace=force)
+    with _exiting_on_sigterm():
+        restore_catalog(engine, file, replace=force)
     click.echo(f"Restored {engine.name} from {file}.", err=True)

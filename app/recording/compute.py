@@ -1,7 +1,8 @@
 """Reads all images of a Compute v2 API: of a cloud's Nova, or of another service like this one."""
 
-import time
+import threading
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future
 from http import HTTPStatus
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -30,7 +31,7 @@ class ReadLimits(NamedTuple):
 
     connect: float = 10
     silence: float = 30  # between two parts of a response
-    page: float = 120  # for the body of a page
+    page: float = 300  # for a page, with the waits before it is requested again
     retries: int = 3  # of a page, after a response with Retry-After (503, 429)
     retry_after: int = 60  # the longest wait that a response can request
     page_bytes: int = 64_000_000
@@ -93,6 +94,26 @@ class ComputeReader:
         return query
 
     def _get(self, query: str) -> JsonObject:
+        """Return a page, within the limit of its time.
+
+        A thread reads it, because http.client reads a slow head, and responses that announce another one (status 100),
+        without an end.
+        """
+        future: Future[JsonObject] = Future()
+
+        def read() -> None:
+            try:
+                future.set_result(self._request(query))
+            except Exception as error:  # noqa: BLE001 raised below, in the other thread
+                future.set_exception(error)
+
+        threading.Thread(target=read, daemon=True).start()
+        try:
+            return future.result(self._limits.page)
+        except TimeoutError as error:
+            raise self._failed("it does not respond in time") from error
+
+    def _request(self, query: str) -> JsonObject:
         try:
             with self._session.get(
                 f"{self._url}?{query}" if query else self._url,
@@ -103,7 +124,10 @@ class ComputeReader:
             ) as response:
                 status = response.status_code
                 if status not in _SUCCESS:
-                    raise self._failed(f"the response has status {status}{_HINTS.get(status, '')}")
+                    location = (
+                        f": it redirects to {quote(response.headers['location'])}" if response.is_redirect else ""
+                    )
+                    raise self._failed(f"the response has status {status}{location or _HINTS.get(status, '')}")
                 page = orjson.loads(self._read(response))
         except requests.Timeout as error:
             raise self._failed("it does not respond in time") from error
@@ -116,14 +140,12 @@ class ComputeReader:
         return page
 
     def _read(self, response: requests.Response) -> bytes:
-        """Return the body, within the limits of its size and time."""
-        body, deadline = bytearray(), time.monotonic() + self._limits.page
+        """Return the body, within the limit of its size."""
+        body = bytearray()
         while part := response.raw.read1(_PART_BYTES, decode_content=True):  # returns what has arrived
             body += part
             if len(body) > self._limits.page_bytes:
                 raise self._failed(f"a page is larger than {self._limits.page_bytes} bytes")
-            if time.monotonic() > deadline:
-                raise self._failed("it does not respond in time")
         return bytes(body)
 
     def _failed(self, reason: str) -> ComputeReadFailed:

@@ -162,8 +162,8 @@ def _overwrite(catalog: Path, copy: Path, *, timeout: float, max_wal_bytes: int)
             limit_wal(target, catalog, max_wal_bytes)
     except CatalogDamaged as error:
         raise CatalogDamaged(
-            f"{error}: it is too damaged to be written to. Stop the service, delete {catalog}, {catalog}-wal and "
-            f"{catalog}-shm, and restore the backup again"
+            f"{error}: it is not a catalog, or too damaged to be written to. If IMAGES_CATALOG is right, stop the "
+            f"service, delete {catalog}, {catalog}-wal and {catalog}-shm, and restore the backup again"
         ) from error
 
 

@@ -1,6 +1,9 @@
 """The commands `backup` and `restore`: their arguments and messages."""
 
 import os
+import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +14,13 @@ from app import cli
 from app.catalog.engines import open_catalog
 from tests.support.catalogs import exported_numbers
 from tests.support.images import catalog_of, image
+
+TERMINATED_WHILE_WRITING = """
+import os, signal, sys
+sys.addaudithook(lambda event, args: event == "os.rename" and os.kill(os.getpid(), signal.SIGTERM))
+from app.cli import main
+main(["backup", "b.db"])
+"""
 
 Run = Callable[..., tuple[int, str]]
 
@@ -63,3 +73,11 @@ def test_argument_that_is_not_the_path_of_a_file_is_rejected(
     run: Run, arguments: tuple[str, ...], problem: str
 ) -> None:
     assert run(*arguments) == (2, f"Error: Invalid value for 'FILE': {problem}")
+
+
+def test_terminated_backup_leaves_no_file(tmp_path: Path) -> None:
+    catalog_of(tmp_path, image(1))
+    command = [sys.executable, "-c", TERMINATED_WHILE_WRITING]
+    ended = subprocess.run(command, cwd=tmp_path, env=os.environ | {"IMAGES_CATALOG": "catalog.db"}, check=False)
+    assert ended.returncode == 128 + signal.SIGTERM
+    assert [each.name for each in tmp_path.iterdir() if not each.name.startswith("catalog.db")] == []

@@ -1,6 +1,9 @@
 """Reading all images of a Compute API: pages, tokens, retries, and everything that makes a read fail."""
 
+import socket
+import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -62,7 +65,7 @@ FAILURES: list[tuple[FakeResponse, str]] = [
     (FakeResponse(403), "the response has status 403: the token is not for the project in the URL"),
     (FakeResponse(404), "the response has status 404: expected is a URL such as http://127.0.0.1:8774/v2/PROJECT"),
     (FakeResponse(503), "the response has status 503"),
-    (REDIRECT, "the response has status 302"),
+    (REDIRECT, "the response has status 302: it redirects to 'http://elsewhere.test:1/'"),
     (NO_RESPONSE, "it does not respond in time"),
     (CONNECTION_CLOSED, "the connection failed: Remote end closed connection without response"),
     (TRUNCATED, "the connection failed: IncompleteRead(1 bytes read, 8 more expected)"),
@@ -99,6 +102,24 @@ def test_failure_of_a_page_fails_the_read(server: FakeGlance, response: FakeResp
 def test_read_is_bounded(server: FakeGlance, limits: dict[str, Any], reason: str) -> None:
     with pytest.raises(ComputeReadFailed, match=f": {reason}$"):
         read(server, **limits)
+
+
+def test_announcements_of_a_response_without_an_end_fail_the_read() -> None:
+    def announce(listener: socket.socket) -> None:
+        connection, _ = listener.accept()
+        with connection, suppress(OSError):
+            while not is_over.wait(0.01):
+                connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    is_over = threading.Event()
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=announce, args=[listener])
+        thread.start()
+        reader = ComputeReader(f"http://127.0.0.1:{listener.getsockname()[1]}", limits=READ_LIMITS._replace(page=0.5))
+        with pytest.raises(ComputeReadFailed, match="it does not respond in time"):
+            list(reader.pages())
+        is_over.set()
+        thread.join()
 
 
 def test_server_that_cannot_be_reached_fails_the_read() -> None:

@@ -192,7 +192,10 @@ def test_damaged_catalog_is_replaced_by_its_backup_or_has_to_be_deleted(
     open_catalog(path).backup(file)
     path.write_bytes(damage(path.read_bytes()))
     if damage is not overwrite_a_page:
-        with pytest.raises(CatalogDamaged, match=rf"too damaged to be written to. Stop the service, delete {path}, "):
+        with pytest.raises(
+            CatalogDamaged,
+            match=rf"too damaged to be written to. If IMAGES_CATALOG is right, stop the service, delete {path}, ",
+        ):
             open_catalog(path).restore(file, timeout=1)
         path.unlink()
     open_catalog(path).restore(file, timeout=1)
