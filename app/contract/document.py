@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from functools import cached_property
 from http import HTTPStatus
 
 import jsonschema_rs
@@ -16,9 +17,8 @@ from app.resources import dump_yaml, load_yaml, resource_path
 class Contract:
     """The OpenAPI document, as text (`yaml`, `json`) and compiled (`operations`, by operationId)."""
 
-    def __init__(self, document: Schema, text: bytes | None = None) -> None:
-        """Compile the document; `text` is the YAML that it was read from, if it was not changed since."""
-        self.yaml = text or dump_yaml(document)
+    def __init__(self, document: Schema) -> None:
+        """Compile the document."""
         self.document = document
         self.json = orjson.dumps(self.document)
         (server,) = document["servers"]
@@ -59,10 +59,13 @@ class Contract:
 
         Unless `secured`, remove what concerns authentication; unless `testing`, what concerns a test double.
         """
-        text = resource_path("openapi/compute-images.yaml").read_bytes()
-        document = load_yaml(text)
-        is_complete = secured and testing
-        return cls(document, text) if is_complete else cls(variant(document, secured=secured, testing=testing))
+        document = load_yaml(resource_path("openapi/compute-images.yaml").read_bytes())
+        return cls(variant(document, secured=secured, testing=testing))
+
+    @cached_property
+    def yaml(self) -> bytes:
+        """The document as YAML."""
+        return dump_yaml(self.document)
 
     @property
     def token_header(self) -> str:
