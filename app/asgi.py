@@ -3,6 +3,7 @@
 import asyncio
 
 from starlette.datastructures import Headers
+from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive, Scope
 
 from app.errors import InvalidBody, InvalidHost
@@ -21,6 +22,12 @@ def request_origin(scope: Scope) -> str:
     except ValueError:
         raise InvalidHost(host) from None
     return f"{scope['scheme']}://{host}"
+
+
+def require_read(scope: Scope) -> None:
+    """Raise HTTPException unless the method of a request is GET or HEAD."""
+    if scope["method"] not in {"GET", "HEAD"}:
+        raise HTTPException(405, headers={"Allow": "GET, HEAD, OPTIONS"})
 
 
 async def read_body(receive: Receive) -> bytes:

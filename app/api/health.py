@@ -2,21 +2,17 @@
 
 from functools import partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING
 
 from flask import Response
 
 from app.api.context import Services, services
 from app.framework.faults import RETRY_AFTER
-from app.framework.responses import DeferredResponse, JSONResponse
-
-if TYPE_CHECKING:
-    from app.catalog.models import JsonObject
+from app.framework.responses import DeferredResponse, JSONResponse, UncachedResponse
 
 
 def check_health() -> Response:
     """Return that this process responds. Nothing that this depends on can fail."""
-    return _uncached({"status": "alive"})
+    return UncachedResponse({"status": "alive"})
 
 
 def check_readiness() -> Response:
@@ -27,14 +23,8 @@ def check_readiness() -> Response:
 async def _readiness(service: Services) -> JSONResponse:
     checks = await service.readiness.check()
     is_ready = all(each["status"] in {"ok", "warning"} for each in checks.values())
-    response = _uncached({"status": "ready" if is_ready else "unavailable", "checks": checks})
+    response = UncachedResponse({"status": "ready" if is_ready else "unavailable", "checks": checks})
     if not is_ready:
         response.status_code = HTTPStatus.SERVICE_UNAVAILABLE
         response.headers["Retry-After"] = RETRY_AFTER
-    return response
-
-
-def _uncached(document: "JsonObject") -> JSONResponse:
-    response = JSONResponse(document)
-    response.headers["Cache-Control"] = "no-store"
     return response

@@ -28,6 +28,14 @@ class CatalogResponse(JSONResponse):
         self.images = images
 
 
+class UncachedResponse(JSONResponse):
+    """A JSON response that no cache may store."""
+
+    def __init__(self, document: dict[str, Any]) -> None:
+        super().__init__(document)
+        self.headers["Cache-Control"] = "no-store"
+
+
 class DeferredResponse(Response):
     """Stands for a response that a coroutine builds, after the operation has returned."""
 

@@ -1,12 +1,11 @@
 """The OpenAPI document and Swagger UI."""
 
 from starlette.datastructures import MutableHeaders
-from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.asgi import request_origin
+from app.asgi import request_origin, require_read
 from app.contract.document import Contract
 from app.resources import resource_path
 
@@ -59,8 +58,7 @@ class SwaggerUIMiddleware:
         if app is self._next_app:
             await app(scope, receive, send)
             return
-        if scope["method"] not in {"GET", "HEAD"}:
-            raise HTTPException(405, headers={"Allow": "GET, HEAD, OPTIONS"})
+        require_read(scope)
         await app(scope, receive, _with_security_headers(send))
 
     def _document(self, path: str, scope: Scope) -> Response:
