@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from app.api.operations import Operation, resolve_operation
 from app.auth.base import TokenAuthenticator
 from app.catalog.engine import Engine
-from app.double.double import Double
+from app.double.state import Double
 from app.middleware.response_cache import ResponseStore
 from app.timestamps import SYSTEM_CLOCK, Clock
 

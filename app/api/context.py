@@ -12,7 +12,7 @@ from app.catalog.editor import Editor
 from app.catalog.models import Image, JsonObject
 from app.catalog.reader import CatalogReader
 from app.context import RequestContext
-from app.double.double import Double
+from app.double.state import Double
 from app.framework.responses import CatalogResponse
 from app.mirror.staleness import StalenessMonitor
 from app.settings import Settings

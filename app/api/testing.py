@@ -8,8 +8,8 @@ from app.api.context import services
 from app.api.links import link_builder
 from app.api.serializers import serialize_image
 from app.catalog.models import JsonObject
-from app.double.double import Double
-from app.framework.responses import JSONResponse, NoContentResponse
+from app.double.state import Double
+from app.framework.responses import JSONResponse, NoContentResponse, UncachedResponse
 from app.timestamps import seconds
 
 _PROJECT = "openstack"  # for the links of images without an owner
@@ -34,7 +34,7 @@ def add_test_token(body: JsonObject) -> Response:
 
 def show_clock() -> Response:
     """Return the time of the clock."""
-    return _uncached({"clock": {"time": _double().clock.now()}})
+    return UncachedResponse({"clock": {"time": _double().clock.now()}})
 
 
 def set_clock(body: JsonObject) -> Response:
@@ -50,7 +50,7 @@ def set_clock(body: JsonObject) -> Response:
 
 def show_page_size() -> Response:
     """Return the page size of lists for which a request states no limit."""
-    return _uncached({"pages": {"size": _double().page_size}})
+    return UncachedResponse({"pages": {"size": _double().page_size}})
 
 
 def set_page_size(body: JsonObject) -> Response:
@@ -62,17 +62,17 @@ def set_page_size(body: JsonObject) -> Response:
 
 def list_requests() -> Response:
     """Return the last requests."""
-    return _uncached({"requests": _double().requests.documents()})
+    return UncachedResponse({"requests": _double().requests.documents()})
 
 
-def list_faults() -> Response:
-    """Return the planned faults."""
-    return _uncached({"faults": _double().faults.documents()})
+def list_failures() -> Response:
+    """Return the planned failures."""
+    return UncachedResponse({"failures": _double().failures.documents()})
 
 
-def add_fault(body: JsonObject) -> Response:
-    """Plan a fault."""
-    return _created({"fault": _double().faults.add(body["fault"]).document()})
+def add_failure(body: JsonObject) -> Response:
+    """Plan a failure."""
+    return _created({"failure": _double().failures.add(body["failure"]).document()})
 
 
 def _double() -> Double:
@@ -85,10 +85,4 @@ def _double() -> Double:
 def _created(document: JsonObject) -> Response:
     response = JSONResponse(document)
     response.status_code = HTTPStatus.CREATED
-    return response
-
-
-def _uncached(document: JsonObject) -> Response:
-    response = JSONResponse(document)
-    response.headers["Cache-Control"] = "no-store"
     return response

@@ -163,7 +163,7 @@ def _is_local(address: str) -> bool:
 
 def _run_double(settings: Settings, address: str) -> None:
     with _without_client_warning():
-        from app.server.double import run_double  # noqa: PLC0415
+        from app.server.single_process import run_double  # noqa: PLC0415
     run_double(settings, address)
 
 

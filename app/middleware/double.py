@@ -1,4 +1,4 @@
-"""Recording of requests, and faults, in a test double."""
+"""Recording of requests, and failures, in a test double."""
 
 import asyncio
 from collections.abc import Mapping
@@ -11,10 +11,11 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.asgi import CLOSE_CONNECTION
 from app.contract.document import Contract
-from app.double.double import Double
-from app.double.faults import PREFER, PlannedFault
+from app.double.failures import PREFER, PlannedFailure
 from app.double.requests import RecordedRequest
+from app.double.state import Double
 from app.errors import InvalidParameter
+from app.framework.faults import Fault, fault_for
 
 _MESSAGE = "This fault was requested from the test double."
 _RETRY_LATER = frozenset(
@@ -23,7 +24,7 @@ _RETRY_LATER = frozenset(
 
 
 class DoubleMiddleware:
-    """Records each request, and lets those fail for which a fault is planned, or that request one."""
+    """Records each request, and lets those fail for which a failure is planned, or that request one."""
 
     def __init__(self, next_app: ASGIApp, double: Double, contract: Contract) -> None:
         self._next_app = next_app
@@ -31,7 +32,7 @@ class DoubleMiddleware:
         self._contract = contract
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, or respond with a fault. Those that control the test double are only passed on."""
+        """Pass the request on, or let it fail. Those that control the test double are only passed on."""
         operation = self._contract.operation_id(scope["method"], scope["path"]) if scope["type"] == "http" else None
         if scope["type"] != "http" or operation in self._contract.control_ids:
             await self._next_app(scope, receive, send)
@@ -45,24 +46,26 @@ class DoubleMiddleware:
         )
         try:
             prefer = ",".join(Headers(scope=scope).getlist(PREFER))
-            fault = self._double.faults.requested(prefer) or self._double.faults.take(operation)
+            failure = self._double.failures.requested(prefer) or self._double.failures.take(operation)
         except InvalidParameter as error:
-            await self._response(HTTPStatus.BAD_REQUEST, str(error), {})(scope, receive, send)
+            fault = fault_for(error, method=scope["method"], path=scope["path"])
+            await self._response(fault)(scope, receive, send)
             return
-        if fault is None:
+        if failure is None:
             await self._next_app(scope, receive, send)
         else:
-            await self._fail(fault, scope, receive, send)
+            await self._fail(failure, scope, receive, send)
 
-    async def _fail(self, fault: PlannedFault, scope: Scope, receive: Receive, send: Send) -> None:
-        await asyncio.sleep(fault.delay)
-        if fault.applied:
-            send = _with_applied(fault.applied, send)
-        if fault.drop:
+    async def _fail(self, failure: PlannedFailure, scope: Scope, receive: Receive, send: Send) -> None:
+        await asyncio.sleep(failure.delay)
+        if failure.applied:
+            send = _with_applied(failure.applied, send)
+        if failure.drop:
             await _close_connection(scope, receive)
-        elif fault.status:
+        elif failure.status:
             await _read_all(receive)
-            await self._response(fault.status, _MESSAGE, self._headers(fault, scope["path"]))(scope, receive, send)
+            fault = Fault(failure.status, _MESSAGE, self._headers(failure, scope["path"]))
+            await self._response(fault)(scope, receive, send)
         else:
             await self._next_app(scope, receive, send)
 
@@ -75,16 +78,17 @@ class DoubleMiddleware:
             return scope
         return {**scope, "query_string": f"{query}&limit={size}".removeprefix("&").encode("latin-1")}
 
-    def _headers(self, fault: PlannedFault, path: str) -> Mapping[str, str]:
+    def _headers(self, failure: PlannedFailure, path: str) -> Mapping[str, str]:
         """Return the headers that the response of a service has with this status."""
-        if fault.status == HTTPStatus.UNAUTHORIZED:
+        if failure.status == HTTPStatus.UNAUTHORIZED:
             return self._double.authenticator.unauthorized().headers
-        if fault.status == HTTPStatus.METHOD_NOT_ALLOWED:
+        if failure.status == HTTPStatus.METHOD_NOT_ALLOWED:
             return {"Allow": ", ".join(self._contract.methods(path))}
-        return {"Retry-After": str(fault.retry_after)} if fault.status in _RETRY_LATER else {}
+        return {"Retry-After": str(failure.retry_after)} if failure.status in _RETRY_LATER else {}
 
-    def _response(self, status: int, message: str, headers: Mapping[str, str]) -> Response:
-        return Response(self._contract.fault(status, message), status, headers, media_type="application/json")
+    def _response(self, fault: Fault) -> Response:
+        body = self._contract.fault(fault.status, fault.message)
+        return Response(body, fault.status, fault.headers, media_type="application/json")
 
 
 async def _read_all(receive: Receive) -> None:

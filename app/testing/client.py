@@ -47,7 +47,7 @@ class ComputeImages:
         self._process.stop()
 
     def reset(self) -> None:
-        """Remove all images, tokens, planned faults and recorded requests, and let the clock show the system's time."""
+        """Remove all images, tokens, planned failures and recorded requests. The clock shows the system's time again."""
         self._call("POST", "reset")
 
     def fail(  # noqa: PLR0913 each is an option
@@ -67,7 +67,7 @@ class ComputeImages:
         ValueError for an unknown operation or a value that is not accepted.
         """
         fields = {"status": status, "times": times, "delay": delay, "drop": drop, "retry_after": retry_after}
-        self._call("POST", "faults", {"fault": {"operation": operation, **fields}})
+        self._call("POST", "failures", {"failure": {"operation": operation, **fields}})
 
     @property
     def requests(self) -> list[RecordedRequest]:

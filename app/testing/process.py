@@ -15,7 +15,7 @@ _START_TIMEOUT, _STOP_TIMEOUT = 30, 10  # seconds
 # on the path of the process, because a tool may have a package of the same name.
 _PACKAGE = Path(__file__).parent
 _ROOT = _PACKAGE.parent if _PACKAGE.name == "compute_images_testing" else _PACKAGE.parents[1]
-_MAIN = "import sys; sys.path.insert(0, sys.argv[1]); from app.server.child import main; main()"
+_MAIN = "import sys; sys.path.insert(0, sys.argv[1]); from app.server.fixture_process import main; main()"
 
 
 class ServiceError(Exception):

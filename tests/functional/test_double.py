@@ -1,4 +1,4 @@
-"""A test double: the operations that control it, faults, and what is not there unless it is one."""
+"""A test double: the operations that control it, failures, and what is not there unless it is one."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ from app.catalog.engines import open_catalog
 from app.catalog.models import CatalogContents
 from app.catalog.tokens import add_token
 from app.contract.document import Contract
-from app.server.double import create_double
+from app.server.single_process import create_double
 from app.settings import Settings
 from tests.conftest import Serve
 from tests.support.images import catalog_of, image, image_id
@@ -60,7 +60,7 @@ def add(client: TestClient, **fields: Any) -> dict[str, Any]:
 
 
 def fail(client: TestClient, **fields: Any) -> None:
-    control(client, "POST", "faults", {"fault": fields})
+    control(client, "POST", "failures", {"failure": fields})
 
 
 def fault(response: Response) -> tuple[int, str]:
@@ -85,7 +85,7 @@ def state(path: Path) -> CatalogContents:
 def test_operations_of_a_test_double_are_absent_unless_it_is_one(serve: Serve, catalog: Path) -> None:
     client = serve(catalog)
     for text in (client.get("/openapi.json").text, client.get("/openapi.yaml").text):
-        assert all(word not in text for word in ("/testing", "Prefer", "x-test-double", "TestFault"))
+        assert all(word not in text for word in ("/testing", "Prefer", "x-test-double", "TestFailure"))
     for method, path in (("GET", "requests"), ("POST", "reset"), ("PUT", "clock")):
         assert client.request(method, f"/testing/{path}").status_code == 404
     response = client.get(IMAGES, headers={"Prefer": "status=503, nonsense;;="})
@@ -232,7 +232,7 @@ def test_reset_restores_the_catalog_as_it_was_at_the_start(tmp_path: Path) -> No
         assert state(catalog) != before
         control(client, "POST", "reset")
         assert state(catalog) == before
-        assert (control(client, "GET", "faults"), recorded(client)) == ({"faults": []}, [])
+        assert (control(client, "GET", "failures"), recorded(client)) == ({"failures": []}, [])
         assert len(client.get(IMAGES).json()["images"]) == 2  # no stored response is used
 
 
@@ -275,13 +275,13 @@ def test_lists_without_limit_have_the_page_size(client: TestClient) -> None:
     assert control(client, "GET", "pages") == {"pages": {"size": None}}
 
 
-# --- faults ---
+# --- failures ---
 
 
-def test_planned_faults_occur_one_after_another(client: TestClient) -> None:
+def test_planned_failures_occur_one_after_another(client: TestClient) -> None:
     fail(client, operation="listImages", status=503, times=2, retry_after=7)
     fail(client, operation="listImages", status=404)
-    planned = [each["times"] for each in control(client, "GET", "faults")["faults"]]
+    planned = [each["times"] for each in control(client, "GET", "failures")["failures"]]
     responses = [client.get(IMAGES) for _ in range(3)]
     assert planned == [2, 1]
     assert [*map(fault, responses)] == [(503, "serviceUnavailable")] * 2 + [(404, "itemNotFound")]
@@ -289,7 +289,7 @@ def test_planned_faults_occur_one_after_another(client: TestClient) -> None:
     assert client.get(IMAGES).status_code == 200
 
 
-def test_planned_fault_concerns_its_operation_only_and_changes_nothing(client: TestClient) -> None:
+def test_planned_failure_concerns_its_operation_only_and_changes_nothing(client: TestClient) -> None:
     fail(client, operation="deleteImage", status=500)
     assert client.get(f"{IMAGES}/{image_id(50)}").status_code == 200
     assert client.delete(f"{IMAGES}/{image_id(50)}").status_code == 500
@@ -300,17 +300,17 @@ def test_planned_fault_concerns_its_operation_only_and_changes_nothing(client: T
 @pytest.mark.parametrize(
     ("fields", "problem"),
     [
-        ({"operation": "listImage"}, "fault.operation: 'listImage' is not one of checkHealth, "),
-        ({"operation": "resetDouble"}, "fault.operation: 'resetDouble' is not one of checkHealth, "),
-        ({"operation": "listImages", "status": 200}, "fault.status: 200 is less than the minimum of 400"),
-        ({"operation": "listImages", "times": 0}, "fault.times: 0 is less than the minimum of 1"),
-        ({"operation": "listImages", "delay": 61}, "fault.delay: 61 is greater than the maximum of 60"),
-        ({}, 'fault: "operation" is a required property'),
+        ({"operation": "listImage"}, "failure.operation: 'listImage' is not one of checkHealth, "),
+        ({"operation": "resetDouble"}, "failure.operation: 'resetDouble' is not one of checkHealth, "),
+        ({"operation": "listImages", "status": 200}, "failure.status: 200 is less than the minimum of 400"),
+        ({"operation": "listImages", "times": 0}, "failure.times: 0 is less than the minimum of 1"),
+        ({"operation": "listImages", "delay": 61}, "failure.delay: 61 is greater than the maximum of 60"),
+        ({}, 'failure: "operation" is a required property'),
     ],
     ids=str,
 )
-def test_invalid_fault_is_rejected(client: TestClient, fields: dict[str, Any], problem: str) -> None:
-    response = client.post("/testing/faults", json={"fault": fields})
+def test_invalid_failure_is_rejected(client: TestClient, fields: dict[str, Any], problem: str) -> None:
+    response = client.post("/testing/failures", json={"failure": fields})
     assert response.json()["badRequest"]["message"].startswith(f"Invalid request body: {problem}")
 
 
@@ -324,8 +324,9 @@ def test_invalid_fault_is_rejected(client: TestClient, fields: dict[str, Any], p
         ("status=405", (405, "badMethod"), {"allow": "GET, HEAD, OPTIONS"}),
         ("status=409", (409, "conflictingRequest"), {}),
         ("status=418", (418, "computeFault"), {}),
-        ("status=4.04e2", (404, "itemNotFound"), {"preference-applied": "status=404.0"}),
+        ("status=4.04e2", (404, "itemNotFound"), {"preference-applied": "status=404"}),
         ("delay=0.001 , STATUS = 500", (500, "computeFault"), {"preference-applied": "delay=0.001, status=500"}),
+        ("drop=false, status=500", (500, "computeFault"), {"preference-applied": "status=500"}),
         ('status="500"; x=y, status=400', (500, "computeFault"), {"preference-applied": "status=500"}),
     ],
 )

@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from app.server.double import DoubleServer
+    from app.server.single_process import DoubleServer
 
 _HOSTS = ("127.0.0.1", "localhost")
 _EXIT_TIMEOUT = 5  # seconds after which a server that does not stop is ended
@@ -26,7 +26,7 @@ def main() -> None:
     from app.catalog.engines import open_catalog  # noqa: PLC0415 imports are most of the start
     from app.catalog.transfer import ensure_catalog  # noqa: PLC0415
     from app.logs import configure_logging  # noqa: PLC0415
-    from app.server.double import build_server  # noqa: PLC0415
+    from app.server.single_process import build_server  # noqa: PLC0415
     from app.settings import Settings  # noqa: PLC0415
 
     _skip_validation_of_contract()

@@ -16,7 +16,7 @@ from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 from app.asgi import CLOSE_CONNECTION
 from app.catalog.engines import open_catalog
 from app.contract.document import Contract
-from app.double.double import Double
+from app.double.state import Double
 from app.factory import create_app
 from app.logs import LIFECYCLE, configure_logging
 from app.overrides import Overrides

@@ -1,4 +1,4 @@
-"""The faults of a test double: planned for an operation, or requested by the header Prefer."""
+"""The failures of a test double: planned for an operation, or requested by the header Prefer."""
 
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -17,7 +17,7 @@ _PREFERENCES = ("status", "delay", "drop")
 
 
 @dataclass
-class PlannedFault:
+class PlannedFailure:
     """How requests of an operation fail, and how often. The contract describes the fields."""
 
     operation: str | None
@@ -29,50 +29,50 @@ class PlannedFault:
     applied: str = ""  # the value of Preference-Applied
 
     def document(self) -> dict[str, Any]:
-        """Return the fault as the contract defines it."""
+        """Return the failure as the contract defines it."""
         document = asdict(self)
         del document["applied"]
         return document
 
 
-class FaultPlan:
-    """The faults that will still occur, in their order."""
+class FailurePlan:
+    """The failures that will still occur, in their order."""
 
     def __init__(self, contract: Contract) -> None:
-        self._properties: Schema = contract.document["components"]["schemas"]["TestFault"]["properties"]
+        self._properties: Schema = contract.document["components"]["schemas"]["TestFailure"]["properties"]
         self._validators = {name: compile_schema(schema) for name, schema in self._properties.items()}
         self._defaults = {name: each["default"] for name, each in self._properties.items() if "default" in each}
         self._operations = contract.operations.keys() - contract.control_ids
-        self._faults: list[PlannedFault] = []
+        self._failures: list[PlannedFailure] = []
 
     def clear(self) -> None:
-        """Remove all faults."""
-        self._faults.clear()
+        """Remove all failures."""
+        self._failures.clear()
 
-    def add(self, fields: dict[str, Any]) -> PlannedFault:
-        """Plan a fault, from a valid document. Raises InvalidBody if there is no such operation."""
-        fault = self._build(fields)
-        if fault.operation not in self._operations:
+    def add(self, fields: dict[str, Any]) -> PlannedFailure:
+        """Plan a failure, from a valid document. Raises InvalidBody if there is no such operation."""
+        failure = self._build(fields)
+        if failure.operation not in self._operations:
             known = ", ".join(sorted(self._operations))
-            raise InvalidBody(f"fault.operation: {quote(fields['operation'])} is not one of {known}")
-        self._faults.append(fault)
-        return fault
+            raise InvalidBody(f"failure.operation: {quote(fields['operation'])} is not one of {known}")
+        self._failures.append(failure)
+        return failure
 
     def documents(self) -> list[dict[str, Any]]:
-        """Return the faults that will still occur, as the contract defines them."""
-        return [fault.document() for fault in self._faults]
+        """Return the failures that will still occur, as the contract defines them."""
+        return [failure.document() for failure in self._failures]
 
-    def take(self, operation: str | None) -> PlannedFault | None:
-        """Return the next fault of an operation, and count its occurrence."""
-        fault = next((each for each in self._faults if each.operation == operation), None)
-        if fault:
-            fault.times -= 1
-            if not fault.times:
-                self._faults.remove(fault)
-        return fault
+    def take(self, operation: str | None) -> PlannedFailure | None:
+        """Return the next failure of an operation, and count its occurrence."""
+        failure = next((each for each in self._failures if each.operation == operation), None)
+        if failure:
+            failure.times -= 1
+            if not failure.times:
+                self._failures.remove(failure)
+        return failure
 
-    def requested(self, prefer: str) -> PlannedFault | None:
-        """Return the fault that a Prefer header requests, or None. Raises InvalidParameter."""
+    def requested(self, prefer: str) -> PlannedFailure | None:
+        """Return the failure that a Prefer header requests, or None. Raises InvalidParameter."""
         preferences: dict[str, Any] = {}
         for name, value in _parse_prefer(prefer):
             preferences.setdefault(name, value)  # of a repeated preference, the first one counts (RFC 7240)
@@ -82,15 +82,17 @@ class FaultPlan:
                 raise InvalidParameter(PREFER, f": {error}")
         if not preferences:
             return None
-        applied = ", ".join(name if value is True else f"{name}={value}" for name, value in preferences.items())
-        return self._build({"operation": None} | preferences, applied)
+        failure = self._build({"operation": None} | preferences)
+        # A response shows that the connection was not dropped.
+        failure.applied = ", ".join(f"{name}={getattr(failure, name)}" for name in preferences if name != "drop")
+        return failure
 
-    def _build(self, fields: dict[str, Any], applied: str = "") -> PlannedFault:
+    def _build(self, fields: dict[str, Any]) -> PlannedFailure:
         complete = self._defaults | fields
         for name, value in complete.items():
             if self._properties[name]["type"] == "integer" and value is not None:
                 complete[name] = int(value)  # in JSON, 503.0 is an integer, too
-        return PlannedFault(**complete, applied=applied)
+        return PlannedFailure(**complete)
 
 
 def _parse_prefer(header: str) -> Iterator[tuple[str, Any]]:

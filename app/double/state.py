@@ -9,7 +9,7 @@ from app.catalog.models import JsonObject, StoredImage
 from app.catalog.tokens import add_token
 from app.contract.document import Contract
 from app.double.clock import AdjustableClock
-from app.double.faults import FaultPlan
+from app.double.failures import FailurePlan
 from app.double.images import add_images
 from app.double.requests import RequestLog
 from app.timestamps import format_utc
@@ -25,7 +25,7 @@ class Double:
             self._start = snapshot.contents()
         self.clock = AdjustableClock()
         self.authenticator = OptionalTokenAuthenticator(engine, contract.token_header, clock=self.clock)
-        self.faults = FaultPlan(contract)
+        self.failures = FailurePlan(contract)
         self.requests = RequestLog()
         self.page_size: int | None = None  # of lists for which a request states no limit
         self._numbers = count(1)
@@ -35,7 +35,7 @@ class Double:
         with self._engine.transaction(timeout=WRITER_TIMEOUT) as transaction:
             transaction.replace_contents(self._start)
         self.clock.reset()
-        self.faults.clear()
+        self.failures.clear()
         self.requests.clear()
         self.page_size = None
         self._numbers = count(1)
