@@ -13,6 +13,7 @@ import orjson
 
 from app.background_writer import BackgroundWriter, write_unbuffered
 from app.context import current_request
+from app.resources import version
 from app.text import escape_control_characters
 from app.timestamps import format_utc
 
@@ -33,7 +34,7 @@ def _format_json(entry: Mapping[str, Any]) -> str:
 FORMATS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {"plain": _format_plain, "json": _format_json}
 
 
-LIFECYCLE = "app.lifecycle"  # the logger of start, reload and stop, which are logged whatever the level is
+_LIFECYCLE = "app.lifecycle"  # the logger of start, reload and stop, which are logged whatever the level is
 
 
 class RequestIdFilter(logging.Filter):
@@ -105,7 +106,7 @@ def logging_config(log_format: str, level: str) -> dict[str, Any]:
     own = level.upper()
     libraries = "ERROR" if own == "ERROR" else "WARNING"
     server = "DEBUG" if own == "DEBUG" else libraries  # its lines about start and stop are details
-    levels = {"app": own, LIFECYCLE: "INFO", "gunicorn.error": server, "uvicorn.error": server}
+    levels = {"app": own, _LIFECYCLE: "INFO", "gunicorn.error": server, "uvicorn.error": server}
     return {
         "version": 1,
         "disable_existing_loggers": False,
@@ -122,6 +123,11 @@ def logging_config(log_format: str, level: str) -> dict[str, Any]:
         "root": {"level": libraries, "handlers": ["service"]},
         "loggers": {name: {"level": each, "handlers": [], "propagate": True} for name, each in levels.items()},
     }
+
+
+def log_lifecycle(event: str, *values: object) -> None:
+    """Log a start, a reload or a stop."""
+    logging.getLogger(_LIFECYCLE).info(f"compute-images %s {event}", version(), *values)
 
 
 def format_dropped(log_format: str, logger: str, stream: str, count: int) -> str:

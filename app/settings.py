@@ -202,6 +202,8 @@ class Settings:
                 f"IMAGES_TEST_DOUBLE is 'on'; expected 'off' with IMAGES_AUTH={settings.auth}, because everyone can "
                 "add tokens to a test double"
             )
+        if settings.test_double == "on" and settings.metrics == "on":
+            raise InvalidSetting("IMAGES_METRICS is 'on'; expected 'off' with IMAGES_TEST_DOUBLE=on")
         return settings
 
 

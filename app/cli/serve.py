@@ -18,6 +18,7 @@ from app.catalog.engine import SchemaState
 from app.catalog.engines import open_catalog
 from app.catalog.transfer import ensure_catalog
 from app.cli.types import BindAddressType, require_extra
+from app.log_file import LogFile
 from app.origins import host_name
 from app.settings import InvalidSetting, Settings
 from app.text import quote
@@ -68,8 +69,10 @@ def serve(settings: Settings, *, bind: str | None, workers: int | None, sample: 
     default location, a missing catalog is always created from the sample.
     """
     address = bind or f"127.0.0.1:{settings.port}"
-    check_double(settings, address)
+    check_double(settings, address, workers)
     check_auth(settings, address, insecure=insecure)
+    if settings.access_log_file:
+        _check_access_log(settings.access_log_file)
     _ensure_catalog(settings, sample=sample)
     if address.startswith(_UNIX):
         prepare_socket(Path(address.removeprefix(_UNIX)))
@@ -91,6 +94,18 @@ def check_auth(settings: Settings, address: str, *, insecure: bool) -> None:
         _check_keystone()
 
 
+def _check_access_log(path: str) -> None:
+    """Raise InvalidSetting here, so that a file that cannot be written causes one message, not one from each worker."""
+    try:
+        file = LogFile(path)
+        file.open()
+        file.close()
+    except OSError as error:
+        raise InvalidSetting(
+            f"IMAGES_ACCESS_LOG_FILE is {path!r}, which cannot be written: {error.strerror}"
+        ) from error
+
+
 def _ensure_catalog(settings: Settings, *, sample: bool) -> None:
     """Upgrade the catalog, or create it from the sample. Raises MissingCatalog if it may not be created."""
     engine = open_catalog(settings.catalog)
@@ -101,11 +116,17 @@ def _ensure_catalog(settings: Settings, *, sample: bool) -> None:
         click.echo(f"Created the catalog {engine.name} from the documented sample: {imported} images.", err=True)
 
 
-def check_double(settings: Settings, address: str) -> None:
-    """Raise an error if others could control a test double."""
-    if settings.test_double == "on" and (address.startswith(_UNIX) or not _is_local(address)):
+def check_double(settings: Settings, address: str, workers: int | None) -> None:
+    """Raise an error if others could control a test double, or if it should have several processes."""
+    if settings.test_double != "on":
+        return
+    if address.startswith(_UNIX) or not _is_local(address):
         raise InvalidSetting(
             f"IMAGES_TEST_DOUBLE is 'on'; expected 'off' with --bind {address}, which is no loopback address"
+        )
+    if workers not in {None, 1}:
+        raise InvalidSetting(
+            f"--workers is {workers}; expected 1 with IMAGES_TEST_DOUBLE=on, because a test double is one process"
         )
 
 

@@ -1,23 +1,18 @@
 """The master process of gunicorn."""
 
-import logging
 import signal
 import time
 from collections.abc import Iterable
 from contextlib import suppress
-from importlib.metadata import version
 
 from gunicorn.app.base import BaseApplication
 from gunicorn.arbiter import Arbiter
 from gunicorn.errors import HaltServer
 
-from app.logs import LIFECYCLE
+from app.logs import log_lifecycle
 from app.server.worker import STOP_SIGNALS
 
 _POLL_INTERVAL = 0.05  # seconds
-_NAME = f"compute-images {version('compute-images')}"
-
-_log = logging.getLogger(LIFECYCLE)
 
 
 class ReloadingArbiter(Arbiter):
@@ -42,7 +37,7 @@ class ReloadingArbiter(Arbiter):
         if not self._is_started and len(self.WORKERS) == self.num_workers and self._are_ready(self.WORKERS):
             self._is_started = True
             urls, workers = ", ".join(map(str, self.LISTENERS)), _count_workers(self.num_workers)
-            _log.info("%s serves %s at %s with %s", _NAME, self._catalog, urls, workers)
+            log_lifecycle("serves %s at %s with %s", self._catalog, urls, workers)
         is_starting = not self._is_started or self._deadline is not None
         return list(super().wait_for_signals(_POLL_INTERVAL if is_starting else timeout))
 
@@ -55,7 +50,7 @@ class ReloadingArbiter(Arbiter):
         try:
             super().halt(reason, exit_status)
         finally:
-            _log.info("%s stopped", _NAME)
+            log_lifecycle("stopped")
 
     def spawn_worker(self) -> int:
         """Start a worker. Signals to stop reach it only when its own handlers have replaced those of this process."""
@@ -86,7 +81,7 @@ class ReloadingArbiter(Arbiter):
             elif not self._are_ready(new):
                 return
             else:
-                _log.info("%s reloaded with %s", _NAME, _count_workers(len(new)))
+                log_lifecycle("reloaded with %s", _count_workers(len(new)))
             self._deadline = None
         super().manage_workers()
         if self._reloads_again:

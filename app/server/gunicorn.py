@@ -12,7 +12,6 @@ from gunicorn.app.base import BaseApplication
 from app.catalog.engines import open_catalog
 from app.contract.document import Contract
 from app.factory import create_app
-from app.log_file import LogFile
 from app.logs import configure_logging, logging_config
 from app.middleware.response_cache import CACHE_EXTENSION
 from app.server.arbiter import ReloadingArbiter
@@ -35,8 +34,6 @@ class Server(BaseApplication):
 
     def __init__(self, settings: Settings, *, bind: str, workers: int) -> None:
         _raise_open_files_limit()
-        if settings.access_log_file:
-            _check_access_log(settings.access_log_file)
         self._settings = settings
         self._options = {
             "bind": bind,
@@ -100,18 +97,6 @@ class Server(BaseApplication):
         from app.middleware.metrics import Metrics  # noqa: PLC0415 as above
 
         return Metrics(self._metrics_folder, contract)
-
-
-def _check_access_log(path: str) -> None:
-    """Raise InvalidSetting here, so that a file that cannot be written causes one message, not one from each worker."""
-    try:
-        file = LogFile(path)
-        file.open()
-        file.close()
-    except OSError as error:
-        raise InvalidSetting(
-            f"IMAGES_ACCESS_LOG_FILE is {path!r}, which cannot be written: {error.strerror}"
-        ) from error
 
 
 def _raise_open_files_limit() -> None:

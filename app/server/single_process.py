@@ -1,16 +1,13 @@
 """The server of a test double: one process, because the state of a test double is in its memory."""
 
-import logging
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from connexion import FlaskApp
 from uvicorn import Config
-from uvicorn import Server as UvicornServer
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from app.asgi import CLOSE_CONNECTION
@@ -18,19 +15,19 @@ from app.catalog.engines import open_catalog
 from app.contract.document import Contract
 from app.double.state import Double
 from app.factory import create_app
-from app.logs import LIFECYCLE, configure_logging
+from app.logs import configure_logging, log_lifecycle
 from app.overrides import Overrides
-from app.server.backpressure import Buffers, WorkerState, max_buffered_bytes
+from app.server.backpressure import Buffers, max_buffered_bytes
 from app.server.http_protocol import HttpProtocol
+from app.server.proxy_headers import ProxyHeadersMiddleware
 from app.server.rejections import Rejections
+from app.server.uvicorn import OPTIONS, UvicornServer
 from app.settings import Settings
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application
 
 _GRACEFUL_TIMEOUT = 1  # seconds in which a stopping server completes the requests that it has received
-
-_log = logging.getLogger(LIFECYCLE)
 
 
 class DoubleProtocol(HttpProtocol):
@@ -42,26 +39,23 @@ class DoubleProtocol(HttpProtocol):
 
 
 class DoubleServer(UvicornServer):
-    """uvicorn's server, with the state of a worker of this service."""
+    """The server of a test double."""
 
-    def __init__(
-        self, config: Config, buffers: Buffers, on_ready: Callable[[], None], on_stop: Callable[[], None]
-    ) -> None:
-        """Set what is called once connections are accepted, and at the end."""
-        super().__init__(config)
-        self.server_state: WorkerState = WorkerState(buffers)
-        self._on_ready, self._on_stop = on_ready, on_stop
+    def __init__(self, config: Config, buffers: Buffers, on_ready: Callable[[], None]) -> None:
+        """Set what is called once connections are accepted."""
+        super().__init__(config, buffers)
+        self._on_ready = on_ready
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start to accept connections."""
         await super().startup(sockets)
         self._on_ready()
 
-    async def _serve(self, sockets: list[socket.socket] | None = None) -> None:
-        """Serve, and write the rest of the log: uvicorn then ends the process with the signal that stopped it."""
-        await super()._serve(sockets)
-        self._on_stop()
-        logging.shutdown()
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop. uvicorn would cancel the application, with a traceback, where it stops without completing requests."""
+        await super().shutdown(sockets)
+        if self.force_exit:
+            await self.lifespan.shutdown()
 
 
 def create_double(settings: Settings) -> tuple[FlaskApp, Contract]:
@@ -74,29 +68,24 @@ def create_double(settings: Settings) -> tuple[FlaskApp, Contract]:
 
 
 def build_server(
-    settings: Settings, on_ready: Callable[[], None], on_stop: Callable[[], None] = lambda: None
+    settings: Settings, on_ready: Callable[[], None], *, trusted_proxies: Sequence[str] = ()
 ) -> DoubleServer:
     """Build the server of a test double."""
     app, contract = create_double(settings)
     HttpProtocol.rejections = Rejections(contract)
     config = Config(
-        app,
-        loop="uvloop",
+        ProxyHeadersMiddleware(app.middleware, list(trusted_proxies)),
+        **OPTIONS,
         http=DoubleProtocol,
-        ws="none",
-        lifespan="on",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        reset_contextvars=True,
         timeout_graceful_shutdown=_GRACEFUL_TIMEOUT,
     )
-    return DoubleServer(config, Buffers(max_buffered_bytes(settings.max_limit)), on_ready, on_stop)
+    return DoubleServer(config, Buffers(max_buffered_bytes(settings.max_limit)), on_ready)
 
 
 def run_double(settings: Settings, address: str) -> None:
     """Serve the catalog of the settings as a test double, in this process."""
+    from gunicorn.config import Config as GunicornConfig  # noqa: PLC0415 it would delay the start of the fixture
+
     host, _, port = address.rpartition(":")
     family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET
     try:
@@ -104,10 +93,11 @@ def run_double(settings: Settings, address: str) -> None:
     except OSError as error:
         sys.exit(f"Error: {error.strerror}")
     configure_logging(settings.log_format, settings.log_level)
-    name, url = f"compute-images {version('compute-images')}", f"http://{host}:{listener.getsockname()[1]}"
+    name, url = open_catalog(settings.catalog).name, f"http://{host}:{listener.getsockname()[1]}"
     with listener:
         build_server(
             settings,
-            lambda: _log.info("%s serves %s at %s with one process, as a test double", name, settings.catalog, url),
-            lambda: _log.info("%s stopped", name),
+            lambda: log_lifecycle("serves %s at %s with one process, as a test double", name, url),
+            trusted_proxies=GunicornConfig().forwarded_allow_ips,
         ).run([listener])
+    log_lifecycle("stopped")

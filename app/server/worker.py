@@ -1,6 +1,5 @@
 """A worker process: uvicorn in gunicorn."""
 
-import asyncio
 import gc
 import logging
 import os
@@ -13,12 +12,11 @@ from typing import ClassVar
 
 from gunicorn.arbiter import Arbiter
 from uvicorn import Config
-from uvicorn import Server as UvicornServer
 from uvicorn_worker import UvicornWorker
 
-from app.log_file import reopen_log_files
-from app.server.backpressure import Buffers, WorkerState
+from app.server.backpressure import Buffers
 from app.server.http_protocol import HttpProtocol
+from app.server.uvicorn import OPTIONS, UvicornServer
 
 GRACEFUL_TIMEOUT = 30  # seconds in which a stopping worker completes the requests that it has received
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
@@ -30,12 +28,11 @@ _log = logging.getLogger(__name__)
 
 
 class WorkerServer(UvicornServer):
-    """uvicorn's server, with the state of a worker of this service."""
+    """The server of a worker, which stops if the master process is gone."""
 
     def __init__(self, config: Config, buffers: Buffers, *, master: int) -> None:
         """Set the process id of the master process."""
-        super().__init__(config)
-        self.server_state: WorkerState = WorkerState(buffers)
+        super().__init__(config, buffers)
         self._master = master
 
     async def on_tick(self, counter: int) -> bool:
@@ -49,23 +46,12 @@ class WorkerServer(UvicornServer):
     async def _serve(self, sockets: list[socket.socket] | None = None) -> None:
         """Serve, and write the rest of the log.
 
-        uvicorn would end the process by the signal that stopped it, which the master process reports as a problem. An
-        orphan exits at once, because Python would wait for its threads. SQLite rolls their transactions back.
+        An orphan exits at once, because Python would wait for its threads. SQLite rolls their transactions back.
         """
         await super()._serve(sockets)
         logging.shutdown()
-        self._captured_signals.clear()
         if self._is_orphan():
             os._exit(0)
-
-    def stop_at_once(self) -> None:
-        """Stop without completing the requests that were received."""
-        self.should_exit = self.force_exit = True
-
-    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002 already closed
-        """Stop. Connections that are accepted meanwhile see `is_stopping`."""
-        self.server_state.is_stopping = True
-        await super().shutdown()  # the event loop closes the listening sockets; uvicorn would fail to do so again
 
     def _is_orphan(self) -> bool:
         """Return whether the master process is gone."""
@@ -75,15 +61,10 @@ class WorkerServer(UvicornServer):
 class Worker(UvicornWorker):
     """A worker process of gunicorn that runs the application in uvicorn."""
 
-    CONFIG_KWARGS = {  # noqa: RUF012 declared like this by uvicorn-worker
-        "loop": "uvloop",  # faster than asyncio's own event loop
+    CONFIG_KWARGS: ClassVar = {
+        **OPTIONS,
         "http": HttpProtocol,
-        "ws": "none",  # the API has no WebSockets
-        "lifespan": "on",  # builds Connexion's middleware at the start: an invalid contract stops it (Connexion #1693)
-        "reset_contextvars": True,  # a request must not see context variables of the one before (CPython #140947)
         "timeout_graceful_shutdown": GRACEFUL_TIMEOUT,  # uvicorn ignores gunicorn's setting (uvicorn #2094)
-        "server_header": False,  # do not reveal the server software
-        "proxy_headers": False,  # the application handles them
     }
 
     buffers: ClassVar = Buffers()
@@ -108,9 +89,6 @@ class Worker(UvicornWorker):
         """Serve until the worker is stopped. uvicorn-worker does the same with uvicorn's own server."""
         self.config.app = self.wsgi
         server = WorkerServer(self.config, self.buffers, master=self.ppid)
-        loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGQUIT, server.stop_at_once)  # uvicorn-worker's handler does not stop it
-        loop.add_signal_handler(signal.SIGUSR1, reopen_log_files)
         await server.serve(sockets=self.sockets)
         if not server.started:
             sys.exit(Arbiter.WORKER_BOOT_ERROR)

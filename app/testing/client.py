@@ -47,7 +47,7 @@ class ComputeImages:
         self._process.stop()
 
     def reset(self) -> None:
-        """Remove all images, tokens, planned failures and recorded requests. The clock shows the system's time again."""
+        """Remove all images, tokens, planned failures and recorded requests, and let the clock run again."""
         self._call("POST", "reset")
 
     def fail(  # noqa: PLR0913 each is an option

@@ -167,6 +167,12 @@ def test_test_double_cannot_be_secured(auth: str) -> None:
     assert str(raised.value) == f"IMAGES_TEST_DOUBLE is 'on'; expected 'off' with IMAGES_AUTH={auth}, {reason}"
 
 
+def test_test_double_has_no_metrics() -> None:
+    with pytest.raises(InvalidSetting) as raised:
+        Settings.from_env({"IMAGES_TEST_DOUBLE": "on", "IMAGES_METRICS": "on"})
+    assert str(raised.value) == "IMAGES_METRICS is 'on'; expected 'off' with IMAGES_TEST_DOUBLE=on"
+
+
 def test_settings_are_immutable() -> None:
     with pytest.raises(FrozenInstanceError):
         Settings().port = 1  # type: ignore[misc]

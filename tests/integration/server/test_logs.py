@@ -82,6 +82,22 @@ def test_sigusr1_reopens_the_file_of_the_access_log_in_all_workers(tmp_path: Pat
     assert f" GET {LIST} " not in service.log
 
 
+def test_sigusr1_reopens_the_file_of_the_access_log_of_a_test_double(tmp_path: Path) -> None:
+    file = tmp_path / "access.log"
+    with (
+        serving(tmp_path, IMAGES_TEST_DOUBLE="on", IMAGES_ACCESS_LOG_FILE=str(file)) as service,
+        Connection(service.port) as connection,
+    ):
+        send_all([connection])
+        until(lambda: logged(file) == 1)
+        file.rename(tmp_path / "access.log.1")
+        service.process.send_signal(signal.SIGUSR1)
+        until(file.exists)
+        send_all([connection])
+        until(lambda: logged(file) == 1)
+    assert fields(file) == {"127.0.0.1 203.0.113.1"}
+
+
 def send_all(connections: list[Connection]) -> None:
     for connection in connections:
         assert connection.fetch(request(LIST, "X-Forwarded-For: 203.0.113.1")).status == 200

@@ -168,23 +168,33 @@ def test_sigterm_lets_kept_connections_end_with_a_response(tmp_path: Path) -> No
         assert connection.receive_if_any() is None
 
 
+ERRORS_ONLY = {"IMAGES_LOG_LEVEL": "error"}
+DOUBLE = {"IMAGES_TEST_DOUBLE": "on"}
+
+
 @pytest.mark.parametrize(
-    ("number", "to_group", "level"),
+    ("number", "to_group", "others"),
     [
-        *((signal.SIGTERM, False, level) for level in ("info", "error")),
-        *((signal.SIGTERM, True, "info"), (signal.SIGINT, False, "info"), (signal.SIGINT, True, "info")),
-        (signal.SIGQUIT, False, "info"),
+        *((signal.SIGTERM, False, others) for others in ({}, ERRORS_ONLY, DOUBLE)),
+        *(
+            (signal.SIGTERM, True, {}),
+            (signal.SIGINT, False, {}),
+            (signal.SIGINT, True, {}),
+            (signal.SIGQUIT, False, {}),
+        ),
+        *((number, False, DOUBLE) for number in (signal.SIGINT, signal.SIGQUIT)),
     ],
 )
-def test_start_and_stop_are_one_line_each(tmp_path: Path, number: int, to_group: bool, level: str) -> None:
+def test_start_and_stop_are_one_line_each(tmp_path: Path, number: int, to_group: bool, others: dict[str, str]) -> None:
     catalog = str(catalog_of(tmp_path, image(1)))
-    settings = {"HOME": str(tmp_path), "WEB_CONCURRENCY": "2", "IMAGES_CATALOG": catalog, "IMAGES_LOG_LEVEL": level}
+    settings = {"HOME": str(tmp_path), "WEB_CONCURRENCY": "2", "IMAGES_CATALOG": catalog, **others}
+    served = "one process, as a test double" if others == DOUBLE else "2 workers"
     with (tmp_path / "log").open("w+b") as log, session(SERVE, tmp_path, settings, output=log.fileno()) as process:
         until(lambda: (tmp_path / "log").stat().st_size > 0)
         (os.killpg if to_group else os.kill)(process.pid, number)
         assert process.wait(SHUTDOWN_LIMIT) == 0
     name = f"INFO app.lifecycle - compute-images {version('compute-images')}"
-    expected = rf"\S+Z {name} serves {catalog} at http://127.0.0.1:\d+ with 2 workers\n\S+Z {name} stopped\n"
+    expected = rf"\S+Z {name} serves {catalog} at http://127.0.0.1:\d+ with {served}\n\S+Z {name} stopped\n"
     assert re.fullmatch(expected, (tmp_path / "log").read_text())
 
 

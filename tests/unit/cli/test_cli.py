@@ -415,6 +415,12 @@ def test_test_double_is_served_on_a_loopback_address_only(run: Run, catalog: Pat
     assert (result.exit_code, result.stderr, catalog.exists()) == (1, f"Error: {message}\n", False)
 
 
+def test_test_double_is_one_process(run: Run, catalog: Path) -> None:
+    result = run("serve", "--workers", "4", IMAGES_TEST_DOUBLE="on")
+    message = "--workers is 4; expected 1 with IMAGES_TEST_DOUBLE=on, because a test double is one process"
+    assert (result.exit_code, result.stderr, catalog.exists()) == (1, f"Error: {message}\n", False)
+
+
 def test_test_double_reports_an_address_in_use_in_one_line(run: Run) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         result = run("serve", "--sample", "--bind", f"127.0.0.1:{taken.getsockname()[1]}", IMAGES_TEST_DOUBLE="on")
