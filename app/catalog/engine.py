@@ -1,7 +1,7 @@
 """The interface of a database engine that stores a catalog. Callers do not depend on a specific engine."""
 
 import math
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from enum import Enum
 from pathlib import Path
@@ -9,7 +9,6 @@ from typing import Protocol
 
 from app.catalog.listing import Condition, Cursor, IndexScan, Partition
 from app.catalog.models import (
-    CatalogContents,
     CatalogUser,
     DatabaseInfo,
     Finding,
@@ -82,9 +81,6 @@ class Snapshot(Protocol):
     def upstream(self) -> Upstream | None:
         """Return the image service that the catalog replicates; None if it is not a replica."""
 
-    def contents(self) -> CatalogContents:
-        """Return everything that the catalog contains, for `Transaction.replace_contents`."""
-
     def find_token(self, token_id: str) -> tuple[Token, bytes] | None:
         """Return a token and the SHA-256 of its secret."""
 
@@ -114,9 +110,6 @@ class Transaction(Snapshot, Protocol):
 
     def delete_images(self) -> None:
         """Remove all images and tombstones."""
-
-    def replace_contents(self, contents: CatalogContents) -> None:
-        """Replace everything that the catalog contains."""
 
     def set_upstream(self, upstream: Upstream) -> None:
         """Turn the catalog into a replica, or update what it stores about its upstream."""
@@ -203,6 +196,12 @@ class Engine(Protocol):
 
         The backup is checked before, and migrated if an earlier version made it. Raises CatalogBusy if other writers
         take longer than the timeout in seconds, CatalogReadOnly, CatalogDamaged and CatalogUnavailable.
+        """
+
+    def copy_to_memory(self) -> Callable[[float], None]:
+        """Copy what the catalog contains. Return a function that restores it as `restore` does, given the timeout.
+
+        Raises CatalogUnavailable if there is no catalog.
         """
 
     def read_sync_status(self) -> SyncStatus:

@@ -8,7 +8,6 @@ import orjson
 
 JsonObject = dict[str, Any]
 Metadata = dict[str, str | None]
-CatalogContents = Sequence[tuple[str, str, Sequence[tuple[Any, ...]]]]  # of each table: its name, columns and rows
 Version = Hashable  # equal versions mean the same state of the catalog; versions have no order
 
 

@@ -19,10 +19,9 @@ class Double:
     """The state of a test double, and its catalog at the start. One process has all of it."""
 
     def __init__(self, engine: Engine, contract: Contract) -> None:
-        """Record the catalog, to which `reset` returns. Raises CatalogUnavailable."""
+        """Copy the catalog, which `reset` restores. Raises CatalogUnavailable."""
         self._engine = engine
-        with engine.open_snapshot() as snapshot:
-            self._start = snapshot.contents()
+        self._restore = engine.copy_to_memory()
         self.clock = AdjustableClock()
         self.authenticator = OptionalTokenAuthenticator(engine, contract.token_header, clock=self.clock)
         self.failures = FailurePlan(contract)
@@ -32,8 +31,7 @@ class Double:
 
     def reset(self) -> None:
         """Return to the state of the start. Raises what a transaction raises."""
-        with self._engine.transaction(timeout=WRITER_TIMEOUT) as transaction:
-            transaction.replace_contents(self._start)
+        self._restore(WRITER_TIMEOUT)
         self.clock.reset()
         self.failures.clear()
         self.requests.clear()

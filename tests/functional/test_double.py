@@ -10,7 +10,6 @@ from httpx2 import Response
 from starlette.testclient import TestClient
 
 from app.catalog.engines import open_catalog
-from app.catalog.models import CatalogContents
 from app.catalog.tokens import add_token
 from app.contract.document import Contract
 from app.server.single_process import create_double
@@ -74,9 +73,10 @@ def recorded(client: TestClient, *fields: str) -> list[tuple[Any, ...]]:
     return [tuple(each[field] for field in fields) for each in control(client, "GET", "requests")["requests"]]
 
 
-def state(path: Path) -> CatalogContents:
+def state(path: Path) -> tuple[Any, ...]:
     with open_catalog(path).open_snapshot() as snapshot:
-        return snapshot.contents()
+        images = list(snapshot.all_images(owner=None, deleted=True))
+        return images, snapshot.replicated_images(None), snapshot.tokens()
 
 
 # --- unless it is on ---

@@ -6,7 +6,7 @@ often others write; outside of one, SQLite would start over after each change.
 A backup also holds the status of the mirror's syncs, which a catalog has in a file beside it.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -54,7 +54,8 @@ def write_backup(catalog: Path, file: Path, *, immutable: bool, step: int) -> No
     status = read_sync_status(catalog)
     with _working_copy(file) as copy:
         with _copy_errors(catalog, file.parent, copy):
-            _copy(catalog, copy, immutable=immutable, step=step)
+            with closing(Database(copy, execute_plugins=False)) as target:
+                _copy(catalog, target, immutable=immutable, step=step)
             _put_sync_status(copy, status)
             _require_sound(copy)
         copy.replace(file.resolve())
@@ -73,12 +74,24 @@ def restore_backup(catalog: Path, file: Path, *, timeout: float, max_wal_bytes: 
         catalog.parent.mkdir(parents=True, exist_ok=True)
     with _working_copy(catalog) as copy:
         with _copy_errors(file, catalog.parent, copy):
-            _copy(file, copy)
+            with closing(Database(copy, execute_plugins=False)) as target:
+                _copy(file, target)
             with write_transaction(copy, timeout=timeout, max_wal_bytes=0) as (db, _):  # migrates it
                 status = _take_sync_status(db)
             _require_sound(copy)
-        with _sync_status_replaced(catalog, status):
-            _overwrite(catalog, copy, timeout=timeout, max_wal_bytes=max_wal_bytes)
+        with _sync_status_replaced(catalog, status), closing(Database(copy, execute_plugins=False)) as source:
+            _overwrite(catalog, source, timeout=timeout, max_wal_bytes=max_wal_bytes)
+
+
+def copy_to_memory(catalog: Path, *, immutable: bool, max_wal_bytes: int) -> Callable[[float], None]:
+    """Copy one state of the catalog to memory. Return a function that writes the copy back, in one transaction.
+
+    It waits for other writers as long as its parameter says, in seconds. Raises CatalogUnavailable.
+    """
+    require_catalog(catalog, immutable=immutable)
+    copy = Database(sqlite3.connect(":memory:", check_same_thread=False), execute_plugins=False)
+    _copy(catalog, copy, immutable=immutable)
+    return lambda timeout: _overwrite(catalog, copy, timeout=timeout, max_wal_bytes=max_wal_bytes)
 
 
 def _require_writable(file: Path, catalog: Path) -> None:
@@ -118,12 +131,9 @@ def _working_copy(file: Path) -> Iterator[Path]:
         yield copy
 
 
-def _copy(origin: Path, copy: Path, *, immutable: bool = False, step: int = BACKUP_STEP) -> None:
-    """Copy one state of a catalog to a new file, without a write-ahead log beside it."""
-    with (
-        closing(open_reader(origin, immutable=immutable)) as source,
-        closing(Database(copy, execute_plugins=False)) as target,
-    ):
+def _copy(origin: Path, target: Database, *, immutable: bool = False, step: int = BACKUP_STEP) -> None:
+    """Copy one state of a catalog to an empty database, without a write-ahead log beside it."""
+    with closing(open_reader(origin, immutable=immutable)) as source:
         source.conn.execute("BEGIN")
         source.conn.execute("SELECT 1 FROM sqlite_schema").fetchone()  # begins the read transaction
         _copy_pages(source, target, step)
@@ -148,13 +158,12 @@ def _sync_status_replaced(catalog: Path, status: SyncStatus) -> Iterator[None]:
         raise
 
 
-def _overwrite(catalog: Path, copy: Path, *, timeout: float, max_wal_bytes: int) -> None:
+def _overwrite(catalog: Path, source: Database, *, timeout: float, max_wal_bytes: int) -> None:
     """Write all pages of the copy to the catalog, in one transaction. Readers are not blocked."""
     create_file(catalog)
     try:
         with (
             translate_errors(catalog),
-            closing(Database(copy, execute_plugins=False)) as source,
             open_writer(catalog, timeout=timeout, max_wal_bytes=max_wal_bytes) as target,
         ):
             _match_page_size(source, target)

@@ -4,7 +4,7 @@ import asyncio
 import math
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
 from app.catalog.engine import SchemaState
 from app.catalog.models import CatalogUser, DatabaseInfo, Finding, SyncStatus, Version
 from app.catalog.sqlite import database, sync_status
-from app.catalog.sqlite.backup import BACKUP_STEP, restore_backup, write_backup
+from app.catalog.sqlite.backup import BACKUP_STEP, copy_to_memory, restore_backup, write_backup
 from app.catalog.sqlite.check import find_problems
 from app.catalog.sqlite.info import find_users, read_info
 from app.catalog.sqlite.reader import SQLiteSnapshot
@@ -174,6 +174,16 @@ class SQLiteEngine:
         """Replace what the catalog contains by a backup. Raises what `Engine.restore` raises."""
         self._require_mutable()
         restore_backup(self._path, file, timeout=timeout, max_wal_bytes=self._max_wal_bytes)
+
+    def copy_to_memory(self) -> Callable[[float], None]:
+        """Copy what the catalog contains, and return a function that restores it, given the timeout."""
+        write_back = copy_to_memory(self._path, immutable=self._immutable, max_wal_bytes=self._max_wal_bytes)
+
+        def restore(timeout: float) -> None:
+            self._require_mutable()
+            write_back(timeout)
+
+        return restore
 
     def read_sync_status(self) -> SyncStatus:
         """Return the status of the mirror's syncs, from the file beside the catalog."""

@@ -11,7 +11,6 @@ from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
 
 from app.catalog.listing import EVERYONE, Condition, Cursor, IndexScan, Partition
 from app.catalog.models import (
-    CatalogContents,
     Image,
     ImageCount,
     ImageTotals,
@@ -85,14 +84,6 @@ GROUP BY status, visibility, is_tombstone ORDER BY count DESC, status, visibilit
 """  # noqa: S608 no user input
 _TOKENS = f"SELECT {', '.join(Token._fields)} FROM tokens ORDER BY created, id"  # noqa: S608 no user input
 _TOKEN = f"SELECT {', '.join(Token._fields)}, hash FROM tokens WHERE id = ?"  # noqa: S608 no user input
-# The tables of the catalog, without those of SQLite and of the migrations, and their columns, without computed ones.
-_TABLES = """
-SELECT tables.name, group_concat(columns.name, ', ')
-FROM pragma_table_list AS tables CROSS JOIN pragma_table_info(tables.name) AS columns
-WHERE tables.schema = 'main' AND tables.type = 'table'
-  AND tables.name NOT GLOB 'sqlite_*' AND tables.name NOT GLOB '_sqlite_*'
-GROUP BY tables.name
-"""
 
 
 class SQLiteSnapshot:
@@ -189,13 +180,6 @@ class SQLiteSnapshot:
         """Return the image service that the catalog replicates; None if it is not a replica."""
         row = self._execute(_UPSTREAM).fetchone()
         return row and to_upstream(row)
-
-    def contents(self) -> CatalogContents:
-        """Return everything that the catalog contains, for `SQLiteTransaction.replace_contents`."""
-        return [
-            (table, columns, self._execute(f"SELECT {columns} FROM {table}").fetchall())  # noqa: S608 no user input
-            for table, columns in self._execute(_TABLES).fetchall()
-        ]
 
     def find_token(self, token_id: str) -> tuple[Token, bytes] | None:
         """Return a token and the SHA-256 of its secret."""

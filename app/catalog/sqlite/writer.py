@@ -8,7 +8,7 @@ from operator import attrgetter
 import orjson
 from sqlite_utils import Database
 
-from app.catalog.models import CatalogContents, StoredImage, SyncMark, Token, Upstream
+from app.catalog.models import StoredImage, SyncMark, Token, Upstream
 from app.catalog.sqlite.reader import COLUMNS, SQLiteSnapshot
 
 BATCH_SIZE = 100_000  # images
@@ -127,13 +127,6 @@ class SQLiteTransaction(SQLiteSnapshot):
         self._execute("DELETE FROM image_index")
         self._execute("DELETE FROM image_members")
         self._execute("DELETE FROM images")
-
-    def replace_contents(self, contents: CatalogContents) -> None:
-        """Replace everything that the catalog contains."""
-        for table, columns, rows in contents:
-            self._execute(f"DELETE FROM {table}")  # noqa: S608 no user input
-            values = ", ".join("?" for _ in columns.split(","))
-            self._executemany(f"INSERT INTO {table} ({columns}) VALUES ({values})", rows)  # noqa: S608 no user input
 
     def set_upstream(self, upstream: Upstream) -> None:
         """Turn the catalog into a replica, or update what it stores about its upstream."""
