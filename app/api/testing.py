@@ -10,6 +10,7 @@ from app.api.serializers import serialize_image
 from app.catalog.models import JsonObject
 from app.double.state import Double
 from app.framework.responses import JSONResponse, NoContentResponse, UncachedResponse
+from app.mirror.mapping import to_file_image
 from app.timestamps import seconds
 
 _PROJECT = "openstack"  # for the links of images without an owner
@@ -23,7 +24,7 @@ def reset_double() -> Response:
 
 def add_test_images(body: JsonObject) -> Response:
     """Add images, or change those whose ids the catalog has."""
-    images = _double().add_images(body["images"])
+    images = _double().add_images(from_glance=to_file_image, **body)
     return _created({"images": [serialize_image(each, link_builder(each.owner or _PROJECT)) for each in images]})
 
 

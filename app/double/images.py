@@ -1,16 +1,34 @@
 """Images that a test adds, of which it states only what matters to it."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 import orjson
 
 from app.catalog.documents import InvalidImageFile, dump_images, parse_image
 from app.catalog.engine import Snapshot, Transaction
-from app.catalog.image_forms import normalize_image, select_fields
+from app.catalog.image_files import GlanceConverter
+from app.catalog.image_forms import is_glance_image, normalize_image, select_fields
 from app.catalog.models import JsonObject, StoredImage
 from app.double.clock import AdjustableClock
 from app.errors import InvalidBody
 from app.text import quote
+
+
+def convert_images(images: Iterable[JsonObject], from_glance: GlanceConverter, *, strict: bool) -> list[JsonObject]:
+    """Return the fields of images that image files have. Raises InvalidBody.
+
+    With `strict`, another field is an error; otherwise it is left out.
+    """
+    converted = []
+    for index, image in enumerate(images):
+        with _named(index):
+            fields, omitted = from_glance(image) if is_glance_image(image) else (image, [])
+            known, others = select_fields(fields)
+            for name in [*others, *(name for name, _ in omitted)] if strict else ():
+                raise InvalidImageFile(f"{quote(name)} is not a field of image files")
+            converted.append(known)
+    return converted
 
 
 def add_images(
@@ -23,10 +41,8 @@ def add_images(
     """
     added = []
     for index, image in enumerate(images):
-        try:
-            stored = parse_image(_normalize(_with_defaults(transaction, image, numbers, clock)))
-        except InvalidImageFile as error:
-            raise InvalidBody(f"images[{index}]: {error}") from None
+        with _named(index):
+            stored = parse_image(normalize_image(_with_defaults(transaction, image, numbers, clock)))
         transaction.upsert_images([stored])
         added.append(stored)
     return added
@@ -45,12 +61,12 @@ def _with_defaults(snapshot: Snapshot, image: JsonObject, numbers: Iterator[int]
     return {"name": f"image-{number}", "status": "ACTIVE", "visibility": "public"} | times | image
 
 
-def _normalize(image: JsonObject) -> JsonObject:
-    """Convert the values of an image to those of image files. Raises InvalidImageFile for an unknown field too."""
-    known, others = select_fields(image)
-    for name in others:
-        raise InvalidImageFile(f"{quote(name)} is not a field of image files")
-    return normalize_image(known)
+@contextmanager
+def _named(index: int) -> Iterator[None]:
+    try:
+        yield
+    except InvalidImageFile as error:
+        raise InvalidBody(f"images[{index}]: {error}") from None
 
 
 def _image_id(number: int) -> str:

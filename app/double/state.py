@@ -5,12 +5,13 @@ from itertools import count
 
 from app.auth.optional_tokens import OptionalTokenAuthenticator
 from app.catalog.engine import WRITER_TIMEOUT, Engine
+from app.catalog.image_files import GlanceConverter
 from app.catalog.models import JsonObject, StoredImage
 from app.catalog.tokens import add_token
 from app.contract.document import Contract
 from app.double.clock import AdjustableClock
 from app.double.failures import FailurePlan
-from app.double.images import add_images
+from app.double.images import add_images, convert_images
 from app.double.requests import RequestLog
 from app.timestamps import format_utc
 
@@ -38,10 +39,17 @@ class Double:
         self.page_size = None
         self._numbers = count(1)
 
-    def add_images(self, images: list[JsonObject]) -> list[StoredImage]:
-        """Add images, or change those whose ids the catalog has. Raises InvalidBody, and what a transaction raises."""
+    def add_images(
+        self, images: list[JsonObject], from_glance: GlanceConverter, *, strict: bool = True
+    ) -> list[StoredImage]:
+        """Add images, or change those whose ids the catalog has.
+
+        With `strict`, a field that image files do not have is an error; otherwise it is left out. Raises InvalidBody,
+        and what a transaction raises.
+        """
+        converted = convert_images(images, from_glance, strict=strict)
         with self._engine.transaction(timeout=WRITER_TIMEOUT) as transaction:
-            return add_images(transaction, images, self._numbers, self.clock)
+            return add_images(transaction, converted, self._numbers, self.clock)
 
     def add_token(
         self, project: str, *, admin: bool = False, expires: str | None = None, expires_in: int | None = None

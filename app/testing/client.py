@@ -1,6 +1,7 @@
 """Control of a running service from a test."""
 
 import json
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -95,10 +96,10 @@ class Images:
         return image
 
     def load(self, path: str | Path) -> None:
-        """Add the images of an image file, such as `compute-images export` writes. Raises ValueError."""
-        images = json.loads(Path(path).read_bytes())["images"]
+        """Add the images of a file that `compute-images import` accepts. Raises ValueError for others."""
+        images = list(_images_in(json.loads(Path(path).read_bytes())))
         for first in range(0, len(images), _BATCH):
-            self._call("POST", "images", {"images": images[first : first + _BATCH]})
+            self._call("POST", "images", {"images": images[first : first + _BATCH], "strict": False})
 
     def set_page_size(self, size: int | None) -> None:
         """Return lists in pages of so many images to requests that state no limit; None: of 1000."""
@@ -165,6 +166,23 @@ class _Control:
             (fault,) = received.values()
             raise ValueError(fault["message"])
         return received
+
+
+def _images_in(document: Any) -> Iterator[Any]:
+    """Yield the images of an image file: a list, a single image, or an array of images or of these documents."""
+    match document:
+        case {"images": list(images)}:
+            yield from images
+        case {"image": dict(image)} | ({"id": _} as image):
+            yield image
+        case list():
+            for each in document:
+                yield from _images_in(each)
+        case _:
+            raise ValueError(
+                f"{str(document)[:40]!r} contains no images; accepted are "
+                '{"images": [...]}, {"image": {...}}, an array of images, and one image'
+            )
 
 
 def _time(time: datetime | str) -> str:

@@ -112,6 +112,27 @@ def test_invalid_value_is_an_error_that_says_what_is_accepted(
         call(compute_images)
 
 
+IMAGE = {"id": "00000000-0000-4000-8000-000000000001", "OS-DCF:diskConfig": "AUTO"}
+TIME = "2030-01-01T00:00:00Z"
+GLANCE = {"id": IMAGE["id"], "created_at": TIME, "updated_at": TIME, "status": "queued", "visibility": "public"}
+
+
+@pytest.mark.parametrize(
+    "document", [{"images": [IMAGE]}, [{"images": [IMAGE]}], {"image": IMAGE}, [IMAGE], IMAGE, GLANCE]
+)
+def test_image_file_of_each_form_is_loaded(compute_images: ComputeImages, tmp_path: Path, document: Any) -> None:
+    (tmp_path / "image.json").write_text(json.dumps(document))
+    compute_images.images.load(tmp_path / "image.json")
+    assert fetch(compute_images, f"{PATH}/{IMAGE['id']}").status == 200
+
+
+@pytest.mark.parametrize("text", ["{}", '["a"]', "x", '{"images": [1]}'])
+def test_file_without_images_is_an_error(compute_images: ComputeImages, tmp_path: Path, text: str) -> None:
+    (tmp_path / "image.json").write_text(text)
+    with pytest.raises(ValueError, match=r"contains no images; accepted are |Expecting value|images\[0\]: 1 is not"):
+        compute_images.images.load(tmp_path / "image.json")
+
+
 def test_image_file_is_loaded_in_its_order(compute_images: ComputeImages, tmp_path: Path) -> None:
     images = [{"id": f"00000000-0000-4000-8000-{number:012}"} for number in reversed(range(401))]
     (tmp_path / "images.json").write_text(json.dumps({"images": images}))
