@@ -76,7 +76,7 @@ def create_app(
     cache = _response_cache(contract, engine, services, auth.authenticator, store)
     writers = Slots(auth.max_writers)
     if metrics:
-        metrics.connect(engine, auth.authenticator, store, writers)
+        metrics.connect(engine, auth.authenticator, store, writers, clock=overrides.clock)
     app = FlaskApp(
         __name__,
         middlewares=_middlewares(contract, services, auth, cache, metrics),

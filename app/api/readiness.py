@@ -64,11 +64,11 @@ class ReadinessMonitor:
         upstream = self._catalog.upstream()
         if upstream is None:
             return {}
-        status, now = self._catalog.sync_status(), self._clock.time()
-        synced_at = upstream.synced_at if status.synced_at is None else status.synced_at
-        is_stale = 0 < self._settings.stale_after <= now - synced_at
+        status = self._catalog.sync_status()
+        age = status.age(upstream, self._clock)
+        is_stale = 0 < self._settings.stale_after <= age
         with_images = self._settings.auth == "none"
-        return {"mirror": serialize_mirror_health(status, now, is_stale=is_stale, with_images=with_images)}
+        return {"mirror": serialize_mirror_health(status, age, is_stale=is_stale, with_images=with_images)}
 
     async def _check_keystone(self) -> dict[str, JsonObject | DomainError]:
         try:

@@ -25,14 +25,14 @@ def serialize_version(compute_url: str) -> JsonObject:
     }
 
 
-def serialize_mirror_health(status: SyncStatus, now: float, *, is_stale: bool, with_images: bool) -> JsonObject:
-    """Return the age of the last successful sync, the last sync's error, and which images have problems.
+def serialize_mirror_health(status: SyncStatus, age: float, *, is_stale: bool, with_images: bool) -> JsonObject:
+    """Return the age of the replica in seconds, the last sync's error, and which images have problems.
 
-    `now` is a Unix time. Without `with_images`, the images are only counted.
+    Without `with_images`, the images are only counted.
     """
     document: JsonObject = {
         "status": "warning" if is_stale or status.error or status.failed else "ok",
-        "age": None if status.synced_at is None else max(0, int(now - status.synced_at)),
+        "age": int(age),
         "error": status.error,
         "failed": len(status.failed),
         "incomplete": len(status.incomplete),

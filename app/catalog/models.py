@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from app.timestamps import Clock
+
 JsonObject = dict[str, Any]
 Metadata = dict[str, str | None]
 Version = Hashable  # equal versions mean the same state of the catalog; versions have no order
@@ -201,6 +203,18 @@ class SyncStatus:
     def totals_after(self, result: str, seconds: float) -> dict[str, SyncTotal]:
         """Return the totals after another sync, with its result and duration."""
         return {**self.totals, result: self.totals.get(result, SyncTotal()).plus(seconds)}
+
+    def last_success(self, upstream: Upstream) -> float:
+        """Return when the last successful sync of a replica began (Unix time).
+
+        This status is more recent than the catalog's record of the upstream, which only changes along with images; but
+        the status may be lost.
+        """
+        return upstream.synced_at if self.synced_at is None else self.synced_at
+
+    def age(self, upstream: Upstream, clock: Clock) -> float:
+        """Return the age of a replica: the seconds since the last successful sync began."""
+        return max(0.0, clock.time() - self.last_success(upstream))
 
 
 class ImageCount(NamedTuple):

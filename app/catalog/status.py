@@ -41,7 +41,7 @@ def _describe_contents(snapshot: Snapshot, status: SyncStatus, clock: Clock) -> 
         },
         "tombstones": sum(each.images for each in counts if each.is_tombstone),
         "tokens": {"valid": len(tokens) - expired, "expired": expired},
-        "mirror": upstream and _describe_mirror(upstream, status, clock.time()),
+        "mirror": upstream and _describe_mirror(upstream, status, clock),
     }
 
 
@@ -53,17 +53,14 @@ def _sums(counts: Iterable[tuple[str, int]]) -> dict[str, int]:
     return dict(sums.most_common())
 
 
-def _describe_mirror(upstream: Upstream, status: SyncStatus, now: float) -> JsonObject:
+def _describe_mirror(upstream: Upstream, status: SyncStatus, clock: Clock) -> JsonObject:
     """Return the state of the mirror. Ages are in seconds; images with a problem are listed by id, with the reason."""
+    full_synced_at = status.full_synced_at
     return {
         "upstream": upstream.url,
-        "age": _age(status.synced_at, now),
-        "full_sync_age": _age(status.full_synced_at, now),
+        "age": int(status.age(upstream, clock)),
+        "full_sync_age": None if full_synced_at is None else max(0, int(clock.time() - full_synced_at)),
         "error": status.error,
         "failed": dict(status.failed),
         "incomplete": dict(status.incomplete),
     }
-
-
-def _age(time: float | None, now: float) -> int | None:
-    return None if time is None else max(0, int(now - time))

@@ -54,16 +54,14 @@ def _counts(group: Mapping[str, int]) -> str:
 
 def _mirror(mirror: JsonObject) -> Iterator[str]:
     yield f"of {mirror['upstream']}"
-    yield f"last successful sync: {_ago(mirror['age'])}; last full sync: {_ago(mirror['full_sync_age'])}"
+    full_sync_age = mirror["full_sync_age"]
+    full_sync = "unknown" if full_sync_age is None else f"{full_sync_age} s ago"
+    yield f"last successful sync: {mirror['age']} s ago; last full sync: {full_sync}"
     if mirror["error"]:
         yield f"the last sync failed: {mirror['error']}"
     for key, problem in (("failed", "not copied"), ("incomplete", "not copied completely")):
         yield f"{len(mirror[key])} images {problem}"
         yield from (f"  {image_id}: {reason}" for image_id, reason in mirror[key].items())
-
-
-def _ago(age: int | None) -> str:
-    return "unknown" if age is None else f"{age} s ago"
 
 
 def _processes(processes: list[JsonObject] | None) -> list[str]:

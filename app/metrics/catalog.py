@@ -2,16 +2,16 @@
 
 from collections.abc import Iterator
 from contextlib import suppress
-from importlib.metadata import version
 from platform import python_version
 
 from prometheus_client.metrics_core import GaugeMetricFamily, InfoMetricFamily, Metric, SummaryMetricFamily
 from prometheus_client.registry import Collector
 
 from app.catalog.engine import Engine
-from app.catalog.models import SyncStatus
+from app.catalog.models import SyncStatus, Upstream
 from app.errors import DomainError
-from app.timestamps import SYSTEM_CLOCK
+from app.resources import version
+from app.timestamps import Clock
 
 _READ_TIMEOUT = 5  # seconds; four hundred thousand images are counted in a twentieth of a second
 
@@ -22,12 +22,13 @@ class CatalogCollector(Collector):
     Metrics of a catalog that cannot be read are left out.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, clock: Clock) -> None:
         self._engine = engine
+        self._clock = clock
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics."""
-        build = {"version": version("compute-images"), "python": python_version()}
+        build = {"version": version(), "python": python_version()}
         yield InfoMetricFamily("compute_images_build", "The version of the service.", build)
         with suppress(DomainError):
             with self._engine.read_limits(_READ_TIMEOUT), self._engine.snapshot() as snapshot:
@@ -35,12 +36,11 @@ class CatalogCollector(Collector):
             yield _gauge("images", "Images in the catalog.", totals.images)
             yield _gauge("tombstones", "Tombstones that lists of changed images show.", totals.tombstones)
             if upstream is not None:
-                yield from self._mirror_metrics(self._engine.read_sync_status())
+                yield from self._mirror_metrics(upstream, self._engine.read_sync_status())
 
-    def _mirror_metrics(self, status: SyncStatus) -> Iterator[Metric]:
-        if status.synced_at is not None:
-            age = max(0.0, SYSTEM_CLOCK.time() - status.synced_at)
-            yield _gauge("mirror_age_seconds", "Time since the last successful sync started.", age)
+    def _mirror_metrics(self, upstream: Upstream, status: SyncStatus) -> Iterator[Metric]:
+        age = status.age(upstream, self._clock)
+        yield _gauge("mirror_age_seconds", "Time since the last successful sync started.", age)
         yield _gauge("mirror_failed_images", "Images that could not be copied.", len(status.failed))
         yield _gauge("mirror_incomplete_images", "Images that were not copied completely.", len(status.incomplete))
         name, text = "compute_images_mirror_sync_duration_seconds", "Duration of syncs, by result."

@@ -24,6 +24,7 @@ from app.framework.flask_app import Slots
 from app.metrics.catalog import CatalogCollector
 from app.metrics.recorder import CACHE_BYTES, CACHE_ENTRIES, IN_FLIGHT, WRITES_WAITING, Recorder
 from app.middleware.response_cache import ResponseStore
+from app.timestamps import Clock
 
 _PATH = "/metrics"
 
@@ -81,11 +82,11 @@ class MetricsMiddleware:
 class MetricsPageMiddleware:
     """Serves the metrics in the formats of Prometheus. Threads read them, because that takes milliseconds."""
 
-    def __init__(self, next_app: ASGIApp, recorder: Recorder, engine: Engine) -> None:
+    def __init__(self, next_app: ASGIApp, recorder: Recorder, engine: Engine, clock: Clock) -> None:
         self._next_app = next_app
         self._sample = recorder.sample
         self._registry = CollectorRegistry()
-        self._registry.register(CatalogCollector(engine))
+        self._registry.register(CatalogCollector(engine, clock))
         MultiProcessCollector(self._registry, str(recorder.folder))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -112,9 +113,11 @@ class Metrics:
         self.record_response = self._recorder.record_response
         self.record_rejection = self._recorder.record_rejection
 
-    def connect(self, engine: Engine, authenticator: Authenticator, store: ResponseStore, writers: Slots) -> None:
+    def connect(
+        self, engine: Engine, authenticator: Authenticator, store: ResponseStore, writers: Slots, *, clock: Clock
+    ) -> None:
         """Set the parts of the application that are recorded."""
-        self.page = partial(MetricsPageMiddleware, recorder=self._recorder, engine=engine)
+        self.page = partial(MetricsPageMiddleware, recorder=self._recorder, engine=engine, clock=clock)
         self._recorder.watch(CACHE_ENTRIES, lambda: store.stats().entries)
         self._recorder.watch(CACHE_BYTES, lambda: store.stats().bytes)
         self._recorder.watch(WRITES_WAITING, lambda: writers.waiting)

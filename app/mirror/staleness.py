@@ -41,12 +41,8 @@ class StalenessMonitor:
     def _last_synced_at(self) -> float:
         """Return the start of the last successful sync (Unix time), infinity without an upstream.
 
-        Raises CatalogUnavailable. The mirror's status is more recent than the catalog's record of the upstream, which
-        only changes along with images; but the status may be lost.
+        Raises CatalogUnavailable.
         """
         with self._engine.snapshot() as snapshot:
             upstream = snapshot.upstream()
-        if upstream is None:
-            return _NEVER
-        synced_at = self._engine.read_sync_status().synced_at
-        return upstream.synced_at if synced_at is None else synced_at
+        return _NEVER if upstream is None else self._engine.read_sync_status().last_success(upstream)

@@ -4,12 +4,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
+from prometheus_client.registry import CollectorRegistry
 from starlette.testclient import TestClient
 
 from app.catalog.engine import Engine
 from app.catalog.engines import open_catalog
 from app.catalog.models import SyncStatus, Upstream, UpstreamSnapshot
 from app.catalog.replica import apply_snapshot
+from app.catalog.status import describe_catalog
+from app.metrics.catalog import CatalogCollector
 from app.middleware.response_cache import ResponseStore
 from app.mirror.staleness import StalenessMonitor
 from app.overrides import Overrides
@@ -17,6 +20,7 @@ from tests.conftest import Serve
 from tests.support.clock import FakeClock
 from tests.support.images import catalog_of, image, image_id, stored_images
 from tests.support.projects import LIST_URL
+from tests.unit.catalog.sqlite.earlier_catalogs import earlier_catalog
 
 SYNCED_AT = 1767225600.0  # the start of the clock: the last successful sync
 SYNCED_AT_AS_DATE = "Thu, 01 Jan 2026 00:00:00 GMT"
@@ -248,7 +252,7 @@ def test_replica_with_a_damaged_sync_status_is_as_old_as_its_last_change(
     assert client.get(LIST_URL).status_code == 200
     clock.advance(0.001)
     assert client.get(LIST_URL).status_code == 203
-    assert mirror(client) == PROBLEMS | {"status": "warning", "age": None, "error": None}
+    assert mirror(client) == PROBLEMS | {"status": "warning", "age": 60, "error": None}
 
 
 def test_replica_without_a_known_sync_is_as_old_as_its_last_change(
@@ -258,6 +262,21 @@ def test_replica_without_a_known_sync_is_as_old_as_its_last_change(
     clock.advance(60)
     response = client.get(LIST_URL)
     assert (response.status_code, response.headers["Last-Modified"]) == (203, SYNCED_AT_AS_DATE)
+
+
+def test_age_of_a_replica_without_a_sync_status_is_the_same_everywhere(serve: Serve, tmp_path: Path) -> None:
+    engine, clock = open_catalog(earlier_catalog(tmp_path, "7-replica")), FakeClock()
+    with engine.transaction(timeout=1) as transaction:  # upgrades it
+        upstream = transaction.upstream()
+    assert upstream
+    clock.advance(upstream.synced_at + 4000.5 - clock.time())
+    client = serve(Path(engine.name), overrides=Overrides(clock=clock))
+    response = client.get(LIST_URL)
+    registry = CollectorRegistry()
+    registry.register(CatalogCollector(engine, clock))
+    assert (response.status_code, response.headers["Last-Modified"]) == (203, "Wed, 25 Nov 2026 11:59:59 GMT")
+    assert mirror(client)["age"] == describe_catalog(engine, clock=clock)["mirror"]["age"] == 4000
+    assert registry.get_sample_value("compute_images_mirror_age_seconds") == 4000.5
 
 
 def test_monitor_is_fresh_while_the_replica_is_readable_and_not_stale(
@@ -297,7 +316,7 @@ def test_age_is_no_warning_if_replicas_are_never_stale(serve: Serve, replica: Pa
 
 
 def test_readiness_shows_the_error_of_the_last_sync(client: TestClient, engine: Engine) -> None:
-    for synced_at, age in ((SYNCED_AT - 7, 7), (None, None)):
+    for synced_at, age in ((SYNCED_AT - 7, 7), (None, 0)):
         engine.write_sync_status(SyncStatus(synced_at=synced_at, error=TIMEOUT))
         assert mirror(client) == PROBLEMS | {"status": "warning", "age": age, "error": TIMEOUT}
 

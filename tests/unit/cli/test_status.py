@@ -67,8 +67,9 @@ def test_status_names_the_version_and_the_database(engine: Engine) -> None:
 def test_status_lists_every_image_that_the_mirror_could_not_copy(engine: Engine) -> None:
     clock = FakeClock()
     with engine.transaction(timeout=1) as transaction:
-        transaction.set_upstream(Upstream("http://glance.test", is_admin=True))
-    assert describe_catalog(engine, clock=clock)["mirror"]["age"] is None
+        transaction.set_upstream(Upstream("http://glance.test", is_admin=True, synced_at=clock.time() - 9.5))
+    mirror = describe_catalog(engine, clock=clock)["mirror"]
+    assert (mirror["age"], mirror["full_sync_age"]) == (9, None)
     failed = {image_id(number): "too long" for number in range(150)}
     engine.write_sync_status(
         SyncStatus(clock.time() - 5, clock.time() - 60, failed=failed, incomplete={"a": "b"}, error="A timeout")
