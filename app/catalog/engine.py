@@ -14,7 +14,6 @@ from app.catalog.models import (
     Finding,
     Image,
     ImageCount,
-    ImageTotals,
     ReplicatedImage,
     StoredImage,
     SyncMark,
@@ -69,9 +68,6 @@ class Snapshot(Protocol):
     def all_images(self, *, owner: str | None, deleted: bool) -> Iterator[StoredImage]:
         """Yield all images, or those of one owner, in the order in which they were added; tombstones optional."""
 
-    def image_totals(self) -> ImageTotals:
-        """Count the images and the tombstones. A tombstone that no project can list counts as an image."""
-
     def image_ids(self) -> set[str]:
         """Return the ids of all images, without tombstones."""
 
@@ -85,7 +81,7 @@ class Snapshot(Protocol):
         """Return a token and the SHA-256 of its secret."""
 
     def count_images(self) -> list[ImageCount]:
-        """Count the images and tombstones by status and visibility, most first."""
+        """Count the images and tombstones by status and visibility, most first. Reads the whole catalog."""
 
     def tokens(self) -> list[Token]:
         """Return all tokens, the oldest first."""

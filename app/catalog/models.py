@@ -87,13 +87,6 @@ class Page(NamedTuple):
     has_more: bool
 
 
-class ImageTotals(NamedTuple):
-    """How many images a catalog has, and how many tombstones."""
-
-    images: int
-    tombstones: int
-
-
 class Token(NamedTuple):
     """A token, without its secret. One without an expiry is valid until it is revoked."""
 
