@@ -6,7 +6,6 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import NamedTuple
 
-from prometheus_client.multiprocess import mark_process_dead
 from prometheus_client.utils import floatToGoString
 
 from app.context import NO_OPERATION, NOT_CACHED
@@ -33,7 +32,9 @@ _VALIDATIONS = _Metric("compute_images_token_validations", "Validations of token
 _VALIDATION_DURATION = _Metric(
     "compute_images_token_validation_duration_seconds", "Time to validate a token that is not cached."
 )
-IN_FLIGHT = _Metric("compute_images_requests_in_flight", "Requests that have no complete response yet.")
+IN_FLIGHT = _Metric(
+    "compute_images_requests_in_flight", "Requests without a complete response, except those for metrics."
+)
 CACHE_ENTRIES = _Metric("compute_images_cache_entries", "Responses in the response caches.")
 CACHE_BYTES = _Metric("compute_images_cache_bytes", "Memory of the response caches.")
 WRITES_WAITING = _Metric("compute_images_writes_waiting", "Changes that wait for another change in their worker.")
@@ -143,8 +144,3 @@ class Recorder:
                 for each in buckets
             ],
         )
-
-
-def remove_gauges(folder: Path, pid: int) -> None:
-    """Remove the gauges of a process that has ended. Its counters remain."""
-    mark_process_dead(pid, str(folder))

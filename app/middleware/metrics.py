@@ -7,10 +7,6 @@ from functools import partial
 from pathlib import Path
 from time import perf_counter
 
-from prometheus_client.exposition import choose_encoder
-from prometheus_client.multiprocess import MultiProcessCollector
-from prometheus_client.registry import CollectorRegistry
-from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
@@ -21,7 +17,7 @@ from app.catalog.engine import Engine
 from app.context import RequestContext
 from app.contract.document import Contract
 from app.framework.flask_app import Slots
-from app.metrics.catalog import CatalogCollector
+from app.metrics.page import MetricsPage
 from app.metrics.recorder import CACHE_BYTES, CACHE_ENTRIES, IN_FLIGHT, WRITES_WAITING, Recorder
 from app.middleware.response_cache import ResponseStore
 from app.timestamps import Clock
@@ -60,11 +56,12 @@ class MetricsMiddleware:
                 status = 0
             await send(message)
 
-        self._in_flight += 1
+        counts = scope["path"] != _PATH
+        self._in_flight += counts
         try:
             await self._next_app(scope, receive, send_recorded)
         finally:
-            self._in_flight -= 1
+            self._in_flight -= counts
             if status:  # the response is incomplete
                 record()
 
@@ -80,14 +77,11 @@ class MetricsMiddleware:
 
 
 class MetricsPageMiddleware:
-    """Serves the metrics in the formats of Prometheus. Threads read them, because that takes milliseconds."""
+    """Serves the metrics in the formats of Prometheus."""
 
-    def __init__(self, next_app: ASGIApp, recorder: Recorder, engine: Engine, clock: Clock) -> None:
+    def __init__(self, next_app: ASGIApp, page: MetricsPage) -> None:
         self._next_app = next_app
-        self._sample = recorder.sample
-        self._registry = CollectorRegistry()
-        self._registry.register(CatalogCollector(engine, clock))
-        MultiProcessCollector(self._registry, str(recorder.folder))
+        self._page = page
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve the metrics, or pass the request on."""
@@ -96,9 +90,7 @@ class MetricsPageMiddleware:
             return
         if scope["method"] not in {"GET", "HEAD"}:
             raise HTTPException(405, headers={"Allow": "GET, HEAD, OPTIONS"})
-        self._sample()
-        encode, media_type = choose_encoder(Headers(scope=scope).get("accept", ""))
-        body = await run_in_threadpool(encode, self._registry)
+        body, media_type = await self._page.read(Headers(scope=scope).get("accept", ""))
         headers = {"content-type": media_type, "cache-control": "no-store"}
         await Response(body, headers=headers)(scope, receive, send)
 
@@ -117,7 +109,7 @@ class Metrics:
         self, engine: Engine, authenticator: Authenticator, store: ResponseStore, writers: Slots, *, clock: Clock
     ) -> None:
         """Set the parts of the application that are recorded."""
-        self.page = partial(MetricsPageMiddleware, recorder=self._recorder, engine=engine, clock=clock)
+        self.page = partial(MetricsPageMiddleware, page=MetricsPage(self._recorder, engine, clock))
         self._recorder.watch(CACHE_ENTRIES, lambda: store.stats().entries)
         self._recorder.watch(CACHE_BYTES, lambda: store.stats().bytes)
         self._recorder.watch(WRITES_WAITING, lambda: writers.waiting)

@@ -80,13 +80,13 @@ class Server(BaseApplication):
 
     def _share_metrics(self) -> Path:
         """Create the folder in which all workers record metrics, which is removed when the master process stops."""
-        from app.metrics.recorder import remove_gauges  # noqa: PLC0415 prometheus-client takes a while to import
+        from app.metrics.processes import remove_process  # noqa: PLC0415 prometheus-client takes a while to import
 
         try:
             folder = Path(mkdtemp(prefix="compute-images-metrics-"))  # only the owner can access it
         except OSError as error:
             raise InvalidSetting(f"IMAGES_METRICS=on needs a folder for temporary files: {error}") from error
-        self._options["child_exit"] = lambda _server, worker: remove_gauges(folder, worker.pid)
+        self._options["child_exit"] = lambda server, worker: remove_process(folder, worker.pid, server.WORKERS)
         self._options["on_exit"] = lambda _server: shutil.rmtree(folder, ignore_errors=True)
         return folder
 

@@ -1,6 +1,7 @@
 """The metrics of one process: what is counted for each request, and what is read from the catalog."""
 
 import asyncio
+import fcntl
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -18,10 +19,14 @@ from app.catalog.engine import Engine
 from app.catalog.engines import open_catalog
 from app.catalog.models import SyncStatus, SyncTotal, Upstream, UpstreamSnapshot
 from app.catalog.replica import apply_snapshot
+from app.catalog.status import describe_catalog
 from app.catalog.tokens import add_token
+from app.catalog.transfer import import_images
 from app.context import RequestContext
 from app.factory import create_app
-from app.metrics.recorder import Recorder
+from app.metrics.page import MetricsPage
+from app.metrics.processes import ProcessCollector, remove_process
+from app.metrics.recorder import IN_FLIGHT, Recorder
 from app.metrics.value_files import ValueFiles
 from app.middleware.metrics import Metrics, MetricsMiddleware
 from app.overrides import NO_OVERRIDES, Overrides
@@ -129,8 +134,9 @@ def test_request_that_fails_without_complete_response_is_counted_once(
 
     recorder = Recorder(tmp_path, [])
     middleware = MetricsMiddleware(application, recorder)
+    scope: Any = {"type": "http", "path": "/", "state": {"context": RequestContext("req-1")}}
     with pytest.raises(ValueError, match=r"^$"):
-        asyncio.run(middleware({"type": "http", "state": {"context": RequestContext("req-1")}}, ignore, ignore))
+        asyncio.run(middleware(scope, ignore, ignore))
     recorder.close()
     registry = CollectorRegistry()
     MultiProcessCollector(registry, str(tmp_path))
@@ -148,7 +154,7 @@ def test_cache_and_versions_of_the_catalog_are_measured(run: Run, engine: Engine
     assert samples["compute_images_cache_entries"] == 1
     assert samples["compute_images_cache_bytes"] > 1000
     assert samples["compute_images_catalog_versions_total"] == 2
-    assert samples["compute_images_requests_in_flight"] == 1  # the request for the metrics
+    assert samples["compute_images_requests_in_flight"] == 0  # without the request for the metrics
     assert samples["compute_images_writes_waiting"] == 0
 
 
@@ -179,6 +185,17 @@ def test_images_tombstones_and_mirror_are_read_at_each_scrape(run: Run, tmp_path
     assert (samples["compute_images_images"], samples["compute_images_tombstones"]) == (4, 2)
     Path(engine.name).rename(tmp_path / "elsewhere")
     assert "compute_images_images" not in read(client)
+
+
+def test_images_that_no_project_lists_are_counted_as_in_the_status(run: Run, engine: Engine) -> None:
+    unlisted = image(6, visibility="private", owner=None), image(7, os_hidden=True)
+    add_images(engine, image(5), *unlisted)
+    client = run()
+    for images, tombstones in ((6, 1), (1, 6)):
+        status, samples = describe_catalog(engine), read(client)
+        assert (status["images"]["count"], status["tombstones"]) == (images, tombstones)
+        assert (samples["compute_images_images"], samples["compute_images_tombstones"]) == (images, tombstones)
+        import_images(engine, stored_images(image(5)), prune=True, tombstone_days=30)
 
 
 def test_state_of_the_mirror_is_read_from_its_status(run: Run, tmp_path: Path, engine: Engine) -> None:
@@ -222,12 +239,40 @@ def test_readme_lists_every_metric_with_its_labels(run: Run, engine: Engine) -> 
 
 @pytest.mark.parametrize(
     ("accept", "media_type"),
-    [("", "text/plain; version=0.0.4"), ("application/openmetrics-text", "application/openmetrics-text")],
+    [
+        *(("", "text/plain; version=0.0.4"), ("text/plain; version=one", "text/plain; version=0.0.4")),
+        ("application/openmetrics-text", "application/openmetrics-text"),
+    ],
 )
 def test_page_has_the_format_that_is_asked_for(run: Run, accept: str, media_type: str) -> None:
     response = run().get("/metrics", headers={"Accept": accept})
     assert response.headers["content-type"].startswith(media_type)
     assert response.headers["cache-control"] == "no-store"
+
+
+def test_scrapes_share_a_page_unless_it_was_begun_before_they_came(tmp_path: Path, engine: Engine) -> None:
+    folder = tmp_path / "metrics"
+    folder.mkdir()
+
+    async def scrape() -> list[bytes]:
+        recorder = Recorder(folder, [])
+        page = MetricsPage(recorder, engine, SYSTEM_CLOCK)
+        scrapes = [asyncio.create_task(page.read("")) for _ in range(40)]
+
+        def begin() -> float:
+            if len(scrapes) < 50:
+                scrapes.extend(asyncio.create_task(page.read("")) for _ in range(10))
+            return 0
+
+        recorder.watch(IN_FLIGHT, begin)
+        await scrapes[0]
+        recorder.close()
+        return [body for body, _ in await asyncio.gather(*scrapes)]
+
+    engine.connect()
+    first, *_, last = bodies = asyncio.run(scrape())
+    assert [body is first for body in bodies] == [True] * 40 + [False] * 10
+    assert [body is last for body in bodies] == [False] * 40 + [True] * 10
 
 
 def test_metrics_are_off_by_default(serve: Serve, sample_catalog: Path) -> None:
@@ -242,6 +287,42 @@ def test_process_with_a_reused_id_continues_the_values(tmp_path: Path) -> None:
             value.add()
         assert value.memory[value.position] == count
     assert [each.name for each in tmp_path.iterdir()] == [f"counter_{os.getpid()}.db"]
+
+
+def test_values_of_ended_processes_are_merged_unless_a_scrape_reads_them(tmp_path: Path) -> None:
+    def record(pid: int) -> None:
+        recorder = Recorder(tmp_path, [])
+        for _ in range(pid):
+            recorder.record_response(f"a{pid % 2}", 200, 0.25)
+        recorder.watch(IN_FLIGHT, lambda: 0)
+        recorder.close()
+        for file in tmp_path.glob(f"*_{os.getpid()}.db"):
+            file.rename(file.with_stem(file.stem.replace(str(os.getpid()), str(pid))))
+
+    def pids(type_: str) -> list[int]:
+        return sorted(int(file.stem.rpartition("_")[2]) for file in tmp_path.glob(f"{type_}_*"))
+
+    def values() -> list[str]:
+        return sorted(str(sample) for each in ProcessCollector(tmp_path).collect() for sample in each.samples)
+
+    for pid in (1, 2, 3, 4):
+        record(pid)
+    before, running = values(), {4: None}
+    descriptor = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_SH)
+    remove_process(tmp_path, 1, running)
+    os.close(descriptor)
+    assert (pids("counter"), pids("gauge_livesum")) == ([1, 2, 3, 4], [2, 3, 4])
+    for pid in (2, 3):
+        remove_process(tmp_path, pid, running)
+        assert [pids(each) for each in ("counter", "histogram")] == [[0, 4]] * 2
+    assert values() == before
+    record(5)
+    remove_process(tmp_path, 5, running)
+    assert pids("counter") == [0, 4]
+    registry = CollectorRegistry()
+    registry.register(ProcessCollector(tmp_path))
+    assert registry.get_sample_value("compute_images_request_duration_seconds_sum", {"operation": "a1"}) == 9 * 0.25
 
 
 def test_file_grows_with_its_values(tmp_path: Path) -> None:
