@@ -110,8 +110,8 @@ class Metrics:
     ) -> None:
         """Set the parts of the application that are recorded."""
         self.page = partial(MetricsPageMiddleware, page=MetricsPage(self._recorder, engine, clock))
-        self._recorder.watch(CACHE_ENTRIES, lambda: store.stats().entries)
-        self._recorder.watch(CACHE_BYTES, lambda: store.stats().bytes)
+        self._recorder.watch(CACHE_ENTRIES, lambda: store.entries)
+        self._recorder.watch(CACHE_BYTES, lambda: store.bytes)
         self._recorder.watch(WRITES_WAITING, lambda: writers.waiting)
         store.on_invalidate = self._recorder.record_catalog_version
         if isinstance(authenticator, TokenAuthenticator):

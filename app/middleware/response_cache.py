@@ -4,7 +4,6 @@ This data is the request (path, query, and the scheme and host that links begin 
 cache is not used while the catalog is a stale replica.
 """
 
-import logging
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -30,17 +29,6 @@ _ENTRY_OVERHEAD_BYTES = 1000  # approximate memory of an entry in addition to it
 RequestKey = tuple[bytes, bytes, str, bytes, bool]  # path, query, scheme, host, and whether gzip is accepted
 CacheKey = tuple[Caller, RequestKey]
 
-_log = logging.getLogger(__name__)
-
-
-class CacheStats(NamedTuple):
-    """Statistics of a worker's response cache: requests served from it or not, stored responses, and their memory."""
-
-    hits: int
-    misses: int
-    entries: int
-    bytes: int
-
 
 class ResponseStore:
     """Stored responses, bounded in memory: the least recently used is evicted first."""
@@ -48,24 +36,20 @@ class ResponseStore:
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._responses: OrderedDict[CacheKey, StoredResponse] = OrderedDict()
-        self._bytes = self._hits = self._misses = 0
+        self.bytes = 0  # the memory of the stored responses
         self.on_invalidate: Callable[[], None] = lambda: None
 
-    def stats(self) -> CacheStats:
-        """Return the statistics of the store."""
-        return CacheStats(self._hits, self._misses, len(self._responses), self._bytes)
+    @property
+    def entries(self) -> int:
+        """The number of stored responses."""
+        return len(self._responses)
 
     def lookup(self, key: CacheKey) -> StoredResponse | None:
-        """Return a stored response, and count the hit."""
+        """Return a stored response, None if there is none."""
         response = self._responses.get(key)
         if response is not None:
-            self._hits += 1
             self._responses.move_to_end(key)
         return response
-
-    def count_miss(self) -> None:
-        """Count a response that had to be built."""
-        self._misses += 1
 
     def store(self, key: CacheKey, response: StoredResponse) -> None:
         """Store a response unless it is larger than the bound, and evict others for it."""
@@ -73,20 +57,20 @@ class ResponseStore:
         if size > self._max_bytes:
             return
         self._evict(key)
-        while self._bytes + size > self._max_bytes:
+        while self.bytes + size > self._max_bytes:
             self._evict(next(iter(self._responses)))
         self._responses[key] = response
-        self._bytes += size
+        self.bytes += size
 
     def invalidate(self) -> None:
         """Remove all responses, because the catalog has changed."""
         self._responses.clear()
-        self._bytes = 0
+        self.bytes = 0
         self.on_invalidate()
 
     def _evict(self, key: CacheKey) -> None:
         if key in self._responses:
-            self._bytes -= _size(key, self._responses.pop(key))
+            self.bytes -= _size(key, self._responses.pop(key))
 
 
 class CacheRequest(NamedTuple):
@@ -153,7 +137,6 @@ class ResponseCache:
 
     def add(self, caller: Caller, request: CacheRequest, version: Version | None, response: StoredResponse) -> None:
         """Store a response, unless the catalog has changed since its version was read."""
-        self.store.count_miss()
         if version is not None and version == self._version:
             self.store.store((caller, request.key), response)
 
@@ -172,10 +155,8 @@ class ResponseCacheMiddleware:
                 await self._next_app({**scope, "method": "GET"}, receive, send)
             else:
                 await self._serve(scope, receive, send)
-            return
-        await self._next_app(scope, receive, send)
-        if scope["type"] == "lifespan":
-            _log.debug("response cache of this worker: %s", self._cache.store.stats())
+        else:
+            await self._next_app(scope, receive, send)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = self._cache.parse_request(scope["raw_path"], scope["query_string"], scope["scheme"], scope["headers"])

@@ -15,10 +15,10 @@ from app.catalog.tokens import add_token, list_tokens, revoke_tokens
 from app.catalog.transfer import export_images
 from app.context import Caller
 from app.contract.document import Contract
-from app.middleware.response_cache import ResponseStore
 from app.overrides import Overrides
 from tests.conftest import Serve
 from tests.support.clock import FakeClock
+from tests.support.counting_store import CountingStore
 from tests.support.images import catalog_of, image, image_id
 from tests.support.projects import OTHER_PROJECT, PROJECT
 from tests.support.replicas import CHANGES, Request
@@ -62,12 +62,12 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-def store() -> ResponseStore:
-    return ResponseStore(1_000_000)
+def store() -> CountingStore:
+    return CountingStore(1_000_000)
 
 
 @pytest.fixture
-def client(serve: Serve, catalog: Path, clock: FakeClock, store: ResponseStore) -> TestClient:
+def client(serve: Serve, catalog: Path, clock: FakeClock, store: CountingStore) -> TestClient:
     return serve(catalog, auth="token", overrides=Overrides(clock=clock, responses=store))
 
 
@@ -185,14 +185,14 @@ def test_public_path_needs_no_token(client: TestClient, path: str, headers: dict
     assert client.get(path, headers=headers).status_code == 200
 
 
-def test_public_response_is_stored_once_for_all_invalid_tokens(client: TestClient, store: ResponseStore) -> None:
+def test_public_response_is_stored_once_for_all_invalid_tokens(client: TestClient, store: CountingStore) -> None:
     for headers in ({}, {}, {"X-Auth-Token": "x"}, {"X-Auth-Token": "y"}):
         client.get("/", headers=headers)
         assert store.stats().entries == 1
 
 
 def test_tokens_of_one_project_share_stored_responses(
-    client: TestClient, store: ResponseStore, token: CreateToken
+    client: TestClient, store: CountingStore, token: CreateToken
 ) -> None:
     texts = [token(), token()]
     for text in texts * 2:
@@ -201,7 +201,7 @@ def test_tokens_of_one_project_share_stored_responses(
 
 
 def test_stored_response_is_not_used_for_another_caller(
-    client: TestClient, store: ResponseStore, token: CreateToken
+    client: TestClient, store: CountingStore, token: CreateToken
 ) -> None:
     own, other, admin = token(), token(OTHER_PROJECT), token(is_admin=True)
     for text in (own, own, other, admin, admin):

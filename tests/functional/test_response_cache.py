@@ -1,7 +1,6 @@
 """The response cache, and the HTTP that saves work: ETags, 304 and gzip."""
 
 import gzip
-import logging
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial, wraps
@@ -19,10 +18,11 @@ from app.catalog.engines import open_catalog
 from app.catalog.transfer import ensure_catalog, import_images
 from app.factory import create_app
 from app.framework.responses import JSONResponse
-from app.middleware.response_cache import CacheStats, ResponseCacheMiddleware, ResponseStore
+from app.middleware.response_cache import ResponseCacheMiddleware
 from app.overrides import Overrides
 from app.settings import Settings
 from tests.conftest import client_of, loaded
+from tests.support.counting_store import CacheStats, CountingStore
 from tests.support.images import Fields, catalog_of, image, stored_images
 from tests.support.projects import LIST_URL, PROJECT
 
@@ -78,7 +78,7 @@ class Service(NamedTuple):
     """A running application and its response store."""
 
     client: TestClient
-    store: ResponseStore
+    store: CountingStore
 
     @property
     def stats(self) -> CacheStats:
@@ -119,7 +119,7 @@ def start() -> Iterator[Start]:
 
         def start(catalog: Path, *, max_bytes: int = UNBOUNDED, operation: Operation | None = None) -> Service:
             """Serve a catalog, with an operation in place of listImagesDetails if one is passed."""
-            store = ResponseStore(max_bytes)
+            store = CountingStore(max_bytes)
             overrides = Overrides(responses=store, resolve_operation=partial(resolve, operation))
             return Service(stack.enter_context(client_of(catalog, overrides=overrides)), store)
 
@@ -549,17 +549,6 @@ def test_statistics_count_hits_misses_and_entries(service: Service) -> None:
     service.send(PAGE)
     assert service.stats == CacheStats(hits=2, misses=2, entries=2, bytes=service.stats.bytes)
     assert service.stats.bytes > size
-
-
-def test_statistics_are_logged_at_shutdown(sample_catalog: Path, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.DEBUG, "app.middleware.response_cache")
-    store = ResponseStore(UNBOUNDED)
-    with client_of(sample_catalog, overrides=Overrides(responses=store)) as client:
-        send(client, LIST_URL)
-        send(client, LIST_URL)
-        assert caplog.messages == []
-    assert caplog.messages == [f"response cache of this worker: {store.stats()}"]
-    assert "hits=1, misses=1, entries=1, bytes=" in caplog.text
 
 
 # --- invalidation ---

@@ -13,11 +13,11 @@ from app.catalog.models import SyncStatus, Upstream, UpstreamSnapshot
 from app.catalog.replica import apply_snapshot
 from app.catalog.status import describe_catalog
 from app.metrics.catalog import CatalogCollector
-from app.middleware.response_cache import ResponseStore
 from app.mirror.staleness import StalenessMonitor
 from app.overrides import Overrides
 from tests.conftest import Serve
 from tests.support.clock import FakeClock
+from tests.support.counting_store import CountingStore
 from tests.support.images import catalog_of, image, image_id, stored_images
 from tests.support.projects import LIST_URL
 from tests.unit.catalog.sqlite.earlier_catalogs import earlier_catalog
@@ -75,7 +75,7 @@ def replica(engine: Engine, path: Path) -> Path:
 class Get(NamedTuple):
     """Reads the list, and observes the response cache."""
 
-    store: ResponseStore
+    store: CountingStore
 
     def __call__(self, client: TestClient) -> tuple[int, bool]:
         """Return the status, and whether the response came from the cache."""
@@ -85,7 +85,7 @@ class Get(NamedTuple):
 
 @pytest.fixture
 def get() -> Get:
-    return Get(ResponseStore(1_000_000))
+    return Get(CountingStore(1_000_000))
 
 
 @pytest.fixture

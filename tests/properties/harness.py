@@ -14,7 +14,6 @@ from starlette.testclient import TestClient
 from app.api.operations import Operation, resolve_operation
 from app.catalog.engines import open_catalog
 from app.catalog.transfer import ensure_catalog
-from app.middleware.response_cache import ResponseStore
 from app.overrides import Overrides
 from tests.conftest import client_of
 from tests.properties.callers import Callers
@@ -33,6 +32,7 @@ from tests.properties.issuers import CatalogIssuer, Cloud, NoIssuer
 from tests.properties.other_process import OtherProcess, empty, write
 from tests.properties.reference import is_listed, is_marker
 from tests.support.clock import FakeClock
+from tests.support.counting_store import CountingStore
 from tests.support.images import Fields, image_id
 
 DIFFERS_EACH_TIME = {"date", "x-compute-request-id", "x-openstack-request-id"}
@@ -57,7 +57,7 @@ class CachedService(NamedTuple):
     """A service that caches responses, and validations of tokens for some seconds."""
 
     client: TestClient
-    store: ResponseStore
+    store: CountingStore
     token_cache_time: int
 
 
@@ -251,7 +251,7 @@ def running(catalog: Path, auth: str) -> Iterator[Harness]:
         harness = Harness(auth, stack.enter_context(closing(OtherProcess(catalog))))
         harness.callers = callers_of(harness, auth, clock, catalog)
 
-        def serve(store: ResponseStore, seconds: int, resolve: Callable[[str], Operation]) -> TestClient:
+        def serve(store: CountingStore, seconds: int, resolve: Callable[[str], Operation]) -> TestClient:
             engine = open_catalog(catalog)
             overrides = Overrides(
                 clock=clock,
@@ -262,10 +262,10 @@ def running(catalog: Path, auth: str) -> Iterator[Harness]:
             )
             return stack.enter_context(client_of(catalog, auth=auth, overrides=overrides))
 
-        harness.uncached = serve(ResponseStore(0), 0, resolve_operation)
+        harness.uncached = serve(CountingStore(0), 0, resolve_operation)
         harness.unauthenticated = stack.enter_context(client_of(catalog, response_cache_mb=0))
         for max_bytes, seconds in CACHES:
-            store = ResponseStore(max_bytes)
+            store = CountingStore(max_bytes)
             harness.cached.append(CachedService(serve(store, seconds, harness.interrupted), store, seconds))
         yield harness
 

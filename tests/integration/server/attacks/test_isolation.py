@@ -12,7 +12,7 @@ import orjson
 from app.catalog.engines import open_catalog
 from app.catalog.tokens import add_token
 from tests.integration.server.service import serving
-from tests.integration.server.wire import JSON, Connection, Response, request
+from tests.integration.server.wire import JSON, Connection, Response, fetch, request
 from tests.support.images import Fields, catalog_of, image
 
 REQUESTS, PIPELINED, CLIENTS = 40_000, 100, 4
@@ -132,11 +132,14 @@ def test_projects_are_isolated_under_load(tmp_path: Path) -> None:
         *(image(number) for number in range(5)),
     )
     callers = [Caller(each, add_token(open_catalog(catalog), each.id, is_admin=False, expires=None)) for each in OTHERS]
-    with serving(tmp_path, workers=2, IMAGES_AUTH="token") as service, ThreadPoolExecutor(CLIENTS) as clients:
+    with (
+        serving(tmp_path, workers=2, IMAGES_AUTH="token", IMAGES_METRICS="on") as service,
+        ThreadPoolExecutor(CLIENTS) as clients,
+    ):
         wrong = clients.map(lambda seed: hammer(service.port, callers, seed), range(CLIENTS))
         assert [each for some in wrong for each in some] == []
-    caches = re.findall(r"\(hits=(\d+), misses=(\d+)", service.log)
-    assert len(caches) == 2
-    hits, misses = (sum(map(int, counts)) for counts in zip(*caches, strict=True))
+        metrics = fetch(service.port, request("/metrics")).body.decode()
+    counts = re.findall(r'^compute_images_requests_total\{cache="(\w+)",.* (\S+)$', metrics, re.MULTILINE)
+    hits, misses = (sum(float(count) for cache, count in counts if cache == each) for each in ("hit", "miss"))
     assert hits > misses > 0
     assert service.errors == []
