@@ -16,7 +16,17 @@ from tests.integration.openstack.component import installed
 pytestmark = pytest.mark.external(install=[installed, prism])
 
 ROWS = {
-    "throughput": ["ceiling", "cached", "304", "not cached", "Connexion + Flask", "FastAPI", "Datasette", "Prism"],
+    "throughput": [
+        "ceiling",
+        "cached",
+        "304",
+        "not cached:",
+        "not cached, with metrics",
+        "Connexion + Flask",
+        "FastAPI",
+        "Datasette",
+        "Prism",
+    ],
     "growth": ["first page", "filtered page (name)", "page from the middle", "empty changes-since poll"],
     "import": ["import, the first", "import, 1,000 on top of"],
     "memory": ["memory after"],

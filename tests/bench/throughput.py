@@ -26,12 +26,13 @@ from tests.bench.specs import (
 )
 from tests.bench.wrk import Effort, drive
 
-CACHED, AUTHENTICATED, REPLICATED, LOGGED, MEASURED, NOT_MODIFIED = (
+CACHED, AUTHENTICATED, REPLICATED, LOGGED, MEASURED, UNCACHED_MEASURED, NOT_MODIFIED = (
     "cached",
     "cached, with authentication",
     "cached, from a replica",
     "cached, with an access log",
     "cached, with metrics",
+    "not cached, with metrics",
     "304",
 )
 
@@ -48,6 +49,8 @@ _TARGETS = {
     (REPLICATED, PAGE): Target(0.95),
     (MEASURED, SAMPLE): Target(0.95),
     (MEASURED, PAGE): Target(0.95),
+    (UNCACHED_MEASURED, SAMPLE): Target(0.95),
+    (UNCACHED_MEASURED, PAGE): Target(0.95),
     (CONNEXION, SAMPLE): Target(4),
     (CONNEXION, PAGE): Target(20),
     (FASTAPI, SAMPLE): Target(1.3),
@@ -90,6 +93,7 @@ def _measure(size: int, catalog: Path, folder: Path, effort: Effort, specs: Sequ
             LOGGED: lambda: drive(logged, effort, [CACHED_TARGET]),
             MEASURED: lambda: drive(measured, effort, [CACHED_TARGET]),
             SERVICE: lambda: drive(plain, effort),
+            UNCACHED_MEASURED: lambda: drive(measured, effort),
             **{each.spec.name: (lambda each=each: drive(each, effort)) for each in others},  # type: ignore[misc]
         }
         if size == PAGE:
@@ -117,6 +121,7 @@ def _rows(size: int, rates: Rates, found: Peers) -> Iterator[Row]:
     if NOT_MODIFIED in rates:
         yield _row(NOT_MODIFIED, size, rates, rates[NOT_MODIFIED] / rates[CACHED], "of a cached 200")
     yield Row("not cached: every query different", _rate(rates[SERVICE]))
+    yield _row(UNCACHED_MEASURED, size, rates, rates[UNCACHED_MEASURED] / rates[SERVICE], "of not cached without")
     for each in found:
         if isinstance(each, Skipped):
             yield Row(each.name, "skipped", each.reason)
