@@ -69,6 +69,7 @@ class Recorder:
     def __init__(self, folder: Path, secured_operations: Collection[str]) -> None:
         """Set the operations that require a token."""
         self.folder = folder
+        folder.mkdir(mode=0o700, exist_ok=True)  # something may have cleaned the folder of temporary files
         self._files = ValueFiles(folder)
         self._secured_operations = secured_operations
         self._responses: dict[tuple[str, int, str], _ResponseValues] = {}

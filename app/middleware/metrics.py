@@ -8,10 +8,10 @@ from pathlib import Path
 from time import perf_counter
 
 from starlette.datastructures import Headers
-from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from app.asgi import require_read
 from app.auth.base import Authenticator, TokenAuthenticator
 from app.catalog.engine import Engine
 from app.context import RequestContext
@@ -88,8 +88,7 @@ class MetricsPageMiddleware:
         if scope["type"] != "http" or scope["path"] != _PATH:
             await self._next_app(scope, receive, send)
             return
-        if scope["method"] not in {"GET", "HEAD"}:
-            raise HTTPException(405, headers={"Allow": "GET, HEAD, OPTIONS"})
+        require_read(scope)
         body, media_type = await self._page.read(Headers(scope=scope).get("accept", ""))
         headers = {"content-type": media_type, "cache-control": "no-store"}
         await Response(body, headers=headers)(scope, receive, send)
