@@ -83,10 +83,9 @@ class Contract:
 
     @property
     def independent_paths(self) -> frozenset[str]:
-        """The paths whose responses do not depend on the catalog: GET has neither a 304 nor a 503."""
-        paths = self.document["paths"].items()
-        reads = ((path, item["get"]["responses"].keys()) for path, item in paths if "get" in item)
-        return frozenset(path for path, statuses in reads if not {"304", "503"} & statuses)
+        """The paths that can be read without the catalog."""
+        reads = ((path, item.get("get", {})) for path, item in self.document["paths"].items())
+        return frozenset(path for path, operation in reads if operation.get("x-independent-of-catalog"))
 
     def methods(self, path: str) -> list[str]:
         """Return the methods that the contract defines for a path; none if it does not define the path."""
