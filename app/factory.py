@@ -79,7 +79,7 @@ def create_app(
         metrics.connect(engine, auth.authenticator, store, writers, clock=overrides.clock)
     app = FlaskApp(
         __name__,
-        middlewares=_middlewares(contract, services, auth, cache, metrics),
+        middlewares=list(filter(None, _middlewares(contract, services, auth, cache, metrics))),
         resolver=Resolver(overrides.resolve_operation),
         pythonic_params=True,
         strict_validation=settings.unknown_parameters == "reject",
@@ -103,19 +103,16 @@ def _handle_errors(app: FlaskApp, faults: FaultHandler) -> None:
 
 def _middlewares(
     contract: Contract, services: Services, auth: AuthParts, cache: ResponseCache, metrics: "Metrics | None"
-) -> list[Middleware]:
-    """Return the middleware in the order in which a request passes it."""
+) -> list[Middleware | None]:
+    """Return the middleware in the order in which a request passes it. What the settings turn off is None."""
     settings, double = services.settings, services.double
-    access_log = partial(AccessLogMiddleware, contract=contract, settings=settings)
-    cors = partial(CORSMiddleware, origins=settings.cors_origins or (), contract=contract)
-    swagger_ui = partial(SwaggerUIMiddleware, contract=contract, compute_url=settings.compute_url)
-    stack = [
+    return [
         # First, because all others use the context that it creates.
         partial(RequestIdMiddleware, default_caller=auth.authenticator.default_caller),
         # Around the cache, whose responses are recorded and logged too, and do not depend on the page that reads them.
         metrics.record if metrics else None,
-        access_log if settings.logs_requests else None,
-        cors if settings.cors_origins else None,
+        partial(AccessLogMiddleware, contract=contract, settings=settings) if settings.logs_requests else None,
+        partial(CORSMiddleware, origins=settings.cors_origins, contract=contract) if settings.cors_origins else None,
         partial(DoubleMiddleware, double=double, contract=contract) if double else None,
         # Before everything that takes time. It identifies callers by the cached results of token validations.
         partial(ResponseCacheMiddleware, cache=cache),
@@ -124,14 +121,12 @@ def _middlewares(
         ExceptionMiddleware,
         # Behind the cache: its keys contain the host, and no response for a host that is not allowed is stored.
         *origin_checks(settings, auth.authenticator.header),
-        # Before routing, because Connexion fails on malformed body headers.
-        RequestBodyMiddleware,
+        RequestBodyMiddleware,  # before routing, because Connexion fails on malformed body headers
         # Before routing, because their paths are not in the contract.
         metrics.page if metrics else None,
-        swagger_ui if settings.docs == "on" else None,
+        partial(SwaggerUIMiddleware, contract=contract, settings=settings) if settings.docs == "on" else None,
         StrictRoutingMiddleware,
-        # Directly after routing, so that nothing runs without an operation of the contract.
-        partial(RouteGuardMiddleware, contract=contract),
+        partial(RouteGuardMiddleware, contract=contract),  # so that nothing runs without an operation of the contract
         # Before validation, so that only authenticated callers learn why a request is invalid.
         SecurityMiddleware,
         RequestValidationMiddleware,
@@ -139,10 +134,8 @@ def _middlewares(
         # As in Connexion's own order.
         LifespanMiddleware,
         ContextMiddleware,
-        # Last, because it repeats only the operation, after fetching an image that the catalog lacked.
-        auth.read_through,
+        auth.read_through,  # last, because it repeats only the operation, after fetching an image that was missing
     ]
-    return [each for each in stack if each is not None]
 
 
 def _services(settings: Settings, engine: Engine, auth: AuthParts, overrides: Overrides) -> Services:

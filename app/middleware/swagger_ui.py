@@ -8,6 +8,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.asgi import request_origin, require_read
 from app.contract.document import Contract
 from app.resources import resource_path
+from app.settings import Settings
 
 # These headers keep browsers from loading anything from other sites, showing the pages in frames of other sites, and
 # sending the URLs of the pages to other sites.
@@ -27,7 +28,7 @@ _SECURITY_HEADERS = {
 class SwaggerUIMiddleware:
     """Serves the contract, at /openapi.yaml and /openapi.json, and Swagger UI.
 
-    The URL of the service in the contract is `compute_url`, or else the origin of the request; because clients can
+    The URL of the service in the contract is IMAGES_COMPUTE_URL, or else the origin of the request; because clients can
     choose that, no cache may store the response.
 
     Connexion would resolve all references for each request, and the schemas would lose their names
@@ -35,10 +36,10 @@ class SwaggerUIMiddleware:
     two.
     """
 
-    def __init__(self, next_app: ASGIApp, contract: Contract, compute_url: str | None) -> None:
+    def __init__(self, next_app: ASGIApp, contract: Contract, settings: Settings) -> None:
         self._next_app = next_app
         self._contract = contract
-        self._compute_url = compute_url
+        self._compute_url = settings.compute_url
         self._documents = {"/openapi.yaml": contract.yaml_at, "/openapi.json": contract.json_at}
         self._pages: dict[str, ASGIApp] = {
             "/ui": RedirectResponse("ui/"),  # relative, because a proxy may add a prefix to the path
