@@ -174,6 +174,16 @@ class CatalogUnavailable(DomainError):
     public_message = "The catalog is unavailable; try again later."
 
 
+class CatalogMissing(CatalogUnavailable):
+    """There is no catalog yet. The message is for the log and commands."""
+
+    def __init__(self, catalog: str) -> None:
+        super().__init__(
+            f"{catalog} holds no catalog yet: create it with import, mirror or token add, or from the sample with "
+            "serve --sample."
+        )
+
+
 class CatalogBusy(CatalogUnavailable):
     """Other processes lock the catalog for longer than the timeout."""
 

@@ -174,7 +174,7 @@ class Engine(Protocol):
     def info(self) -> DatabaseInfo:
         """Return what is known of the database without reading its images.
 
-        Raises CatalogUnavailable if it contains no catalog yet, and what `schema_state` raises.
+        Raises CatalogMissing, and what `schema_state` raises.
         """
 
     def users(self) -> list[CatalogUser] | None:

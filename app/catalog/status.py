@@ -12,7 +12,7 @@ from app.timestamps import SYSTEM_CLOCK, Clock
 def describe_catalog(engine: Engine, *, clock: Clock = SYSTEM_CLOCK) -> JsonObject:
     """Return the state of the catalog, as JSON. For a catalog of an earlier version, what it contains is left out.
 
-    Raises CatalogUnavailable if there is no catalog, or if it cannot be read.
+    Raises CatalogMissing, and CatalogUnavailable if it cannot be read.
     """
     info = engine.info()
     is_current = engine.schema_state() is SchemaState.CURRENT

@@ -1,13 +1,9 @@
 """The command that runs the service."""
 
-import errno
-import ipaddress
-import socket
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -17,16 +13,15 @@ from app.catalog.documents import load_sample
 from app.catalog.engine import SchemaState
 from app.catalog.engines import open_catalog
 from app.catalog.transfer import ensure_catalog
+from app.cli.addresses import UNIX, is_local, require_free
 from app.cli.types import BindAddressType, require_extra
+from app.errors import CatalogMissing
 from app.log_file import LogFile
 from app.origins import host_name
 from app.settings import InvalidSetting, Settings
-from app.text import quote
 
 if TYPE_CHECKING:
     from app.server.gunicorn import Server
-
-_UNIX = "unix:"
 
 
 class UnprotectedAddress(click.ClickException):
@@ -36,23 +31,6 @@ class UnprotectedAddress(click.ClickException):
         super().__init__(
             f"IMAGES_AUTH is none, so everybody who can reach {address} could see and change the images of every "
             "project: set IMAGES_AUTH to token or keystone, or allow this with --insecure."
-        )
-
-
-class SocketUnavailable(click.ClickException):
-    """The service cannot listen on a Unix socket."""
-
-    def __init__(self, path: Path, problem: str) -> None:
-        super().__init__(f"The socket {quote(str(path))} cannot be created: {problem}.")
-
-
-class MissingCatalog(click.ClickException):
-    """The catalog that IMAGES_CATALOG names does not exist."""
-
-    def __init__(self, catalog: str) -> None:
-        super().__init__(
-            f"{catalog}, named by IMAGES_CATALOG, holds no catalog yet: create it with import, mirror or token add, or "
-            "from the sample with serve --sample."
         )
 
 
@@ -73,9 +51,8 @@ def serve(settings: Settings, *, bind: str | None, workers: int | None, sample: 
     check_auth(settings, address, insecure=insecure)
     if settings.access_log_file:
         _check_access_log(settings.access_log_file)
+    require_free(address)
     _ensure_catalog(settings, sample=sample)
-    if address.startswith(_UNIX):
-        prepare_socket(Path(address.removeprefix(_UNIX)))
     served = replace(settings, allowed_hosts=allowed_hosts(settings, address))
     if settings.test_double == "on":
         _run_double(served, address)
@@ -88,7 +65,7 @@ def check_auth(settings: Settings, address: str, *, insecure: bool) -> None:
 
     Raises an error if Keystone rejects the credentials.
     """
-    if settings.auth == "none" and not (insecure or _is_local(address)):
+    if settings.auth == "none" and not (insecure or is_local(address)):
         raise UnprotectedAddress(address)
     if settings.auth == "keystone":
         _check_keystone()
@@ -107,10 +84,10 @@ def _check_access_log(path: str) -> None:
 
 
 def _ensure_catalog(settings: Settings, *, sample: bool) -> None:
-    """Upgrade the catalog, or create it from the sample. Raises MissingCatalog if it may not be created."""
+    """Upgrade the catalog, or create it from the sample. Raises CatalogMissing if it may not be created."""
     engine = open_catalog(settings.catalog)
     if not (sample or settings.is_default_catalog) and engine.schema_state() is SchemaState.EMPTY:
-        raise MissingCatalog(engine.name)
+        raise CatalogMissing(engine.name)
     imported = ensure_catalog(engine, load_sample, tombstone_days=settings.tombstone_days)
     if imported:
         click.echo(f"Created the catalog {engine.name} from the documented sample: {imported} images.", err=True)
@@ -120,7 +97,7 @@ def check_double(settings: Settings, address: str, workers: int | None) -> None:
     """Raise an error if others could control a test double, or if it should have several processes."""
     if settings.test_double != "on":
         return
-    if address.startswith(_UNIX) or not _is_local(address):
+    if address.startswith(UNIX) or not is_local(address):
         raise InvalidSetting(
             f"IMAGES_TEST_DOUBLE is 'on'; expected 'off' with --bind {address}, which is no loopback address"
         )
@@ -135,33 +112,12 @@ def allowed_hosts(settings: Settings, address: str) -> tuple[str, ...] | None:
 
     Where the address alone keeps others out, a website must not get in by a name that it resolves to this address.
     """
-    if settings.allowed_hosts or settings.auth != "none" or not _is_local(address):
+    if settings.allowed_hosts or settings.auth != "none" or not is_local(address):
         return settings.allowed_hosts
-    own = [] if address.startswith(_UNIX) else [address]
+    own = [] if address.startswith(UNIX) else [address]
     if settings.compute_url:
         own.append(urlsplit(settings.compute_url).netloc)
     return ("localhost", "127.0.0.1", "[::1]", *map(host_name, own))
-
-
-def prepare_socket(path: Path) -> None:
-    """Remove a socket that a killed service has left. Raises SocketUnavailable if no socket can be created.
-
-    gunicorn would also replace the socket of a running service, and report other problems only after seconds.
-    """
-    try:
-        with socket.socket(socket.AF_UNIX) as client:
-            client.setblocking(False)
-            if client.connect_ex(str(path)) not in {errno.ECONNREFUSED, errno.ENOENT}:
-                raise SocketUnavailable(path, "another process uses it")
-        if path.is_socket():
-            path.unlink()
-        elif path.exists():
-            raise SocketUnavailable(path, "a file or folder is there")
-        with socket.socket(socket.AF_UNIX) as trial:
-            trial.bind(str(path))
-            path.unlink()
-    except OSError as error:
-        raise SocketUnavailable(path, error.strerror or str(error)) from error
 
 
 def _check_keystone() -> None:
@@ -169,17 +125,6 @@ def _check_keystone() -> None:
     with require_extra("keystone", "IMAGES_AUTH=keystone"):
         from app.auth.keystone import check_credentials  # noqa: PLC0415 only this mode needs the extra
     check_credentials()
-
-
-def _is_local(address: str) -> bool:
-    """Return whether only programs of this machine can connect. The mode of a Unix socket states which users."""
-    if address.startswith(_UNIX):
-        return True
-    host = address.rpartition(":")[0].strip("[]")
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
 
 
 def _run_double(settings: Settings, address: str) -> None:

@@ -1,7 +1,6 @@
 """The server of a test double: one process, because the state of a test double is in its memory."""
 
 import socket
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -88,10 +87,7 @@ def run_double(settings: Settings, address: str) -> None:
 
     host, _, port = address.rpartition(":")
     family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET
-    try:
-        listener = socket.create_server((host.strip("[]"), int(port)), family=family)
-    except OSError as error:
-        sys.exit(f"Error: {error.strerror}")
+    listener = socket.create_server((host.strip("[]"), int(port)), family=family)
     configure_logging(settings.log_format, settings.log_level)
     name, url = open_catalog(settings.catalog).name, f"http://{host}:{listener.getsockname()[1]}"
     with listener:

@@ -67,7 +67,8 @@ def restore_backup(catalog: Path, file: Path, *, timeout: float, max_wal_bytes: 
     The backup is checked before, and migrated if an earlier version made it. Raises CatalogBusy if other writers take
     longer than the timeout (seconds), and CatalogUnavailable.
     """
-    require_catalog(file)
+    if schema_state(file) is SchemaState.EMPTY:
+        raise CatalogUnavailable(f"{file} holds no catalog")
     with suppress(CatalogDamaged, CatalogOfLaterVersion):  # both are reasons to restore a backup
         schema_state(catalog)
     with translate_errors(catalog):

@@ -8,7 +8,7 @@ from sqlite_utils import Database
 
 from app.catalog.engine import SchemaState
 from app.catalog.models import Finding
-from app.catalog.sqlite.database import open_reader, schema_state, translate_errors
+from app.catalog.sqlite.database import open_reader, require_catalog, translate_errors
 
 _MAX_PROBLEMS = 10  # of the file's structure
 _READABLE, _WRITABLE = 0o044, 0o022  # by other users: the group, and others
@@ -36,11 +36,8 @@ SELECT EXISTS (SELECT 1 FROM tokens) OR EXISTS (SELECT 1 FROM images WHERE visib
 
 
 def find_problems(path: Path, *, immutable: bool) -> Iterator[Finding]:
-    """Yield what is wrong with the file. Raises what `schema_state` raises, and CatalogDamaged."""
-    state = schema_state(path, immutable=immutable)
-    if state is SchemaState.EMPTY:
-        yield Finding(f"{path} holds {state.value}", "create it with serve, import or mirror")
-        return
+    """Yield what is wrong with the file. Raises what `require_catalog` raises, and CatalogDamaged."""
+    state = require_catalog(path, immutable=immutable)
     with translate_errors(path), closing(open_reader(path, immutable=immutable)) as db:
         yield from _structure(db, path)
         if state is SchemaState.OUTDATED:

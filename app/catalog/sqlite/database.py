@@ -17,6 +17,7 @@ from app.catalog.sqlite.rows import DamagedValue
 from app.errors import (
     CatalogBusy,
     CatalogDamaged,
+    CatalogMissing,
     CatalogOfLaterVersion,
     CatalogReadOnly,
     CatalogUnavailable,
@@ -73,11 +74,12 @@ def schema_state(path: Path, *, immutable: bool = False) -> SchemaState:
     return SchemaState.EMPTY if not applied else SchemaState.OUTDATED if pending else SchemaState.CURRENT
 
 
-def require_catalog(path: Path, *, immutable: bool = False) -> None:
-    """Raise CatalogUnavailable if the file contains no catalog yet, and what `schema_state` raises."""
+def require_catalog(path: Path, *, immutable: bool = False) -> SchemaState:
+    """Return what the file contains. Raises CatalogMissing if that is no catalog, and what `schema_state` raises."""
     state = schema_state(path, immutable=immutable)
     if state is SchemaState.EMPTY:
-        raise CatalogUnavailable(f"{path} holds {state.value}")
+        raise CatalogMissing(str(path))
+    return state
 
 
 def open_reader(path: Path, *, immutable: bool = False, lock_timeout: float = LOCK_TIMEOUT) -> Database:

@@ -133,7 +133,7 @@ class SQLiteEngine:
     @contextmanager
     def open_snapshot(self) -> Iterator[SQLiteSnapshot]:
         """Read one state of the catalog on a connection that is closed at the end."""
-        state = self.schema_state()
+        state = database.require_catalog(self._path, immutable=self._immutable)
         if state is not SchemaState.CURRENT:
             raise CatalogUnavailable(f"{self._path} holds {state.value}")
         with (

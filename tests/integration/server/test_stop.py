@@ -3,7 +3,6 @@
 import os
 import re
 import signal
-import socket
 import sys
 import threading
 import time
@@ -17,7 +16,7 @@ import pytest
 
 from tests.integration.server.conftest import LIST, MANY
 from tests.integration.server.load import load, reload
-from tests.integration.server.service import SERVE, Service, run, serving, session, until
+from tests.integration.server.service import COMMAND, SERVE, Service, run, serving, session, until
 from tests.integration.server.wire import Connection, Response, fetch, request
 from tests.support.images import catalog_of, image, image_id
 
@@ -266,14 +265,15 @@ def test_sighup_during_reload_reloads_again(large_catalog: Path, tmp_path: Path)
         assert fetch(service.port, request(LIST)).status == 200
 
 
-def test_workers_stop_without_their_master(tmp_path: Path) -> None:
+def test_workers_stop_without_their_master_and_a_new_service_can_start_at_once(tmp_path: Path) -> None:
     with serving(tmp_path, workers=2) as service, Connection(service.port) as connection:
         connection.fetch(request(LIST))
         service.process.kill()
+        (tmp_path / "next").mkdir()
+        with serving(tmp_path / "next", command=(COMMAND, "serve"), PORT=str(service.port)):
+            assert fetch(service.port, request(LIST)).status == 200
         until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in service.workers))
         assert service.log.count("The master process is gone: this worker stops.") == 2
-        with socket.create_server(("127.0.0.1", service.port)):
-            pass
 
 
 def test_orphan_does_not_wait_for_its_threads(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from app.catalog.engine import Engine
 from app.catalog.models import SyncStatus
 from app.catalog.reader import CatalogReader
 from app.catalog.tokens import add_token, find_token
-from app.errors import CatalogUnavailable, MirrorAlreadyRunning
+from app.errors import CatalogMissing, MirrorAlreadyRunning
 from app.files import FileNotReplaced
 from tests.support.catalogs import add_images, exported, exported_numbers
 from tests.support.images import image
@@ -79,6 +79,6 @@ def test_catalog_of_a_running_mirror_is_not_replaced(engine: Engine, file: Path)
 
 
 def test_missing_catalog_is_not_backed_up(engine: Engine, file: Path) -> None:
-    with pytest.raises(CatalogUnavailable, match=r"holds no catalog yet$"):
+    with pytest.raises(CatalogMissing):
         back_up_catalog(engine, file, replace=False)
     assert not file.exists()

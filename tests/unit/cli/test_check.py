@@ -11,6 +11,7 @@ from app import cli
 from app.catalog.engines import open_catalog
 from app.catalog.models import SyncStatus
 from app.catalog.tokens import add_token
+from app.errors import CatalogMissing
 from tests.support.images import catalog_of, image
 from tests.support.projects import OTHER_PROJECT, PROJECT
 
@@ -29,8 +30,7 @@ def test_catalog_without_problems(tmp_path: Path) -> None:
 
 
 def test_missing_catalog_is_an_error(tmp_path: Path) -> None:
-    line = "Error: PATH holds no catalog yet. What to do: create it with serve, import or mirror."
-    assert check(tmp_path / "catalog.db") == (1, [line])
+    assert check(tmp_path / "catalog.db") == (1, [f"Error: {CatalogMissing('PATH')}"])
     assert list(tmp_path.iterdir()) == []
 
 

@@ -17,6 +17,7 @@ from app.catalog.models import SyncStatus, Upstream
 from app.catalog.sqlite.info import find_users
 from app.catalog.status import describe_catalog
 from app.catalog.tokens import add_token
+from app.errors import CatalogMissing
 from app.resources import version
 from tests.integration.server.service import session
 from tests.support.catalogs import add_images
@@ -135,4 +136,4 @@ def test_status_of_an_earlier_version_leaves_out_the_contents(tmp_path: Path) ->
 
 def test_missing_catalog_is_an_error(tmp_path: Path) -> None:
     result = CliRunner(env={"IMAGES_CATALOG": str(tmp_path / "c.db")}).invoke(cli.main, ["status"])
-    assert (result.exit_code, result.stderr) == (1, f"Error: {tmp_path}/c.db holds no catalog yet\n")
+    assert (result.exit_code, result.stderr) == (1, f"Error: {CatalogMissing(f'{tmp_path}/c.db')}\n")

@@ -13,6 +13,7 @@ from app.catalog.engine import Engine
 from app.catalog.engines import open_catalog
 from app.catalog.tokens import add_token, find_token, list_tokens
 from app.catalog.transfer import export_images
+from app.errors import CatalogMissing
 from app.timestamps import format_utc
 from tests.support.projects import PROJECT, SAMPLE_PROJECT
 
@@ -123,5 +124,5 @@ def test_revoke_repeats_nothing_that_may_be_a_secret(run: Run, text: str) -> Non
 @pytest.mark.parametrize("arguments", [("list",), ("revoke", "00000000")])
 def test_missing_catalog_is_an_error(run: Run, engine: Engine, arguments: tuple[str, ...]) -> None:
     rejected = run(*arguments)
-    assert (rejected.exit_code, rejected.stderr) == (1, f"Error: {engine.name} holds no catalog yet\n")
+    assert (rejected.exit_code, rejected.stderr) == (1, f"Error: {CatalogMissing(engine.name)}\n")
     assert not Path(engine.name).exists()
