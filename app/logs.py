@@ -48,6 +48,14 @@ class RequestIdFilter(logging.Filter):
         return True
 
 
+class ConfigurationFilter(logging.Filter):
+    """Drops gunicorn's line with its whole configuration, of which only a few options are this service's."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Return whether to log the record."""
+        return not str(record.msg).startswith("Current configuration:")
+
+
 class LogFormatter(logging.Formatter):
     """Formats records as plain lines or as JSON objects."""
 
@@ -110,14 +118,14 @@ def logging_config(log_format: str, level: str) -> dict[str, Any]:
     return {
         "version": 1,
         "disable_existing_loggers": False,
-        "filters": {"request_id": {"()": RequestIdFilter}},
+        "filters": {"request_id": {"()": RequestIdFilter}, "configuration": {"()": ConfigurationFilter}},
         "formatters": {"service": {"()": LogFormatter, "log_format": log_format}},
         "handlers": {
             "service": {
                 "()": BackgroundHandler,
                 "log_format": log_format,
                 "formatter": "service",
-                "filters": ["request_id"],
+                "filters": ["request_id", "configuration"],
             }
         },
         "root": {"level": libraries, "handlers": ["service"]},

@@ -89,7 +89,7 @@ class Worker(UvicornWorker):
         """Serve until the worker is stopped. uvicorn-worker does the same with uvicorn's own server."""
         self.config.app = self.wsgi
         server = WorkerServer(self.config, self.buffers, master=self.ppid)
-        await server.serve(sockets=self.sockets)
+        await server.serve(sockets=[each.sock for each in self.sockets])  # gunicorn's would be closed twice by uvloop
         if not server.started:
             sys.exit(Arbiter.WORKER_BOOT_ERROR)
         os._exit(0)  # Python would wait for threads

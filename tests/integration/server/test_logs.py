@@ -65,6 +65,13 @@ def test_stop_writes_all_lines_of_the_access_log(tmp_path: Path) -> None:
         assert service.log.count(f" GET {LIST} 200 ") == 100
 
 
+def test_debug_log_shows_neither_the_servers_configuration_nor_errors_of_a_normal_stop(tmp_path: Path) -> None:
+    with serving(tmp_path) as service:
+        pass
+    assert "Arbiter booted" in service.log
+    assert re.findall("Current configuration|Errno", service.log) == []
+
+
 def test_sigusr1_reopens_the_file_of_the_access_log_in_all_workers(tmp_path: Path) -> None:
     file = tmp_path / "access.log"
     with serving(tmp_path, workers=2, IMAGES_ACCESS_LOG_FILE=str(file)) as service:
