@@ -17,7 +17,7 @@ from app.text import normalize_project_id, quote
 _OTHER_NAMES = {"minDisk": "min_disk", "minRam": "min_ram", "OS-EXT-IMG-SIZE:size": "size", "os_hidden": "hidden"}
 _SAME_NAMES = ("name", "status", "progress", "created", "updated", "metadata", "owner", "visibility", "members")
 _STORED_FIELDS: Mapping[str, str] = _OTHER_NAMES | {name: name for name in (*_SAME_NAMES, "pending_members")}
-_IMPLIED_BY = {"progress": "status", "metadata": "server"}
+_IMPLIED_BY = {"progress": "status"}
 
 
 class InvalidImageFile(DomainError):
@@ -90,6 +90,8 @@ def dump_images(images: Iterable[StoredImage], unstated: Unstated = ALL_STATED) 
     for image in images:
         missing = unstated.get(image.id, ())
         document = _to_document(image)
+        if "metadata" in missing and document["metadata"]:  # which the server implies
+            document["server"] = {"id": document["metadata"]["instance_uuid"]}
         yield separator + orjson.dumps({k: v for k, v in document.items() if _STORED_FIELDS.get(k) not in missing})
         separator = b",\n"
     yield b"\n]}\n" if separator == b",\n" else b'{"images": []}\n'

@@ -4,8 +4,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from itertools import islice
 
+from app.catalog.documents import image_metadata
 from app.catalog.engine import COMMAND_TIMEOUT, Engine, SchemaState, Snapshot
-from app.catalog.models import ALL_STATED, ImportResult, StoredImage, Unstated
+from app.catalog.models import ALL_STATED, ImportResult, StoredImage, Unstated, dump_json
 from app.catalog.tombstones import write_tombstones
 from app.errors import DomainError
 from app.timestamps import SYSTEM_CLOCK, Clock
@@ -119,10 +120,13 @@ def _complete(
 def _merge(image: StoredImage, stored: StoredImage, unstated: frozenset[str], clock: Clock) -> StoredImage:
     """Return an image with the stored values of its unstated fields.
 
-    An import makes a deleted image exist again, so its status does not remain. A change is made now, by default.
+    An import makes a deleted image exist again, so its status does not remain. A change is made now, by default. The
+    metadata of an image that states none is the item that its server implies, and is added to the stored metadata.
     """
     fields = unstated - {"status", "progress"} if stored.status == "DELETED" else unstated
     merged = replace(image, **{name: getattr(stored, name) for name in fields})
+    if "metadata" in fields and (implied := image_metadata(image)):
+        merged.metadata = dump_json(image_metadata(stored) | implied)
     if merged.status == "DELETED":
         merged.progress = 0
     if "updated" in fields and merged != stored:

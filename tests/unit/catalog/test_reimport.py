@@ -7,7 +7,7 @@ import pytest
 
 from app.catalog.documents import dump_images
 from app.catalog.engine import Engine
-from app.catalog.image_files import ImageFileReader
+from app.catalog.image_files import ImageFileReader, ImageFiles
 from app.catalog.models import ImportResult
 from app.catalog.transfer import import_images, preview_import
 from app.mirror.mapping import to_file_image
@@ -35,10 +35,13 @@ DEFAULTS: Fields = image(1, created=NOW, updated=NOW, visibility="public", membe
 }
 
 
+def read(file: bytes, **options: Any) -> ImageFiles:
+    return ImageFileReader(from_glance=to_file_image, clock=FakeClock(), **options).read([("file", file)])
+
+
 def import_(engine: Engine, *documents: Fields, **options: Any) -> ImportResult:
     """Import a file, after a preview that has to report the same."""
-    reader = ImageFileReader(from_glance=to_file_image, clock=FakeClock(), **options)
-    content = reader.read([("file", orjson.dumps(documents))])
+    content = read(orjson.dumps(documents), **options)
     preview = preview_import(engine, content.images, unstated=content.unstated, clock=FakeClock())
     result = import_images(engine, content.images, unstated=content.unstated, tombstone_days=30, clock=FakeClock())
     assert result == preview
@@ -57,7 +60,8 @@ STATED: list[tuple[Fields, Fields]] = [  # what a file states, and how that chan
     ({"status": "error", "progress": 1}, {"status": "ERROR", "progress": 1}),
     ({"progress": 1}, {"progress": 1}),
     ({"name": "new", "updated": LATER}, {"name": "new", "updated": LATER}),
-    ({"server": {"id": "s"}}, {"metadata": {"instance_uuid": "s"}}),
+    ({"server": {"id": "s"}}, {"metadata": {"a": "b", "instance_uuid": "s"}}),
+    ({"server": {"id": "s"}, "metadata": {"c": "d"}}, {"metadata": {"c": "d", "instance_uuid": "s"}}),
     ({"owner": ""}, {"owner": None}),
     *(({"visibility": each}, {"visibility": each}) for each in ("public", "private", "community")),
 ]
@@ -75,6 +79,12 @@ def test_fields_that_the_file_states_change_and_all_others_stay(engine: Engine, 
     add_images(engine, STORED)
     assert import_(engine, {"id": image_id(1)} | fields) == ImportResult(changed=1)
     assert stored(engine) == [STORED | {"updated": NOW} | change]
+
+
+@pytest.mark.parametrize("fields", [*UNSTATED, *(fields for fields, _ in STATED)], ids=str)
+def test_file_that_is_written_states_what_the_one_read_does(fields: Fields) -> None:
+    content = read(orjson.dumps([{"id": image_id(1)} | fields]))
+    assert read(b"".join(dump_images(content.images, content.unstated))) == content
 
 
 @pytest.mark.parametrize("visibility", ["public", "private", "shared", "community"])
