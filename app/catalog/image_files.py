@@ -18,6 +18,7 @@ from app.catalog.image_forms import (
     normalize_image,
     recognize_documents,
     select_fields,
+    unknown_field,
 )
 from app.catalog.models import JsonObject, StoredImage
 from app.errors import DomainError
@@ -27,7 +28,7 @@ from app.timestamps import SYSTEM_CLOCK, Clock
 # Converts an image of Glance to the form of image files. Returns also the fields and descriptions of omitted parts.
 GlanceConverter = Callable[[JsonObject], tuple[JsonObject, list[tuple[str, str]]]]
 
-_Place = tuple[str, int]  # of an image: the name of its file, and its number in the file, from 1
+Place = tuple[str, int]  # of an image: the name of its file, and its number in the file, from 1
 
 _MAX_SHOWN_ERRORS = 10
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -49,6 +50,7 @@ class ImageFiles:
     """What the files of an import contain."""
 
     images: list[StoredImage] = field(default_factory=list)
+    places: dict[str, Place] = field(default_factory=dict, compare=False)  # by image id
     unstated: dict[str, frozenset[str]] = field(default_factory=dict)  # see models.Unstated
     left_out: Counter[str] = field(default_factory=Counter)  # by field, the images that it or its part was left out of
     part: str | None = None  # why the files may not have all images of a list
@@ -88,7 +90,6 @@ class ImageFileReader:
         self._unstated_sets: dict[frozenset[str], frozenset[str]] = {}  # many images share a few
         self._files = ImageFiles()
         self._errors: list[str] = []
-        self._places: dict[str, _Place] = {}
         self._pages: list[_Page] = []
 
     def read(self, files: Iterable[tuple[str, bytes]]) -> ImageFiles:
@@ -139,13 +140,13 @@ class ImageFileReader:
         newest, oldest = max(created, default=""), min(created, default="")
         self._pages.append(_Page(name, "next" in document.links, newest, oldest))
 
-    def _add(self, place: _Place, image: Any) -> None:
+    def _add(self, place: Place, image: Any) -> None:
         try:
             stated = self._convert(image)
         except InvalidImageFile as error:
             self._report(place, image, error.args)
             return
-        earlier = self._places.setdefault(stated["id"], place)
+        earlier = self._files.places.setdefault(stated["id"], place)
         if earlier is not place:
             self._report(place, image, ["duplicate id, already in {}, image {}".format(*earlier)])
             return
@@ -161,9 +162,9 @@ class ImageFileReader:
             raise InvalidImageFile("it is not an object")
         image, omitted = self._from_glance(image) if is_glance_image(image) else (image, [])
         known, others = select_fields(image)
-        errors = []
+        errors: list[str] = []
         if self._strict:
-            errors += [f"{quote(name)} is not a field of image files" for name in others]
+            errors += map(unknown_field, others)
             errors += [f"{description} cannot be stored" for _, description in omitted]
         if not is_valid_image(known):
             known = normalize_image(known)
@@ -174,7 +175,7 @@ class ImageFileReader:
             self._files.left_out.update(dict.fromkeys([*others, *(name for name, _ in omitted)]).keys())
         return known
 
-    def _report(self, place: _Place, image: Any, errors: Iterable[str]) -> None:
+    def _report(self, place: Place, image: Any, errors: Iterable[str]) -> None:
         image_id = image.get("id") if isinstance(image, dict) else None
         name = "{}, image {}".format(*place) + (f" (id {quote(image_id)})" if isinstance(image_id, str) else "")
         self._errors += [escape_control_characters(f"{name}: {error}") for error in errors]

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 from typing import Any, NamedTuple
 
 import orjson
@@ -10,7 +11,7 @@ from app.catalog.documents import InvalidImageFile
 from app.catalog.image_schema import field_defaults, image_schema, summary_schema
 from app.catalog.models import JsonObject
 from app.contract.schemas import Schema
-from app.text import normalize_uuid
+from app.text import normalize_uuid, quote
 from app.timestamps import utc
 
 # The statuses of Glance, each with Compute's status and progress.
@@ -26,6 +27,7 @@ GLANCE_STATUSES: Mapping[str, tuple[str, int]] = {
     "pending_delete": ("DELETED", 0),
 }
 _NEVER_NULL = frozenset({"status", "created", "updated", "visibility"})
+_MIN_SIMILARITY = 0.8  # of misspelt names of fields; tenant_id, for example, is not similar to id
 _INTEGER = re.compile("[0-9]{1,19}")  # of 64 bits
 _MAX_FLOAT = 2**53  # from here on, floats cannot represent every integer
 _TIME = re.compile(
@@ -97,6 +99,21 @@ def select_fields(image: JsonObject) -> tuple[JsonObject, list[str]]:
     return known, others
 
 
+def similar_field(name: str) -> str | None:
+    """Return the field that a name of another field is probably meant for: they differ in case or a few characters."""
+    fields = {_simplify(each): each for each in image_schema()["properties"]}
+    if name in fields.values() or name.startswith("server."):
+        return None
+    similar = get_close_matches(_simplify(name), fields, n=1, cutoff=_MIN_SIMILARITY)
+    return fields[similar[0]] if similar else None
+
+
+def unknown_field(name: str) -> str:
+    """Return the validation error for a field that image files do not have."""
+    meant = similar_field(name)
+    return f"{quote(name)} is not a field of image files{f'; did you mean {quote(meant)}?' if meant else ''}"
+
+
 def normalize_image(image: JsonObject) -> JsonObject:
     """Convert the values of an image to those of image files. A null value becomes the default of its field.
 
@@ -154,6 +171,10 @@ def to_utc(value: Any) -> Any:
         return utc(f"{match['date']}T{match['hour']}:{match['minute']}:{match['second'] or '00'}{offset}")
     except ValueError:
         return value
+
+
+def _simplify(name: str) -> str:
+    return name.lower().replace("_", "")
 
 
 def _split(document: JsonObject, schema: Schema) -> tuple[JsonObject, list[str]]:

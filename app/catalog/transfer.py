@@ -11,6 +11,8 @@ from app.catalog.tombstones import write_tombstones
 from app.errors import DomainError
 from app.timestamps import SYSTEM_CLOCK, Clock
 
+Inspect = Callable[[StoredImage], None]
+
 _BATCH_SIZE = 1000  # images that are looked up at a time
 
 
@@ -30,6 +32,7 @@ def import_images(  # noqa: PLR0913 each is a dependency or a limit
     owner: str | None = None,
     prune: bool = False,
     progress: Callable[[Sequence[StoredImage]], Iterable[StoredImage]] = iter,
+    inspect: Inspect = lambda _: None,
     clock: Clock = SYSTEM_CLOCK,
 ) -> ImportResult:
     """Write images, with unique ids, to the catalog. An existing image keeps its position in the order.
@@ -38,13 +41,13 @@ def import_images(  # noqa: PLR0913 each is a dependency or a limit
     default. This includes who may see a deleted image, as long as it has a tombstone.
 
     With `prune`, other images of the owner (None: images that nobody owns) become tombstones. Tombstones older than
-    `tombstone_days` are purged. `progress` wraps the images to report how many are written. Raises ImportIntoReplica,
-    CatalogBusy, CatalogReadOnly and CatalogUnavailable.
+    `tombstone_days` are purged. `progress` wraps the images to report how many are written; `inspect` is called with
+    each as it is stored. Raises ImportIntoReplica, CatalogBusy, CatalogReadOnly and CatalogUnavailable.
     """
     with engine.transaction(timeout=COMMAND_TIMEOUT) as transaction:
         _reject_replica(engine, transaction)
         complete = _complete(transaction, progress(images), unstated, clock) if unstated else progress(images)
-        new, changed = transaction.upsert_images(complete)
+        new, changed = transaction.upsert_images(_inspected(complete, inspect))
         pruned = 0
         if prune:
             pruned = write_tombstones(transaction, _other_images(transaction, images, owner), clock)
@@ -59,6 +62,7 @@ def preview_import(  # noqa: PLR0913 each is a dependency
     unstated: Unstated = ALL_STATED,
     owner: str | None = None,
     prune: bool = False,
+    inspect: Inspect = lambda _: None,
     clock: Clock = SYSTEM_CLOCK,
 ) -> ImportResult:
     """Return what `import_images` would change. The catalog is neither created nor upgraded nor changed.
@@ -66,14 +70,24 @@ def preview_import(  # noqa: PLR0913 each is a dependency
     Raises ImportIntoReplica, and CatalogUnavailable for a catalog of an earlier version.
     """
     if engine.schema_state() is SchemaState.EMPTY:
-        return ImportResult(new=len(images))
+        return ImportResult(new=len(list(_inspected(images, inspect))))
     with engine.open_snapshot() as snapshot:
         _reject_replica(engine, snapshot)
         stored = snapshot.replicated_images([image.id for image in images])
-        complete = _complete(snapshot, images, unstated, clock)
+        complete = _inspected(_complete(snapshot, images, unstated, clock), inspect)
         changed = sum(image.id in stored and stored[image.id].image != image for image in complete)
         pruned = len(_other_images(snapshot, images, owner)) if prune else 0
     return ImportResult(len(images) - len(stored), changed, len(stored) - changed, pruned)
+
+
+def access_problem(image: StoredImage) -> str | None:
+    """Return what does not fit together in the owner, the visibility and the members of an image."""
+    has_members = image.members != "[]" or image.pending_members != "[]"
+    if image.owner is None and (image.visibility == "private" or (image.visibility == "shared" and not has_members)):
+        return "without an owner, and private or shared without members: visible to no project"
+    if has_members and image.visibility != "shared":
+        return "with members that have no effect, because the visibility is not shared"
+    return None
 
 
 def ensure_catalog(engine: Engine, load_sample: Callable[[], Sequence[StoredImage]], *, tombstone_days: int) -> int:
@@ -104,6 +118,12 @@ def _reject_replica(engine: Engine, snapshot: Snapshot) -> None:
     upstream = snapshot.upstream()
     if upstream:
         raise ImportIntoReplica(engine.name, upstream.url)
+
+
+def _inspected(images: Iterable[StoredImage], inspect: Inspect) -> Iterator[StoredImage]:
+    for image in images:
+        inspect(image)
+        yield image
 
 
 def _complete(

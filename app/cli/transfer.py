@@ -17,17 +17,15 @@ from app.catalog.image_schema import example_file, file_schema
 from app.catalog.models import JsonObject
 from app.catalog.transfer import export_images, import_images, preview_import
 from app.cli.console import track, warn
+from app.cli.import_report import AccessWarnings, report_left_out
 from app.cli.output import write_file, write_stdout
 from app.cli.sources import Source
 from app.cli.types import BaseUrlType, ImageFieldType, TokenType
 from app.files import require_replaceable
 from app.settings import Settings
-from app.text import escape_control_characters, normalize_project_id
+from app.text import normalize_project_id
 
 _Command = TypeVar("_Command", bound=Callable[..., object])
-
-_MAX_LEFT_OUT = 20  # names of fields
-_MAX_NAME_LENGTH = 100
 
 
 def _printing(name: str, document: Callable[[], JsonObject], help_: str) -> Callable[[_Command], _Command]:
@@ -140,7 +138,7 @@ def import_(  # noqa: PLR0913 each is an argument or an option
     for name in content.unfinished:
         warn(f"{name} links to a next page, whose images are not in the files.")
     click.echo(report, err=True)
-    _report_left_out(content)
+    report_left_out(content)
 
 
 def _require_consistent(context: click.Context) -> None:
@@ -160,9 +158,16 @@ def _store(settings: Settings, content: ImageFiles, *, owner: str | None, prune:
     """Write the images to the catalog, unless it is a dry run. Return what changed. Raises what the catalog raises."""
     if prune and content.part:
         raise click.ClickException(f"--prune needs a whole list of images, but {content.part}; nothing was imported.")
-    engine = open_catalog(settings.catalog)
+    engine, access = open_catalog(settings.catalog), AccessWarnings(content.places)
     if dry_run:
-        result = preview_import(engine, content.images, unstated=content.unstated, owner=owner, prune=prune)
+        result = preview_import(
+            engine,
+            content.images,
+            unstated=content.unstated,
+            owner=owner,
+            prune=prune,
+            inspect=access.inspect,
+        )
     else:
         result = import_images(
             engine,
@@ -172,7 +177,9 @@ def _store(settings: Settings, content: ImageFiles, *, owner: str | None, prune:
             prune=prune,
             tombstone_days=settings.tombstone_days,
             progress=lambda images: track(images, "Importing", len(images), lines=True),
+            inspect=access.inspect,
         )
+    access.show()
     return (
         f"{'Would import' if dry_run else 'Imported'} {len(content.images)} images into {engine.name}: "
         f"{result.new} new, {result.changed} changed, {result.unchanged} unchanged, {result.pruned} pruned."
@@ -211,18 +218,6 @@ def export_(settings: Settings, project_id: str | None, deleted: bool) -> None:
     owner = None if project_id is None else normalize_project_id(project_id)
     images = export_images(open_catalog(settings.catalog), owner=owner, deleted=deleted)
     write_stdout(dump_images(track(images, "Exporting")))
-
-
-def _report_left_out(content: ImageFiles) -> None:
-    """Write to standard error what was left out of how many images."""
-    parts = [
-        f"{escape_control_characters(name[:_MAX_NAME_LENGTH])} ({count} image{'' if count == 1 else 's'})"
-        for name, count in content.left_out.most_common(_MAX_LEFT_OUT)
-    ]
-    if len(content.left_out) > len(parts):
-        parts.append(f"{len(content.left_out) - len(parts)} other fields")
-    if parts:
-        click.echo(f"Left out: {', '.join(parts)}.", err=True)
 
 
 @contextmanager

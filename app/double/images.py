@@ -8,11 +8,10 @@ import orjson
 from app.catalog.documents import InvalidImageFile, dump_images, parse_image
 from app.catalog.engine import Snapshot, Transaction
 from app.catalog.image_files import GlanceConverter
-from app.catalog.image_forms import is_glance_image, normalize_image, select_fields
+from app.catalog.image_forms import is_glance_image, normalize_image, select_fields, unknown_field
 from app.catalog.models import JsonObject, StoredImage
 from app.double.clock import AdjustableClock
 from app.errors import InvalidBody
-from app.text import quote
 
 
 def convert_images(images: Iterable[JsonObject], from_glance: GlanceConverter, *, strict: bool) -> list[JsonObject]:
@@ -26,7 +25,7 @@ def convert_images(images: Iterable[JsonObject], from_glance: GlanceConverter, *
             fields, omitted = from_glance(image) if is_glance_image(image) else (image, [])
             known, others = select_fields(fields)
             for name in [*others, *(name for name, _ in omitted)] if strict else ():
-                raise InvalidImageFile(f"{quote(name)} is not a field of image files")
+                raise InvalidImageFile(unknown_field(name))
             converted.append(known)
     return converted
 

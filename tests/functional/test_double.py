@@ -150,7 +150,7 @@ def test_image_with_a_known_id_is_changed(client: TestClient) -> None:
     ("fields", "message"),
     [
         ({"status": "x"}, 'status: "x" is not one of ACTIVE, SAVING, DELETED, ERROR, UNKNOWN'),
-        ({"stat": "x"}, "'stat' is not a field of image files"),
+        ({"stat": "x"}, "'stat' is not a field of image files; did you mean 'status'?"),
         ({"id": 1}, "id: 1 is not a UUID"),
     ],
 )

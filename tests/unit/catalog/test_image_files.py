@@ -7,6 +7,7 @@ import pytest
 
 from app.catalog.documents import InvalidImageFile, dump_images, parse_image
 from app.catalog.image_files import ImageFileReader, ImageFiles, InvalidImageFiles
+from app.catalog.image_forms import similar_field
 from app.mirror.mapping import to_catalog_image, to_file_image
 from tests.support.fake_glance import glance_image
 from tests.support.images import Fields, file_of, image, image_id, stored_images
@@ -159,6 +160,18 @@ def test_strict_rejects_fields_that_would_be_left_out() -> None:
         f"{place}: 'server.name' is not a field of image files",
         "2 errors; nothing was imported",
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "field"),
+    [
+        *[("Name", "name"), ("min_ram", "minRam"), ("mindisk", "minDisk"), ("visibilty", "visibility")],
+        *[("os_hiden", "os_hidden"), ("member", "members"), ("Pending-Members", "pending_members")],
+        *[(name, None) for name in ("name", "tenant_id", "OS-DCF:diskConfig", "user_id", "server.ids", "x" * 100_000)],
+    ],
+)
+def test_misspelt_name_is_similar_to_the_field_that_it_is_meant_for(name: str, field: str | None) -> None:
+    assert similar_field(name) == field
 
 
 TIME, NUMBER = "a time such as 2011-01-01T01:02:03Z", "a whole number from 0 to 2147483647"

@@ -171,9 +171,31 @@ def test_import_reports_what_was_left_out(run: Run, write: Write) -> None:
     result = run("import", write(image(1, **fields), image(2, **{"extra-20\n": 1, "extra-20": 1})))
     names = ", ".join(["extra-20 (2 images)", *(f"extra-{number:02} (1 image)" for number in range(19))])
     assert result.stderr.splitlines()[1:] == [f"Left out: {names}, 2 other fields."]
-    assert run("import", "--strict", write(image(1, extra=1))).stderr.endswith(
-        "'extra' is not a field of image files\n"
+    result = run("import", write(image(1, Name="x", minram=1), image(2, Name="y")))
+    hints = "Name (2 images; did you mean 'name'?), minram (1 image; did you mean 'minRam'?)"
+    assert result.stderr.splitlines()[1:] == [f"Left out: {hints}."]
+    assert run("import", "--strict", write(image(1, Name=1))).stderr.endswith(
+        "'Name' is not a field of image files; did you mean 'name'?\n"
     )
+
+
+@pytest.mark.parametrize("options", [("--dry-run",), ()])
+def test_import_warns_of_access_that_the_files_do_not_intend(
+    run: Run, catalog: Path, write: Write, options: tuple[str, ...]
+) -> None:
+    catalog_of(catalog.parent, image(1, owner=PROJECT))
+    unseen = [{"id": image_id(number), "visibility": "private"} for number in (1, 2, 3)]  # the first keeps its owner
+    shared = {"id": image_id(4), "visibility": "shared"}
+    members = {"id": image_id(5), "members": [PROJECT]}
+    fine = image(6, visibility="shared", members=[PROJECT])
+    one, two = write(*unseen, fine), write(shared, members, name="two.json")
+    problem = "without an owner, and private or shared without members: visible to no project"
+    unused = "with members that have no effect, because the visibility is not shared"
+    assert run("import", *options, one, two).stderr.splitlines()[:-1] == [
+        f"Warning: {one}: 2 images {problem}; the first is {image_id(2)}.",
+        f"Warning: {two}: 1 image {problem}; the first is {image_id(4)}.",
+        f"Warning: {two}: 1 image {unused}; the first is {image_id(5)}.",
+    ]
 
 
 NEXT_PAGE = {"images_links": [{"rel": "next", "href": "http://a.test"}]}

@@ -49,7 +49,7 @@ def images_of(run: Run, *fields: str) -> list[Any]:
 
 
 def test_all_pages_of_a_compute_api_are_imported_as_one_list(run: Run, tmp_path: Path) -> None:
-    catalog_of(tmp_path, image(1, visibility="private"), image(4))
+    catalog_of(tmp_path, image(1, visibility="private", owner="p"), image(4))
     for options, verb in ((("--dry-run",), "Would import"), ((), "Imported")):
         result = run("import", "COMPUTE", "--prune", *options)
         assert result.stderr == f"{verb} 3 images into catalog.db: 2 new, 0 changed, 1 unchanged, 1 pruned.\n"
