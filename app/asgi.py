@@ -10,8 +10,10 @@ from app.errors import InvalidBody, InvalidHost
 from app.origins import host_name
 
 BODY_TIMEOUT = 20  # seconds
-# The extension by which a test double closes a connection without a response; its value is a function that does so.
+# The extensions by which a test double closes a connection without a response: now, or when the client has closed its
+# side. Their values are functions that do so.
 CLOSE_CONNECTION = "compute_images.close_connection"
+CLOSE_AT_EOF = "compute_images.close_at_eof"
 
 
 def request_origin(scope: Scope) -> str:

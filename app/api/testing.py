@@ -39,13 +39,14 @@ def show_clock() -> Response:
 
 
 def set_clock(body: JsonObject) -> Response:
-    """Set or advance the clock."""
-    clock = _double().clock
-    match body["clock"]:
-        case {"time": time}:
-            clock.set(seconds(time))
-        case {"advance": duration}:
-            clock.advance(duration)
+    """Set the clock."""
+    _double().clock.set(seconds(body["clock"]["time"]))
+    return show_clock()
+
+
+def advance_clock(body: JsonObject) -> Response:
+    """Advance the clock."""
+    _double().clock.advance(body["clock"]["advance"])
     return show_clock()
 
 

@@ -4,13 +4,15 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import click
 
 from app.catalog.documents import load_sample
-from app.catalog.engine import SchemaState
+from app.catalog.engine import COMMAND_TIMEOUT, Engine, SchemaState
 from app.catalog.engines import open_catalog
 from app.catalog.transfer import ensure_catalog
 from app.cli.addresses import UNIX, is_local, require_free
@@ -52,11 +54,11 @@ def serve(settings: Settings, *, bind: str | None, workers: int | None, sample: 
     if settings.access_log_file:
         _check_access_log(settings.access_log_file)
     require_free(address)
-    _ensure_catalog(settings, sample=sample)
     served = replace(settings, allowed_hosts=allowed_hosts(settings, address))
     if settings.test_double == "on":
-        _run_double(served, address)
+        _run_double(served, address, sample=sample)
         return
+    _ensure_catalog(settings, sample=sample)
     import_server()(served, bind=address, workers=workers or settings.workers).run()
 
 
@@ -85,12 +87,18 @@ def _check_access_log(path: str) -> None:
 
 def _ensure_catalog(settings: Settings, *, sample: bool) -> None:
     """Upgrade the catalog, or create it from the sample. Raises CatalogMissing if it may not be created."""
-    engine = open_catalog(settings.catalog)
-    if not (sample or settings.is_default_catalog) and engine.schema_state() is SchemaState.EMPTY:
-        raise CatalogMissing(engine.name)
+    engine = _open_catalog(settings, sample=sample)
     imported = ensure_catalog(engine, load_sample, tombstone_days=settings.tombstone_days)
     if imported:
         click.echo(f"Created the catalog {engine.name} from the documented sample: {imported} images.", err=True)
+
+
+def _open_catalog(settings: Settings, *, sample: bool) -> Engine:
+    """Return the catalog. Raises CatalogMissing if there is none, and it may not be created."""
+    engine = open_catalog(settings.catalog)
+    if not (sample or settings.is_default_catalog) and engine.schema_state() is SchemaState.EMPTY:
+        raise CatalogMissing(engine.name)
+    return engine
 
 
 def check_double(settings: Settings, address: str, workers: int | None) -> None:
@@ -127,10 +135,20 @@ def _check_keystone() -> None:
     check_credentials()
 
 
-def _run_double(settings: Settings, address: str) -> None:
+def _run_double(settings: Settings, address: str, *, sample: bool) -> None:
+    """Serve a copy of the catalog, which is removed at the end. What tests change, tokens included, ends with it."""
     with _without_client_warning():
         from app.server.single_process import run_double  # noqa: PLC0415
-    run_double(settings, address)
+    with TemporaryDirectory(prefix="compute-images-") as folder:
+        copied = replace(settings, catalog=f"{folder}/catalog.db")
+        original = _open_catalog(settings, sample=sample)
+        if original.schema_state() is not SchemaState.EMPTY:
+            original.backup(backup := Path(folder) / "backup.db")
+            open_catalog(copied.catalog).restore(backup, timeout=COMMAND_TIMEOUT)
+            backup.unlink()
+            click.echo(f"Copied {original.name} for the test double, which never changes the original.", err=True)
+        _ensure_catalog(copied, sample=True)
+        run_double(copied, address)
 
 
 def import_server() -> "type[Server]":

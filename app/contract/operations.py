@@ -65,17 +65,18 @@ class Operation:
     path: Mapping[str, Parameter]
     query: Mapping[str, Parameter]
     body: jsonschema_rs.Validator | None
+    body_schema: Schema | None
     responses: Mapping[int, jsonschema_rs.Validator]
 
     @classmethod
     def of(cls, definition: Schema) -> "Operation":
         """Compile an operation object of the document, all references resolved."""
         parameters: dict[str, dict[str, Parameter]] = {"path": {}, "query": {}, "header": {}}
-        body = definition.get("requestBody")
+        body = _json_schema(definition["requestBody"]) if "requestBody" in definition else None
         for parameter in definition.get("parameters", []):
             parameters[parameter["in"]][parameter["name"]] = Parameter.of(parameter)
         responses = {status: compile_schema(schema) for status, schema in response_schemas(definition)}
-        return cls(parameters["path"], parameters["query"], body and compile_schema(_json_schema(body)), responses)
+        return cls(parameters["path"], parameters["query"], compile_schema(body) if body else None, body, responses)
 
     def validate_path(self, values: Mapping[str, str]) -> None:
         """Raise InvalidParameter for the first decoded path parameter that is not valid."""
@@ -108,7 +109,7 @@ class Operation:
             document = orjson.loads(body)
         except orjson.JSONDecodeError as reason:
             raise InvalidBody(f"it is not JSON: {reason}") from None
-        error = self.body and first_error(self.body, document)
+        error = self.body and first_error(self.body, document, self.body_schema)
         if error:
             raise InvalidBody(error)
 

@@ -50,11 +50,13 @@ class FailurePlan:
         self._failures.clear()
 
     def add(self, fields: dict[str, Any]) -> PlannedFailure:
-        """Plan a failure, from a valid document. Raises InvalidBody if there is no such operation."""
+        """Plan a failure, from a valid document. Raises InvalidBody if it has no effect."""
         failure = self._build(fields)
         if failure.operation not in self._operations:
             known = ", ".join(sorted(self._operations))
             raise InvalidBody(f"failure.operation: {quote(fields['operation'])} is not one of {known}")
+        if not (failure.status or failure.delay or failure.drop):
+            raise InvalidBody("failure: nothing would fail; expected a status, a delay or drop")
         self._failures.append(failure)
         return failure
 

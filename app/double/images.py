@@ -42,6 +42,7 @@ def add_images(
     for index, image in enumerate(images):
         with _named(index):
             stored = parse_image(normalize_image(_with_defaults(transaction, image, numbers, clock)))
+            _require_visible(stored, image)
         transaction.upsert_images([stored])
         added.append(stored)
     return added
@@ -66,6 +67,21 @@ def _named(index: int) -> Iterator[None]:
         yield
     except InvalidImageFile as error:
         raise InvalidBody(f"images[{index}]: {error}") from None
+
+
+def _require_visible(stored: StoredImage, stated: JsonObject) -> None:
+    """Raise InvalidImageFile if a test has left out the field by which projects could see the image.
+
+    Image files that were exported state all fields, and can contain images that no project can see.
+    """
+    is_open = stored.visibility in {"public", "community"}
+    has_members = stored.visibility == "shared" and stored.members != "[]"
+    if not (is_open or has_members or stored.owner or "owner" in stated):
+        raise InvalidImageFile(
+            f"owner is missing: no project could see the image, whose visibility is {stored.visibility}"
+        )
+    if stated.get("members") and "visibility" not in stated and stored.visibility != "shared":
+        raise InvalidImageFile(f"members is for the visibility shared; that of the image is {stored.visibility}")
 
 
 def _image_id(number: int) -> str:

@@ -10,6 +10,7 @@ from app.catalog.models import JsonObject, StoredImage
 from app.catalog.tokens import add_token
 from app.contract.document import Contract
 from app.double.clock import AdjustableClock
+from app.double.delays import Delays
 from app.double.failures import FailurePlan
 from app.double.images import add_images, convert_images
 from app.double.requests import RequestLog
@@ -25,6 +26,7 @@ class Double:
         self._restore = engine.copy_to_memory()
         self.clock = AdjustableClock()
         self.authenticator = OptionalTokenAuthenticator(engine, contract.token_header, clock=self.clock)
+        self.delays = Delays()
         self.failures = FailurePlan(contract)
         self.requests = RequestLog()
         self.page_size: int | None = None  # of lists for which a request states no limit
@@ -32,6 +34,7 @@ class Double:
 
     def reset(self) -> None:
         """Return to the state of the start. Raises what a transaction raises."""
+        self.delays.end()  # before the catalog changes: requests that still wait never reach it
         self._restore(WRITER_TIMEOUT)
         self.clock.reset()
         self.failures.clear()

@@ -1,6 +1,5 @@
 """Recording of requests, and failures, in a test double."""
 
-import asyncio
 from collections.abc import Mapping
 from http import HTTPStatus
 from urllib.parse import parse_qsl
@@ -9,7 +8,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.asgi import CLOSE_CONNECTION
+from app.asgi import CLOSE_AT_EOF, CLOSE_CONNECTION
 from app.contract.document import Contract
 from app.double.failures import PREFER, PlannedFailure
 from app.double.requests import RecordedRequest
@@ -57,17 +56,25 @@ class DoubleMiddleware:
             await self._fail(failure, scope, receive, send)
 
     async def _fail(self, failure: PlannedFailure, scope: Scope, receive: Receive, send: Send) -> None:
-        await asyncio.sleep(failure.delay)
+        receive_rest: Receive | None = receive
+        if failure.delay:
+            if CLOSE_AT_EOF in scope["extensions"]:  # Starlette's test client has no connections
+                scope["extensions"][CLOSE_AT_EOF]()
+            receive_rest = await self._double.delays.wait(failure.delay, receive)
+        if receive_rest is None:
+            await _close_connection(scope, receive)
+            return
         if failure.applied:
             send = _with_applied(failure.applied, send)
+        if failure.drop or failure.status:
+            await _read_all(receive_rest)
         if failure.drop:
             await _close_connection(scope, receive)
         elif failure.status:
-            await _read_all(receive)
             fault = Fault(failure.status, _MESSAGE, self._headers(failure, scope["path"]))
             await self._response(fault)(scope, receive, send)
         else:
-            await self._next_app(scope, receive, send)
+            await self._next_app(scope, receive_rest, send)
 
     def _limited(self, scope: Scope, operation: str | None) -> Scope:
         """Return the request with the page size as its limit, if it requests a list without one."""
@@ -99,7 +106,6 @@ async def _read_all(receive: Receive) -> None:
 
 async def _close_connection(scope: Scope, receive: Receive) -> None:
     """Close the connection, and wait until the server has noticed: it would send a response of its own otherwise."""
-    await _read_all(receive)
     scope["extensions"][CLOSE_CONNECTION]()
     while (await receive())["type"] != "http.disconnect":
         pass

@@ -9,7 +9,7 @@ from connexion import FlaskApp
 from uvicorn import Config
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
-from app.asgi import CLOSE_CONNECTION
+from app.asgi import CLOSE_AT_EOF, CLOSE_CONNECTION
 from app.catalog.engines import open_catalog
 from app.contract.document import Contract
 from app.double.state import Double
@@ -32,9 +32,21 @@ _GRACEFUL_TIMEOUT = 1  # seconds in which a stopping server completes the reques
 class DoubleProtocol(HttpProtocol):
     """One connection, which the application can close without a response."""
 
+    _closes_at_eof = False
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Close the connection if its request is delayed: most clients that close their side have given up."""
+        return super().eof_received() and not self._closes_at_eof
+
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: "ASGI3Application") -> None:
-        cycle.scope["extensions"] = {CLOSE_CONNECTION: self.transport.close}  # type: ignore[dict-item]
+        extensions = {CLOSE_CONNECTION: self.transport.close, CLOSE_AT_EOF: self._close_at_eof}
+        cycle.scope["extensions"] = extensions  # type: ignore[typeddict-item]
         super()._start_asgi_task(cycle, app)
+
+    def _close_at_eof(self) -> None:
+        self._closes_at_eof = True
+        if self._is_at_eof:
+            self.transport.close()
 
 
 class DoubleServer(UvicornServer):

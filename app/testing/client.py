@@ -4,17 +4,19 @@ import json
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from types import TracebackType
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qs
 
 from .process import ServiceError, ServiceProcess
+from .values import Duration, Headers, Time, to_seconds, to_utc
 
 _TIMEOUT = 30  # seconds
+_TIMES = ("created", "updated")
 _BATCH = 200  # images; a request has at most a megabyte
 
 
@@ -24,8 +26,8 @@ class RecordedRequest:
 
     method: str
     path: str
-    query: dict[str, str]
-    headers: dict[str, str]  # the names in lower case
+    query: dict[str, list[str]]  # the values of each parameter
+    headers: Headers
     body: str
     status: int | None
     operation: str | None  # the operationId of the OpenAPI document
@@ -34,18 +36,29 @@ class RecordedRequest:
 class ComputeImages:
     """A service with a catalog of its own, from the start to the end of a `with` block."""
 
+    def __init__(self, python: str | Path | None = None) -> None:
+        """Set the interpreter of the service, if compute-images is installed in another environment than the tests.
+
+        Without it, the environment variable COMPUTE_IMAGES_PYTHON names one, or it is the interpreter of the tests.
+        """
+        self._control = _Control(python)
+        self._call = self._control.call
+        self.images, self.tokens = Images(self._control), Tokens(self._control)
+        self.clock = ServiceClock(self._control)
+
     def __enter__(self) -> "ComputeImages":
-        self._process = ServiceProcess()
-        self.url = f"http://127.0.0.1:{self._process.port}"
-        control = _Control(self._process)
-        self.images, self.tokens, self.clock = Images(control), Tokens(control), ServiceClock(control)
-        self._call = control.call
+        self._control.start()
         return self
 
     def __exit__(
         self, type_: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._process.stop()
+        self._control.stop()
+
+    @property
+    def url(self) -> str:
+        """The base URL."""
+        return f"http://127.0.0.1:{self._control.process.port}"
 
     def reset(self) -> None:
         """Remove all images, tokens, planned failures and recorded requests, and let the clock run again."""
@@ -57,18 +70,19 @@ class ComputeImages:
         status: int | None = 503,
         *,
         times: int = 1,
-        delay: float = 0,
+        delay: Duration = 0,
         drop: bool = False,
-        retry_after: int = 1,
+        retry_after: Duration = 1,
     ) -> None:
         """Let the next requests of an operation, given by its operationId, fail with a status.
 
-        `delay` is in seconds; with None as the status, the response is late, but no error. With `drop`, the connection
-        is closed without a response. `retry_after` is the value of Retry-After with 413, 429 and 503. Raises
-        ValueError for an unknown operation or a value that is not accepted.
+        `delay` is a timedelta or in seconds; with None as the status, the response is late, but no error. With `drop`,
+        the connection is closed without a response. `retry_after` is the value of Retry-After with 413, 429 and 503.
+        Raises ValueError for an unknown operation or a value that is not accepted.
         """
-        fields = {"status": status, "times": times, "delay": delay, "drop": drop, "retry_after": retry_after}
-        self._call("POST", "failures", {"failure": {"operation": operation, **fields}})
+        fields = {"operation": operation, "status": status, "times": times, "drop": drop}
+        seconds = {"delay": to_seconds(delay), "retry_after": to_seconds(retry_after)}
+        self._call("POST", "failures", {"failure": fields | seconds})
 
     @property
     def requests(self) -> list[RecordedRequest]:
@@ -78,21 +92,23 @@ class ComputeImages:
     @property
     def log(self) -> str:
         """What the service has logged since its start."""
-        return self._process.log
+        return self._control.process.log
 
 
 class Images:
     """The images of the service."""
 
     def __init__(self, control: "_Control") -> None:
-        self._call = control.call
+        self._call, self._to_utc = control.call, control.to_utc
 
     def add(self, **fields: Any) -> dict[str, Any]:
         """Add an image, with defaults for all fields that are not given, and return it as the API shows it.
 
-        If the catalog has the id, change the given fields of that image. Raises ValueError for an invalid field.
+        If the catalog has the id, change the given fields of that image. `created` and `updated` can be in all forms of
+        `ServiceClock.set`, and in those of image files. Raises ValueError for an invalid field.
         """
-        image: dict[str, Any] = self._call("POST", "images", {"images": [fields]})["images"][0]
+        times = {name: self._to_utc(fields[name]) for name in _TIMES if not isinstance(fields.get(name), str | None)}
+        image: dict[str, Any] = self._call("POST", "images", {"images": [fields | times]})["images"][0]
         return image
 
     def load(self, path: str | Path) -> None:
@@ -110,18 +126,13 @@ class Tokens:
     """The tokens of the service. It requires one while it has any."""
 
     def __init__(self, control: "_Control") -> None:
-        self._call = control.call
+        self._call, self._to_utc = control.call, control.to_utc
 
-    def add(self, project: str, *, expires: datetime | timedelta | str | None = None, admin: bool = False) -> str:
-        """Add a token for a project and return it.
-
-        It expires at a time, or after a timedelta by the clock of the service.
-        """
+    def add(self, project: str, *, expires: Time | None = None, admin: bool = False) -> str:
+        """Add a token for a project and return it. It expires at a time in one of the forms of `ServiceClock.set`."""
         token: dict[str, Any] = {"project": project, "admin": admin}
-        if isinstance(expires, timedelta):
-            token["expires_in"] = int(expires.total_seconds())
-        elif expires is not None:
-            token["expires"] = _time(expires)
+        if expires is not None:
+            token["expires"] = self._to_utc(expires)
         return str(self._call("POST", "tokens", {"token": token})["token"])
 
 
@@ -129,38 +140,64 @@ class ServiceClock:
     """The clock by which the service sets `updated`, and by which tokens and tombstones expire."""
 
     def __init__(self, control: "_Control") -> None:
-        self._call = control.call
+        self.now = control.now
+        self._call, self._to_utc = control.call, control.to_utc
 
-    def now(self) -> datetime:
-        """Return the time."""
-        return datetime.fromisoformat(self._call("GET", "clock")["clock"]["time"])
+    def set(self, time: Time) -> None:
+        """Set it to a time, at which it stands still until the reset.
 
-    def set(self, time: datetime | str) -> None:
-        """Set it to a time, at which it stands still until the reset."""
-        self._call("PUT", "clock", {"clock": {"time": _time(time)}})
+        The time is a datetime with a UTC offset, text in ISO format with an offset, or a timedelta or a number of
+        seconds from now.
+        """
+        self._call("PUT", "clock", {"clock": {"time": self._to_utc(time)}})
 
-    def advance(self, duration: timedelta | float) -> None:
-        """Move it forward, by seconds or a timedelta."""
-        seconds = duration.total_seconds() if isinstance(duration, timedelta) else duration
-        self._call("PUT", "clock", {"clock": {"advance": seconds}})
+    def advance(self, duration: Duration) -> None:
+        """Move it forward, by a timedelta or a number of seconds."""
+        self._call("POST", "clock", {"clock": {"advance": to_seconds(duration)}})
 
 
 class _Control:
-    """Calls of the operations that control the service."""
+    """The process of the service, and calls of the operations that control it."""
 
-    def __init__(self, process: ServiceProcess) -> None:
-        self._process = process
+    def __init__(self, python: str | Path | None) -> None:
+        self._python = python
+        self._process: ServiceProcess | None = None
+
+    def start(self) -> None:
+        """Start the service. Raises ServiceError."""
+        self._process = ServiceProcess(self._python)
+
+    def stop(self) -> None:
+        """Stop the service."""
+        self.process.stop()
+        self._process = None
+
+    @property
+    def process(self) -> ServiceProcess:
+        """The process of the service. Raises ServiceError if it does not run."""
+        if self._process is None:
+            raise ServiceError("The service does not run: use ComputeImages in a with block.")
+        return self._process
+
+    def now(self) -> datetime:
+        """Return the time of the service's clock."""
+        return datetime.fromisoformat(self.call("GET", "clock")["clock"]["time"])
+
+    def to_utc(self, time: Time) -> str:
+        """Return a time as text in UTC; a duration begins now. Raises ValueError for any other value."""
+        return to_utc(time, self.now)
 
     def call(self, method: str, name: str, document: Any = None) -> Any:
         """Return the document of the response. Raises ValueError if it is a fault, and ServiceError without one."""
-        with closing(HTTPConnection("127.0.0.1", self._process.port, timeout=_TIMEOUT)) as connection:
+        process = self.process
+        with closing(HTTPConnection("127.0.0.1", process.port, timeout=_TIMEOUT)) as connection:
             try:
                 body = None if document is None else json.dumps(document)
                 connection.request(method, f"/testing/{name}", body, {"Content-Type": "application/json"})
                 response = connection.getresponse()
                 content = response.read()
             except (OSError, HTTPException) as error:
-                raise ServiceError(f"The service does not respond: {error!r}\n{self._process.log}") from error
+                raise ServiceError(f"The service does not respond: {error!r}\n{process.log}") from error
         received: Any = json.loads(content or "null")
         if response.status >= HTTPStatus.BAD_REQUEST:
             (fault,) = received.values()
@@ -185,14 +222,5 @@ def _images_in(document: Any) -> Iterator[Any]:
             )
 
 
-def _time(time: datetime | str) -> str:
-    """Return a time in UTC, as the service accepts it. Raises ValueError for one without an offset."""
-    if isinstance(time, str):
-        time = datetime.fromisoformat(time)
-    if time.tzinfo is None:
-        raise ValueError(f"{time} has no UTC offset; expected a time such as 2030-01-01T00:00:00Z")
-    return time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
 def _recorded(query: str, headers: list[tuple[str, str]], **fields: Any) -> RecordedRequest:
-    return RecordedRequest(query=dict(parse_qsl(query, keep_blank_values=True)), headers=dict(headers), **fields)
+    return RecordedRequest(query=parse_qs(query, keep_blank_values=True), headers=Headers(headers), **fields)

@@ -11,11 +11,18 @@ from typing import IO, cast
 
 _START_TIMEOUT, _STOP_TIMEOUT = 30, 10  # seconds
 
-# The folder that has the package `app` of compute-images: in a checkout, this package is a part of it. It comes first
-# on the path of the process, because a tool may have a package of the same name.
-_PACKAGE = Path(__file__).parent
-_ROOT = _PACKAGE.parent if _PACKAGE.name == "compute_images_testing" else _PACKAGE.parents[1]
-_MAIN = "import sys; sys.path.insert(0, sys.argv[1]); from app.server.fixture_process import main; main()"
+# The service imports its package `app` from the folder that has it: in a checkout, this package is a part of it. The
+# folder comes first on the path of the process, because a tool may have a package of the same name.
+_MAIN = """
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+spec = find_spec("compute_images_testing") or sys.exit(f"{sys.executable} has no compute-images")
+package = Path(spec.origin).parent
+sys.path.insert(0, str(package.parents[package.name != "compute_images_testing"]))
+from app.server.fixture_process import main
+main()
+"""
 
 
 class ServiceError(Exception):
@@ -25,17 +32,23 @@ class ServiceError(Exception):
 class ServiceProcess:
     """A running service."""
 
-    def __init__(self) -> None:
-        """Start it. Raises ServiceError."""
+    def __init__(self, python: str | Path | None) -> None:
+        """Start it by an interpreter: None stands for COMPUTE_IMAGES_PYTHON, or this one. Raises ServiceError."""
         self._log = tempfile.TemporaryFile()  # noqa: SIM115 closed by `stop`
-        self._process = subprocess.Popen(  # noqa: S603 no input of others
-            [sys.executable, "-P", "-W", "ignore", "-c", _MAIN, str(_ROOT)],
-            bufsize=0,
-            stdin=subprocess.PIPE,  # its end tells the service that this process has ended, however that happens
-            stdout=subprocess.PIPE,
-            stderr=self._log,
-            start_new_session=True,  # Ctrl-C in a terminal interrupts the tests only
-        )
+        other = python or os.environ.get("COMPUTE_IMAGES_PYTHON")
+        command = [other, "-E"] if other else [sys.executable]  # PYTHONPATH is that of this interpreter
+        try:
+            self._process = subprocess.Popen(  # noqa: S603 no input of others
+                [*command, "-P", "-W", "ignore", "-c", _MAIN],
+                bufsize=0,
+                stdin=subprocess.PIPE,  # its end tells the service that this process has ended, however that happens
+                stdout=subprocess.PIPE,
+                stderr=self._log,
+                start_new_session=True,  # Ctrl-C in a terminal interrupts the tests only
+            )
+        except OSError as error:
+            self._log.close()
+            raise ServiceError(f"compute-images did not start: {command[0]}: {error.strerror}") from None
         self._input, self._output = cast("IO[bytes]", self._process.stdin), cast("IO[bytes]", self._process.stdout)
         self.port = self._read_port()
 

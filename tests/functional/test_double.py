@@ -19,6 +19,7 @@ from tests.support.images import catalog_of, image, image_id
 from tests.support.projects import PROJECT
 
 IMAGES = f"/v2/{PROJECT}/images"
+NO_VIEWER = "owner is missing: no project could see the image, whose visibility is {}"
 JSON = {"Content-Type": "application/json"}
 
 
@@ -133,7 +134,7 @@ def test_stated_fields_are_those_of_image_files(client: TestClient) -> None:
 def test_images_are_listed_in_the_order_in_which_they_are_added(client: TestClient) -> None:
     for name in ("a", "b"):
         add(client, name=name)
-    control(client, "PUT", "clock", {"clock": {"advance": 1}})
+    control(client, "POST", "clock", {"clock": {"advance": 1}})
     add(client, name="c")
     names = [each["name"] for each in client.get(f"{IMAGES}/detail?limit=3").json()["images"]]
     assert names == ["c", "a", "b"]
@@ -150,8 +151,11 @@ def test_image_with_a_known_id_is_changed(client: TestClient) -> None:
     ("fields", "message"),
     [
         ({"status": "x"}, 'status: "x" is not one of ACTIVE, SAVING, DELETED, ERROR, UNKNOWN'),
-        ({"stat": "x"}, "'stat' is not a field of image files; did you mean 'status'?"),
+        ({"min_disk": 1}, "'min_disk' is not a field of image files; did you mean 'minDisk'?"),
         ({"id": 1}, "id: 1 is not a UUID"),
+        ({"visibility": "private"}, NO_VIEWER.format("private")),
+        ({"visibility": "shared", "members": []}, NO_VIEWER.format("shared")),
+        ({"members": ["a"]}, "members is for the visibility shared; that of the image is public"),
     ],
 )
 def test_invalid_image_is_rejected_and_none_is_added(client: TestClient, fields: dict[str, Any], message: str) -> None:
@@ -159,6 +163,16 @@ def test_invalid_image_is_rejected_and_none_is_added(client: TestClient, fields:
     expected = {"code": 400, "message": f"Invalid request body: images[1]: {message}."}
     assert response.json() == {"badRequest": expected}
     assert client.get(f"{IMAGES}/{image_id(1)}").status_code == 404
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"visibility": "shared", "members": ["a"]}, {"visibility": "private", "owner": None}, {"visibility": "community"}],
+)
+def test_image_is_accepted_that_a_project_can_see_or_that_states_no_owner(
+    client: TestClient, fields: dict[str, Any]
+) -> None:
+    assert add(client, **fields)["name"] == "image-1"
 
 
 # --- tokens and the clock ---
@@ -182,9 +196,9 @@ def test_token_is_required_while_there_is_one(client: TestClient) -> None:
 def test_token_expires_by_the_clock(client: TestClient, expiry: dict[str, Any]) -> None:
     control(client, "PUT", "clock", {"clock": {"time": "2030-01-01T00:00:00Z"}})
     token = control(client, "POST", "tokens", {"token": {"project": PROJECT, **expiry}})["token"]
-    control(client, "PUT", "clock", {"clock": {"advance": 3599}})
+    control(client, "POST", "clock", {"clock": {"advance": 3599}})
     assert statuses(client, token, token) == [200, 200]
-    assert control(client, "PUT", "clock", {"clock": {"advance": 1}}) == {"clock": {"time": "2030-01-01T01:00:00Z"}}
+    assert control(client, "POST", "clock", {"clock": {"advance": 1}}) == {"clock": {"time": "2030-01-01T01:00:00Z"}}
     assert statuses(client, token) == [401]
 
 
@@ -195,6 +209,20 @@ def test_changes_have_the_time_of_the_clock(client: TestClient) -> None:
         assert client.request(method, f"{IMAGES}/{image_id(50)}/{path}".rstrip("/"), json=body).is_success
         (changed,) = client.get(f"{IMAGES}/detail?changes-since={time}").json()["images"]
         assert (changed["id"], changed["updated"]) == (image_id(50), time)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "document", "problem"),
+    [
+        ("PUT", "clock", {"clock": {"time": "soon"}}, 'clock.time: "soon" is not a time such as 2011-01-01T01:02:03Z'),
+        ("POST", "tokens", {"token": {"project": "a/b"}}, 'token.project: "a/b" is not a project id: 1 to 64 charact'),
+    ],
+)
+def test_invalid_text_is_explained_in_words(
+    client: TestClient, method: str, path: str, document: Any, problem: str
+) -> None:
+    response = client.request(method, f"/testing/{path}", json=document)
+    assert response.json()["badRequest"]["message"].startswith(f"Invalid request body: {problem}")
 
 
 @pytest.mark.parametrize(
@@ -209,7 +237,7 @@ def test_clock_has_a_range_in_which_all_ages_can_be_stored(client: TestClient, t
 
 
 def test_clock_runs_with_that_of_the_system_until_it_is_set(client: TestClient) -> None:
-    control(client, "PUT", "clock", {"clock": {"advance": 3_000_000_000}})
+    control(client, "POST", "clock", {"clock": {"advance": 3_000_000_000}})
     assert control(client, "GET", "clock")["clock"]["time"] > "2120"
     control(client, "POST", "reset")
     assert control(client, "GET", "clock")["clock"]["time"] < "2100"
@@ -305,6 +333,7 @@ def test_planned_failure_concerns_its_operation_only_and_changes_nothing(client:
         ({"operation": "listImages", "status": 200}, "failure.status: 200 is less than the minimum of 400"),
         ({"operation": "listImages", "times": 0}, "failure.times: 0 is less than the minimum of 1"),
         ({"operation": "listImages", "delay": 61}, "failure.delay: 61 is greater than the maximum of 60"),
+        ({"operation": "listImages"}, "failure: nothing would fail; expected a status, a delay or drop"),
         ({}, 'failure: "operation" is a required property'),
     ],
     ids=str,

@@ -6,20 +6,24 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import closing
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from http.client import HTTPConnection, HTTPResponse, RemoteDisconnected
 from pathlib import Path
 from typing import Any
-from urllib.request import urlopen
+from urllib.request import build_opener, urlopen
 
 import pytest
 
+from app import testing
 from app.testing import ComputeImages, ServiceError
 from tests.integration.server.service import until
 from tests.integration.server.test_aborted_run import accepts_connections
 
 PATH = "/v2/demo/images"
+NO_TIME = "is not a time; expected a datetime with a UTC offset, text such as '2030-01-31T00:00:00Z', or a timedelta"
+NO_DURATION = "is not a duration; expected a timedelta, or a number of seconds"
 PARENT = """
 import time
 from compute_images_testing import ComputeImages
@@ -61,17 +65,18 @@ def change_everything(compute_images: ComputeImages) -> None:
 def test_requests_are_as_they_were_sent(compute_images: ComputeImages) -> None:
     image = compute_images.images.add()
     body = json.dumps({"metadata": {"a": "1"}})
-    fetch(compute_images, f"{PATH}/detail?name=a%20b&limit=", "HEAD", token="t")  # noqa: S106 no secret
+    fetch(compute_images, f"{PATH}/detail?name=a%20b&limit=&name=c", "HEAD", token="t")  # noqa: S106 no secret
     fetch(compute_images, f"{PATH}/{image['id']}/metadata", "POST", body)
     first, second = compute_images.requests
-    assert (first.method, first.path, first.query) == ("HEAD", f"{PATH}/detail", {"name": "a b", "limit": ""})
+    assert (first.method, first.path, first.query) == ("HEAD", f"{PATH}/detail", {"name": ["a b", "c"], "limit": [""]})
     assert (first.operation, first.status, first.body) == ("listImagesDetails", 400, "")
-    assert first.headers["x-auth-token"] == "t"
+    assert first.headers["X-Auth-Token"] == first.headers["x-auth-token"] == "t"
+    assert ("content-TYPE" in first.headers, "Cookie" in first.headers) == (True, False)
     assert (second.operation, second.status, second.body) == ("updateMetadata", 200, body)
 
 
 def test_request_can_be_late_or_dropped(compute_images: ComputeImages) -> None:
-    compute_images.fail("listImages", None, delay=0.2)
+    compute_images.fail("listImages", None, delay=timedelta(seconds=0.2))
     begin = time.monotonic()
     assert fetch(compute_images).status == 200
     assert time.monotonic() - begin >= 0.2
@@ -82,13 +87,52 @@ def test_request_can_be_late_or_dropped(compute_images: ComputeImages) -> None:
     assert "ERROR" not in compute_images.log
 
 
+@pytest.mark.parametrize("gives_up", [True, False], ids=["client disconnects", "reset"])
+def test_delayed_request_that_nobody_waits_for_changes_nothing(compute_images: ComputeImages, gives_up: bool) -> None:
+    image = compute_images.images.add()
+    path = f"{PATH}/{image['id']}"
+    compute_images.fail("deleteImage", None, delay=0.5)
+    with closing(open_request(compute_images, "DELETE", path)) as connection:
+        if not gives_up:
+            compute_images.reset()
+            with pytest.raises(RemoteDisconnected):
+                connection.getresponse()
+            assert compute_images.images.add()["id"] == image["id"]
+    compute_images.fail("showImage", None, delay=0.7)  # longer than the delay of the first request
+    assert fetch(compute_images, path).status == 200
+
+
+def test_delayed_request_with_a_body_is_complete(compute_images: ComputeImages) -> None:
+    image = compute_images.images.add()
+    compute_images.fail("updateMetadata", None, delay=0.1)
+    assert fetch(compute_images, f"{PATH}/{image['id']}/metadata", "POST", '{"metadata": {"a": "1"}}').status == 200
+    assert compute_images.requests[-1].body == '{"metadata": {"a": "1"}}'
+
+
+def test_request_that_is_delayed_at_the_end_has_no_response() -> None:
+    with ComputeImages() as service:
+        service.fail("listImages", None, delay=60)
+        connection = open_request(service)
+    with closing(connection), pytest.raises(RemoteDisconnected):
+        connection.getresponse()
+
+
+def open_request(service: ComputeImages, method: str = "GET", path: str = PATH) -> HTTPConnection:
+    """Send a request, and return its connection when the service has received the request."""
+    connection = HTTPConnection(service.url.removeprefix("http://"), timeout=20)
+    connection.request(method, path)
+    until(lambda: bool(service.requests))
+    return connection
+
+
 @pytest.mark.parametrize(
-    "expires", [timedelta(hours=1), "2030-01-01T02:00:00+01:00", datetime(2030, 1, 1, 1, tzinfo=UTC)]
+    "expires", [timedelta(hours=1), 3600, "2030-01-01T02:00:00+01:00", datetime(2030, 1, 1, 1, tzinfo=UTC)]
 )
 def test_token_expires_at_a_time_or_after_a_duration(
-    compute_images: ComputeImages, expires: datetime | timedelta | str
+    compute_images: ComputeImages, expires: datetime | timedelta | str | float
 ) -> None:
     compute_images.clock.set("2030-01-01T00:00:00Z")
+    assert compute_images.images.add(created=0, updated=expires)["updated"] == "2030-01-01T01:00:00Z"
     token = compute_images.tokens.add("demo", expires=expires)
     compute_images.clock.advance(timedelta(minutes=59))
     assert fetch(compute_images, token=token).status == 200
@@ -102,7 +146,12 @@ def test_token_expires_at_a_time_or_after_a_duration(
         (lambda service: service.fail("listImage"), "'listImage' is not one of checkHealth, "),
         (lambda service: service.fail("listImages", 200), "200 is less than the minimum of 400"),
         (lambda service: service.images.add(status="x"), 'status: "x" is not one of ACTIVE, '),
-        (lambda service: service.clock.set("2030-01-01T00:00:00"), "2030-01-01 00:00:00 has no UTC offset"),
+        (lambda service: service.clock.set("2030-01-01T00:00:00"), f"'2030-01-01T00:00:00' {NO_TIME}"),
+        (lambda service: service.tokens.add("demo", expires=datetime(2030, 1, 1)), rf"datetime.* {NO_TIME}"),  # noqa: DTZ001
+        (lambda service: service.images.add(created=date(2030, 1, 1)), rf"datetime.date\(2030, 1, 1\) {NO_TIME}"),
+        (lambda service: service.clock.set(1e20), rf"1e\+20 {NO_TIME}"),
+        (lambda service: service.fail("listImages", delay="1s"), f"'1s' {NO_DURATION}"),
+        (lambda service: service.clock.advance(float("nan")), f"nan {NO_DURATION}"),
     ],
 )
 def test_invalid_value_is_an_error_that_says_what_is_accepted(
@@ -150,14 +199,46 @@ def test_settings_and_modules_of_the_tests_do_not_affect_the_service(
         monkeypatch.setenv(name, value)
     with ComputeImages() as service:
         assert fetch(service).status == 200
-    with pytest.raises(ConnectionRefusedError):
-        fetch(service)
+        port = service._control.process.port
+    assert not accepts_connections(port)
+
+
+@pytest.mark.parametrize("argument", [[], [sys.executable]], ids=["COMPUTE_IMAGES_PYTHON", "argument"])
+def test_service_can_run_in_another_environment_than_the_tests(tmp_path: Path, argument: list[str]) -> None:
+    (tmp_path / "app.py").write_text("raise SystemExit('the app of the tool')")
+    (tmp_path / "compute_images_testing").symlink_to(Path(testing.__path__[0]))
+    script = "import sys; from compute_images_testing import *\nwith ComputeImages(*sys.argv[1:]) as it: it.reset()"
+    variables = {"COMPUTE_IMAGES_PYTHON": "/missing" if argument else sys.executable, "PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, "-S", "-c", script, *argument]  # without site-packages: it has the standard library only
+    subprocess.run(command, env=os.environ | variables, check=True)
+
+
+def test_interpreter_of_the_service_is_an_option_of_pytest(tmp_path: Path) -> None:
+    (tmp_path / "test_tool.py").write_text("def test(compute_images): pass")
+    command = [sys.executable, "-m", "pytest", "-o", "compute_images_python=/missing", str(tmp_path)]
+    output = subprocess.run(command, cwd=tmp_path, stdout=subprocess.PIPE, check=False).stdout.decode()
+    assert "ServiceError: compute-images did not start: /missing: No such file or directory" in output
+
+
+def test_service_of_the_fixture_is_reached_without_a_proxy(
+    monkeypatch: pytest.MonkeyPatch, compute_images: ComputeImages
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    assert build_opener().open(f"{compute_images.url}{PATH}").status == 200
+
+
+@pytest.mark.parametrize(
+    "use", [lambda service: service.url, lambda service: service.images.add(), lambda service: service.log]
+)
+def test_service_that_does_not_run_is_an_error(use: Callable[[ComputeImages], Any]) -> None:
+    with pytest.raises(ServiceError, match="The service does not run: use ComputeImages in a with block"):
+        use(ComputeImages())
 
 
 def test_service_that_has_ended_is_an_error() -> None:
     with ComputeImages() as service:
-        service._process._process.kill()
-        service._process._process.wait()
+        service._control.process._process.kill()
+        service._control.process._process.wait()
         with pytest.raises(ServiceError, match="The service does not respond: ConnectionRefusedError"):
             service.reset()
 
