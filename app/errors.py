@@ -203,8 +203,8 @@ class CatalogOfLaterVersion(CatalogUnavailable):
     def __init__(self, catalog: str, made_by: str | None, own_version: str) -> None:
         later = f"a later version of compute-images{f' ({made_by})' if made_by else ''}"
         super().__init__(
-            f"{catalog} was made by {later} than this one ({own_version}): install that version again, or restore a "
-            "backup that was made before the upgrade"
+            f"{catalog} was migrated by {later} than this one ({own_version}): install that version again, or restore "
+            "a backup from before the upgrade"
         )
 
 

@@ -1,4 +1,4 @@
-"""Files of a log, which another program such as logrotate can rename while they are written."""
+"""Log files that another program, such as logrotate, can rename while they are written."""
 
 import logging
 import os
@@ -26,7 +26,7 @@ class LogFile:
         _files.add(self)
 
     def write(self, data: bytes) -> None:
-        """Append data. If the file is a named pipe, this waits for its reader."""
+        """Append data. Waits while the file is a named pipe that is full."""
         write_raw(self._stream, data)
 
     def close(self) -> None:
@@ -35,7 +35,7 @@ class LogFile:
         self._stream.close()
 
     def reopen(self) -> None:
-        """Append to the file that is at the path now. A write in progress still goes to the old one."""
+        """Append to the file that is at the path now. A write in progress still goes to the old file."""
         try:
             with closing(_open(self._path)) as new:
                 os.dup2(new.fileno(), self._stream.fileno(), inheritable=False)
@@ -50,6 +50,6 @@ def reopen_log_files() -> None:
 
 
 def _open(path: str) -> FileIO:
-    """Open a file without a buffer, and without waiting for the reader of a named pipe, now or at a write."""
-    opened = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK, _PRIVATE)
-    return FileIO(opened, "wb")
+    """Open a file without a buffer, in non-blocking mode: a named pipe without a reader is an error."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK, _PRIVATE)
+    return FileIO(descriptor, "wb")

@@ -32,7 +32,7 @@ class ReadinessMonitor:
         self._authenticator = authenticator
         self._clock = clock
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="readiness")
-        self._failed: frozenset[str] = frozenset()  # parts, when they were last checked
+        self._failed: frozenset[str] = frozenset()  # the parts that failed in the last check
 
     async def check(self) -> dict[str, JsonObject]:
         """Return the state of each part by its name."""
@@ -51,15 +51,15 @@ class ReadinessMonitor:
         except SchemaMismatch as error:
             return {"catalog": _OK, "migrations": error}
         except ReadLimitExceeded:
-            is_slow = CatalogUnavailable(f"The catalog was not read within {_READ_TIMEOUT} seconds.")
-            return {"catalog": is_slow, "migrations": _UNKNOWN}
+            timeout = CatalogUnavailable(f"The catalog was not read within {_READ_TIMEOUT} seconds.")
+            return {"catalog": timeout, "migrations": _UNKNOWN}
         except CatalogUnavailable as error:
             return {"catalog": error, "migrations": _UNKNOWN}
 
     def _check_mirror(self) -> dict[str, JsonObject]:
-        """Return the state of the mirror, nothing if the catalog is not a replica.
+        """Return the state of the mirror, or nothing if the catalog is not a replica.
 
-        The ids of images are shown only without authentication; otherwise they would reveal images of other callers.
+        The ids of images are shown only if authentication is disabled: they would reveal images of other projects.
         """
         upstream = self._catalog.upstream()
         if upstream is None:

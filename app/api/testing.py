@@ -17,7 +17,7 @@ _PROJECT = "openstack"  # for the links of images without an owner
 
 
 def reset_double() -> Response:
-    """Return to the state of the start."""
+    """Restore the state at the start."""
     _double().reset()
     return NoContentResponse()
 

@@ -8,7 +8,7 @@ from app.files import require_replaceable
 
 
 class CatalogExists(DomainError):
-    """The catalog to restore exists already, and replacing it was not requested."""
+    """The catalog already exists, and replacing it was not requested."""
 
     def __init__(self, catalog: str) -> None:
         super().__init__(f"{catalog} exists: --force replaces everything that it contains. Back it up first.")
@@ -24,9 +24,9 @@ def back_up_catalog(engine: Engine, file: Path, *, replace: bool) -> None:
 
 
 def restore_catalog(engine: Engine, file: Path, *, replace: bool) -> None:
-    """Fill the catalog from a backup, while no mirror runs. Services may run, and respond from it at once.
+    """Fill the catalog from a backup, while no mirror runs. Running services respond from the restored catalog at once.
 
-    Raises CatalogExists for an existing catalog unless `replace` is set; MirrorAlreadyRunning; and what
+    Raises CatalogExists for an existing catalog unless `replace` is set, MirrorAlreadyRunning, and what
     `Engine.restore` raises.
     """
     if not replace and not _is_empty(engine):
@@ -36,7 +36,7 @@ def restore_catalog(engine: Engine, file: Path, *, replace: bool) -> None:
 
 
 def _is_empty(engine: Engine) -> bool:
-    """Return whether there is no catalog yet. One that is damaged, or of a later version, is not empty."""
+    """Return whether there is no catalog yet. A damaged catalog, or one of a later version, is not empty."""
     try:
         return engine.schema_state() is SchemaState.EMPTY
     except CatalogUnavailable:

@@ -190,7 +190,7 @@ class Engine(Protocol):
     def restore(self, file: Path, *, timeout: float) -> None:
         """Replace what the catalog contains by a backup, in one transaction, which services that run see as a change.
 
-        The backup is checked before, and migrated if an earlier version made it. Raises CatalogBusy if other writers
+        The backup is checked first, and migrated if an earlier version created it. Raises CatalogBusy if other writers
         take longer than the timeout in seconds, CatalogReadOnly, CatalogDamaged and CatalogUnavailable.
         """
 

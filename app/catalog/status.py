@@ -10,7 +10,7 @@ from app.timestamps import SYSTEM_CLOCK, Clock
 
 
 def describe_catalog(engine: Engine, *, clock: Clock = SYSTEM_CLOCK) -> JsonObject:
-    """Return the state of the catalog, as JSON. For a catalog of an earlier version, what it contains is left out.
+    """Return the state of the catalog, as JSON. The contents of a catalog of an earlier version are left out.
 
     Raises CatalogMissing, and CatalogUnavailable if it cannot be read.
     """
@@ -46,7 +46,7 @@ def _describe_contents(snapshot: Snapshot, status: SyncStatus, clock: Clock) -> 
 
 
 def _sums(counts: Iterable[tuple[str, int]]) -> dict[str, int]:
-    """Return the sum of the counts of each name, the highest first."""
+    """Return the total for each name, the highest first."""
     sums = Counter[str]()
     for name, count in counts:
         sums[name] += count

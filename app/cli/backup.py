@@ -51,10 +51,10 @@ def backup(settings: Settings, file: Path, force: bool) -> None:
 @click.option("--force", is_flag=True, help="Replace what the catalog contains.")
 @click.pass_obj
 def restore(settings: Settings, file: Path, force: bool) -> None:
-    """Fill the catalog from FILE, a backup, while no mirror runs.
+    """Fill the catalog from the backup FILE. Stop the mirror first.
 
-    The backup is checked first, and upgraded if an earlier version made it. The catalog then changes in one
-    transaction: a service that runs responds from it at once.
+    The backup is checked first, and migrated if an earlier version created it. The contents of the catalog are then
+    replaced in one transaction. The service may run; it responds from the restored catalog at once.
     """
     engine = open_catalog(settings.catalog)
     with _exiting_on_sigterm():

@@ -1,4 +1,4 @@
-"""Where the images of an import come from: files, a Compute API, or a cloud's image service."""
+"""The sources of an import: files, a Compute API, or a cloud's image service."""
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -17,10 +17,10 @@ _READING = "Reading images"
 
 
 class Source:
-    """Reads images for an import. Each method raises ClickException for images that are invalid."""
+    """Reads images for an import. Each method raises ClickException for invalid images."""
 
     def __init__(self, *, owner: str | None, visibility: str | None, strict: bool) -> None:
-        """Set the owner and the visibility of images that state none, and whether all fields have to be stored."""
+        """Set owner and visibility of images that state none, and whether fields that cannot be stored are errors."""
         self._reader = partial(ImageFileReader, owner=owner, visibility=visibility, strict=strict)
 
     def files(self, files: Sequence[str]) -> ImageFiles:
@@ -28,7 +28,7 @@ class Source:
         return _explained(lambda: self._reader(from_glance=to_file_image).read(map(_read_file, files)))
 
     def compute(self, url: str, token: str | None) -> ImageFiles:
-        """Read all images that a Compute API shows. Raises ComputeReadFailed."""
+        """Read all images that a Compute API returns. Raises ComputeReadFailed."""
         return self._list(url, ComputeReader(url, token).pages(), to_file_image)
 
     def glance(self) -> ImageFiles:

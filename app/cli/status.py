@@ -35,7 +35,7 @@ def _sections(document: JsonObject) -> Iterator[tuple[str, list[str]]]:
     """Yield the label and the lines of each part of the status."""
     catalog = document["catalog"]
     yield "Version", [document["version"]]
-    made_by = f'made by version {catalog["made_by"] or "unknown"}, last migration "{catalog["migration"]}"'
+    made_by = f'last migration "{catalog["migration"]}", by version {catalog["made_by"] or "unknown"}'
     outdated = [] if catalog["is_current"] else [SchemaState.OUTDATED.value]
     yield "Catalog", [f"{catalog['name']}, {catalog['bytes']} bytes", made_by, *outdated]
     if catalog["is_current"]:

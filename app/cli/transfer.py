@@ -1,4 +1,4 @@
-"""The commands that import image files into the catalog and export the catalog."""
+"""The commands that import images into the catalog and export the catalog."""
 
 import gc
 from collections.abc import Callable, Iterator, Sequence
@@ -52,8 +52,8 @@ def _printing(name: str, document: Callable[[], JsonObject], help_: str) -> Call
     type=TokenType(),
     envvar="OS_TOKEN",
     show_envvar=True,
-    help="The token for --from-compute: @FILE, or - for standard input. All users of the machine may see a token that "
-    "is given as it is.",
+    help="The token for --from-compute: @FILE, - for standard input, or the token itself, which other users of the "
+    "machine can then see.",
 )
 @click.option(
     "--from-glance",
@@ -72,13 +72,13 @@ def _printing(name: str, document: Callable[[], JsonObject], help_: str) -> Call
     type=ImageFieldType("visibility"),
     metavar="WHO",
     show_default="public, for new images",
-    help="Visibility of images that do not state it: public, private, shared or community.",
+    help="The visibility of images that do not state one: public, private, shared or community.",
 )
-@click.option("--prune", is_flag=True, help="Delete the owner's images that are not in the files.")
+@click.option("--prune", is_flag=True, help="Also delete the owner's images that are not in the files.")
 @click.option(
     "--strict",
     is_flag=True,
-    help="Reject images with fields that the catalog cannot store, except links and Glance's own properties.",
+    help="Reject images with fields that the catalog cannot store; links and Glance's own properties are ignored.",
 )
 @click.option("--dry-run", is_flag=True, help="Report what would change, and change nothing.")
 @click.option(
@@ -88,8 +88,8 @@ def _printing(name: str, document: Callable[[], JsonObject], help_: str) -> Call
     help="Write the images to a file instead of the catalog; - is standard output.",
 )
 @click.option("--force", is_flag=True, help="Replace the file of --output if it exists.")
-@_printing("--example", example_file, "Print an example of a file: a minimal image, and one with all fields.")
-@_printing("--schema", file_schema, "Print the JSON Schema of files, for editors.")
+@_printing("--example", example_file, "Print an example of an image file: a minimal image, and one with all fields.")
+@_printing("--schema", file_schema, "Print the JSON Schema of image files, for editors.")
 @click.pass_context
 def import_(  # noqa: PLR0913 each is an argument or an option
     context: click.Context,
@@ -108,18 +108,18 @@ def import_(  # noqa: PLR0913 each is an argument or an option
 ) -> None:
     """Import images into the catalog: from files, from a Compute API, or from a cloud's image service.
 
-    A FILE is JSON in UTF-8: what the Compute API returns for a list of images with details or for one image, what the
-    image service (Glance v2) returns for them, a plain array of images, or what export writes; - is standard input.
-    An id is enough for an image; all other fields have defaults.
+    A FILE is JSON in UTF-8: a response of the Compute API or of the image service (Glance v2) with a detailed list of
+    images or one image, an array of images, or the output of export; - is standard input. Only the id of an image is
+    required; all other fields have defaults.
 
     All images are validated first: either all of them are imported, or none. Images that the catalog already contains
-    are updated and keep their position in its order; what a file does not state stays as it is. Fields that the catalog
+    are updated, and keep their position in lists and the values of fields that the file omits. Fields that the catalog
     cannot store are left out and reported; links, and properties of Glance such as checksum and disk_format, are
     ignored.
 
     With --prune, images that are not in the files are deleted; changes-since then shows them as DELETED. This affects
     only the images that the project of --tenant owns; without --tenant, only images without an owner. The files have to
-    contain a whole list: --prune rejects single images, and lists that link to another page.
+    contain a complete list: --prune rejects single images, and lists that link to another page.
     """
     _require_consistent(context)
     if output is not None and output != "-":
@@ -145,19 +145,19 @@ def _require_consistent(context: click.Context) -> None:
     """Raise UsageError for arguments and options that exclude each other."""
     given = context.params
     if [bool(given["files"]), given["compute_url"] is not None, given["from_glance"]].count(True) != 1:
-        raise click.UsageError("Give one source of images: FILE..., --from-compute or --from-glance.")
+        raise click.UsageError("Specify exactly one source of images: FILE..., --from-compute or --from-glance.")
     if given["compute_url"] is None and context.get_parameter_source("token") is ParameterSource.COMMANDLINE:
-        raise click.UsageError("--token is for --from-compute.")
+        raise click.UsageError("--token can be used with --from-compute only.")
     if given["output"] is not None and (given["prune"] or given["dry_run"]):
-        raise click.UsageError("--prune and --dry-run are about the catalog, and --output writes to a file.")
+        raise click.UsageError("--prune and --dry-run cannot be used with --output.")
     if given["output"] is None and given["force"]:
         raise click.UsageError("--force is for --output.")
 
 
 def _store(settings: Settings, content: ImageFiles, *, owner: str | None, prune: bool, dry_run: bool) -> str:
-    """Write the images to the catalog, unless it is a dry run. Return what changed. Raises what the catalog raises."""
+    """Write the images to the catalog, unless it is a dry run, and return a report. Raises what the catalog raises."""
     if prune and content.part:
-        raise click.ClickException(f"--prune needs a whole list of images, but {content.part}; nothing was imported.")
+        raise click.ClickException(f"--prune needs a complete list, but {content.part}; nothing was imported.")
     engine, access = open_catalog(settings.catalog), AccessWarnings(content.places)
     if dry_run:
         result = preview_import(
@@ -187,7 +187,7 @@ def _store(settings: Settings, content: ImageFiles, *, owner: str | None, prune:
 
 
 def _write(content: ImageFiles, output: str) -> str:
-    """Write the images to a file, with the fields that they state. Return what was written."""
+    """Write the images to a file, with the fields that they state, and return a report."""
     parts = dump_images(content.images, content.unstated)
     if output == "-":
         write_stdout(parts)
@@ -209,11 +209,11 @@ def _write(content: ImageFiles, output: str) -> str:
 def export_(settings: Settings, project_id: str | None, deleted: bool) -> None:
     """Write the catalog to standard output.
 
-    The output is a file that import reads. With --deleted, importing it into an empty catalog restores all images and
-    tombstones.
+    The output is an image file that import reads. With --deleted, importing it into an empty catalog restores all
+    images and tombstones.
 
-    The output is collected in a temporary file before it is written: a reader of the output that pauses does not hold
-    back the catalog's write-ahead log.
+    The output is collected in a temporary file before it is written, so that a slow reader of the output does not make
+    the catalog's write-ahead log grow.
     """
     owner = None if project_id is None else normalize_project_id(project_id)
     images = export_images(open_catalog(settings.catalog), owner=owner, deleted=deleted)
@@ -222,7 +222,7 @@ def export_(settings: Settings, project_id: str | None, deleted: bool) -> None:
 
 @contextmanager
 def _gc_disabled() -> Iterator[None]:
-    """Disable the garbage collector: an import creates many objects and frees none until its end."""
+    """Disable the garbage collector during the block: an import creates many objects, and frees none before its end."""
     gc.disable()
     try:
         yield

@@ -1,4 +1,4 @@
-"""The variants of the OpenAPI document: without authentication, and without the control of a test double."""
+"""The variants of the OpenAPI document: without authentication, and without the parts of a test double."""
 
 from typing import Any
 
@@ -8,18 +8,18 @@ _REQUIRES_AUTH, TEST_DOUBLE = "x-requires-auth", "x-test-double"
 
 
 def variant(document: Schema, *, secured: bool, testing: bool) -> Schema:
-    """Return the document without what is marked as concerning authentication or a test double, unless it is wanted."""
+    """Return the document without the parts for authentication (unless `secured`) and a test double (`testing`)."""
     if not testing:
         document = _without(document, TEST_DOUBLE)
     if secured:
         return document
     document = _without(document, _REQUIRES_AUTH) | {"security": []}
-    del document["components"]["securitySchemes"]  # Swagger UI would show a button for an empty object, too
+    del document["components"]["securitySchemes"]  # even if it is empty, Swagger UI would show a button
     return document
 
 
 def _without(document: Schema, mark: str) -> Schema:
-    """Return a copy of the document without whatever is marked, and without references to marked components."""
+    """Return a copy of the document without the marked parts, and without references to marked components."""
     removed = {
         f"#/components/{section}/{name}"
         for section, components in document["components"].items()
@@ -31,7 +31,7 @@ def _without(document: Schema, mark: str) -> Schema:
 
 def _prune(node: Any, mark: str, removed: set[str]) -> Any:
     def is_pruned(child: Any) -> bool:
-        if isinstance(child, list):  # a list of references, such as parameters, is removed with the last of them
+        if isinstance(child, list):  # a list, such as parameters, is removed if all of its elements are
             return bool(child) and all(map(is_pruned, child))
         return isinstance(child, dict) and (child.get(mark, False) or child.get("$ref") in removed)
 

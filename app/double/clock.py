@@ -9,24 +9,24 @@ _LATEST = datetime(9800, 1, 1, tzinfo=UTC).timestamp()  # durations can be added
 
 
 class AdjustableClock(Clock):
-    """A clock that runs with the system's clock until it is set to a time, at which it stands still."""
+    """A clock that follows the system's clock until it is set to a time, at which it is frozen."""
 
     def __init__(self) -> None:
         self.reset()
 
     def reset(self) -> None:
-        """Show the time of the system."""
+        """Follow the system's clock again."""
         self._offset = 0.0
         self._fixed: float | None = None
         self._adjusted = self.time()
 
     def set(self, seconds: float) -> None:
-        """Set it to a Unix time, at which it stands still."""
+        """Freeze the clock at a Unix time."""
         self._fixed = seconds
         self._adjusted = self.time()
 
     def advance(self, seconds: float) -> None:
-        """Move it forward, whether it stands still or runs."""
+        """Move the clock forward, whether it is frozen or runs."""
         if self._fixed is None:
             self._offset += seconds
         else:
@@ -39,5 +39,5 @@ class AdjustableClock(Clock):
         return min(max(seconds, 0), _LATEST)
 
     def adjusted(self) -> str:
-        """Return the time that it had when it was last reset, set or advanced, in UTC, to the second."""
+        """Return the time of the clock when it was last reset, set or advanced, in UTC, to the second."""
         return format_utc(datetime.fromtimestamp(self._adjusted, UTC))

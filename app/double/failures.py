@@ -18,7 +18,7 @@ _PREFERENCES = ("status", "delay", "drop")
 
 @dataclass
 class PlannedFailure:
-    """How requests of an operation fail, and how often. The contract describes the fields."""
+    """How the requests of an operation fail, and how many of them. The contract describes the fields."""
 
     operation: str | None
     status: int | None
@@ -98,7 +98,7 @@ class FailurePlan:
 
 
 def _parse_prefer(header: str) -> Iterator[tuple[str, Any]]:
-    """Yield the preferences that a test double knows, with values as in JSON: numbers, or true without a value."""
+    """Yield the preferences of a test double, with their values as JSON; without a value, a preference is true."""
     for preference in parse_list_header(header):
         name, has_value, value = (part.strip() for part in preference.partition(";")[0].partition("="))
         if name.lower() in _PREFERENCES:

@@ -1,4 +1,4 @@
-"""Images that a test adds, of which it states only what matters to it."""
+"""Images that a test adds, with defaults for the fields that it omits."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager

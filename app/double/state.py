@@ -18,7 +18,7 @@ from app.timestamps import format_utc
 
 
 class Double:
-    """The state of a test double, and its catalog at the start. One process has all of it."""
+    """The state of a test double, in the memory of one process, with the contents of its catalog at the start."""
 
     def __init__(self, engine: Engine, contract: Contract) -> None:
         """Copy the catalog, which `reset` restores. Raises CatalogUnavailable."""
@@ -33,7 +33,7 @@ class Double:
         self._numbers = count(1)
 
     def reset(self) -> None:
-        """Return to the state of the start. Raises what a transaction raises."""
+        """Restore the state at the start. Raises what a transaction raises."""
         self.delays.end()  # before the catalog changes: requests that still wait never reach it
         self._restore(WRITER_TIMEOUT)
         self.clock.reset()

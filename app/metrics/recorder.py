@@ -22,13 +22,13 @@ class _Metric(NamedTuple):
 
 
 _REQUESTS = _Metric(
-    "compute_images_requests", "Requests, by operation, status of the response, and result of the cache."
+    "compute_images_requests", "Requests, by operation, status of the response, and result of the cache lookup."
 )
 _DURATION = _Metric("compute_images_request_duration_seconds", "Time to respond to a request, by operation.")
 _CATALOG_VERSIONS = _Metric(
-    "compute_images_catalog_versions", "Versions of the catalog that workers have noticed, by each for itself."
+    "compute_images_catalog_versions", "Changes of the catalog's version that workers have detected, each separately."
 )
-_VALIDATIONS = _Metric("compute_images_token_validations", "Validations of tokens, by result.")
+_VALIDATIONS = _Metric("compute_images_token_validations", "Token validations, by result.")
 _VALIDATION_DURATION = _Metric(
     "compute_images_token_validation_duration_seconds", "Time to validate a token that is not cached."
 )
@@ -53,7 +53,7 @@ class _Histogram(NamedTuple):
 
 
 class _ResponseValues(NamedTuple):
-    """What a response changes: the positions of values in the memory of counters and of histograms."""
+    """The values that a response changes, as positions in the memory of the counters and of the histograms."""
 
     counters: "memoryview[float]"
     requests: int
@@ -67,7 +67,7 @@ class Recorder:
     """Records the metrics of this process in a folder that all processes share."""
 
     def __init__(self, folder: Path, secured_operations: Collection[str]) -> None:
-        """Set the operations that require a token."""
+        """Set the folder, and the operations that require a token."""
         self.folder = folder
         folder.mkdir(mode=0o700, exist_ok=True)  # something may have cleaned the folder of temporary files
         self._files = ValueFiles(folder)
@@ -78,7 +78,7 @@ class Recorder:
         self._catalog_versions = self._counter(_CATALOG_VERSIONS)
 
     def record_response(self, operation: str, status: int, seconds: float, cache_result: str = "hit") -> None:
-        """Record the response to a request. This is part of every cached response, so it calls nothing else."""
+        """Record a response. Every cached response runs this, so it avoids calls of other methods."""
         key = (operation, status, cache_result)
         counters, requests, validations, histograms, total, buckets = self._responses.get(key) or self._bind(*key)
         counters[requests] += 1
@@ -98,15 +98,15 @@ class Recorder:
             self._validation_duration.observe(seconds)
 
     def record_catalog_version(self) -> None:
-        """Record that the catalog has another version than before."""
+        """Record that the version of the catalog has changed."""
         self._catalog_versions.add()
 
     def watch(self, gauge: _Metric, read: Callable[[], float]) -> None:
-        """Sample a gauge by a function from now on."""
+        """Sample a gauge regularly, with a function that returns its value."""
         self._gauges.append((self._files.value("gauge_livesum", gauge.name, gauge.name, {}, gauge.text), read))
 
     def sample(self) -> None:
-        """Record the present values of the gauges."""
+        """Record the current values of the gauges."""
         for value, read in self._gauges:
             value.set(read())
 
@@ -122,7 +122,7 @@ class Recorder:
 
     def _bind(self, operation: str, status: int, cache_result: str) -> _ResponseValues:
         validations = None
-        if cache_result == "hit" and operation in self._secured_operations:  # so the token's validation was cached, too
+        if cache_result == "hit" and operation in self._secured_operations:  # its token's validation was cached, too
             validations = self._counter(_VALIDATIONS, result="cached").position
         requests = self._counter(_REQUESTS, operation=operation, status=str(status), cache=cache_result)
         total, buckets = self._histogram(_DURATION, operation=operation)

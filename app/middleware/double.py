@@ -77,7 +77,7 @@ class DoubleMiddleware:
             await self._next_app(scope, receive_rest, send)
 
     def _limited(self, scope: Scope, operation: str | None) -> Scope:
-        """Return the request with the page size as its limit, if it requests a list without one."""
+        """Return the scope with the page size as `limit`, if the request is for a list and has no `limit`."""
         size, query = self._double.page_size, scope["query_string"].decode("latin-1")
         if not size or not operation or "limit" not in self._contract.operations[operation].query:
             return scope
@@ -86,7 +86,7 @@ class DoubleMiddleware:
         return {**scope, "query_string": f"{query}&limit={size}".removeprefix("&").encode("latin-1")}
 
     def _headers(self, failure: PlannedFailure, path: str) -> Mapping[str, str]:
-        """Return the headers that the response of a service has with this status."""
+        """Return the headers that a response of the service has with this status."""
         if failure.status == HTTPStatus.UNAUTHORIZED:
             return self._double.authenticator.unauthorized().headers
         if failure.status == HTTPStatus.METHOD_NOT_ALLOWED:
@@ -99,13 +99,13 @@ class DoubleMiddleware:
 
 
 async def _read_all(receive: Receive) -> None:
-    """Read the body, so that the request is recorded with it."""
+    """Read the body, so that it is recorded."""
     while (await receive()).get("more_body"):
         pass
 
 
 async def _close_connection(scope: Scope, receive: Receive) -> None:
-    """Close the connection, and wait until the server has noticed: it would send a response of its own otherwise."""
+    """Close the connection, and wait until the server has detected that: otherwise, it would send its own response."""
     scope["extensions"][CLOSE_CONNECTION]()
     while (await receive())["type"] != "http.disconnect":
         pass

@@ -1,4 +1,4 @@
-"""Reads all images of a Compute v2 API: of a cloud's Nova, or of another service like this one."""
+"""Reads all images of a Compute v2 API: of a cloud's Nova, or of another instance of this service."""
 
 import threading
 from collections.abc import Iterator, Mapping
@@ -27,10 +27,10 @@ _HINTS: Mapping[int, str] = {
 
 
 class ReadLimits(NamedTuple):
-    """What one read may take. Times are in seconds."""
+    """The limits of one read. Times are in seconds."""
 
     connect: float = 10
-    silence: float = 30  # between two parts of a response
+    silence: float = 30  # until the next part of a response
     page: float = 300  # for a page, with the waits before it is requested again
     retries: int = 3  # of a page, after a response with Retry-After (503, 429)
     retry_after: int = 60  # the longest wait that a response can request
@@ -49,7 +49,7 @@ class ComputeReadFailed(DomainError):
 
 
 class ComputeReader:
-    """Reads the images that a token shows. Nothing is sent to another server than that of the URL."""
+    """Reads the images that a token gives access to. Sends requests to the server of the URL only."""
 
     def __init__(self, url: str, token: str | None = None, *, limits: ReadLimits = READ_LIMITS) -> None:
         """Set the URL of the API, with version and project: http://127.0.0.1:8774/v2/openstack."""
@@ -60,7 +60,7 @@ class ComputeReader:
             limits.retries, connect=0, read=False, other=0, raise_on_status=False, retry_after_max=limits.retry_after
         )
         self._session = requests.Session()
-        self._session.auth = lambda request: request  # instead of a password from ~/.netrc
+        self._session.auth = lambda request: request  # otherwise, requests would send a password from ~/.netrc
         for scheme in ("http://", "https://"):
             self._session.mount(scheme, HTTPAdapter(max_retries=retry))
 
@@ -77,12 +77,12 @@ class ComputeReader:
             query = self._next_query(page)
             if not query:
                 return
-        raise self._failed("its pages link in a circle")
+        raise self._failed("its links to next pages form a cycle")
 
     def _next_query(self, page: JsonObject) -> str:
         """Return the query of the link to the next page, empty on the last one.
 
-        The rest of the link is ignored: behind a proxy it is often wrong, and it must not lead to another server.
+        The rest of the link is ignored: it is often wrong behind a proxy, and it must not lead to another server.
         """
         try:
             links = [link["href"] for link in page.get("images_links") or () if link["rel"] == "next"]
@@ -90,7 +90,7 @@ class ComputeReader:
         except (TypeError, KeyError, ValueError, AttributeError) as error:
             raise self._failed("its links to other pages are malformed") from error
         if links and ("marker=" not in query or not page["images"]):
-            raise self._failed(f"its link to the next page, {quote(str(links[0]))}, leads nowhere")
+            raise self._failed(f"its link to the next page, {quote(str(links[0]))}, is invalid")
         return query
 
     def _get(self, query: str) -> JsonObject:
@@ -119,7 +119,7 @@ class ComputeReader:
                 f"{self._url}?{query}" if query else self._url,
                 headers=self._headers,
                 timeout=(self._limits.connect, self._limits.silence),
-                allow_redirects=False,  # which could lead to another server
+                allow_redirects=False,  # they could lead to another server
                 stream=True,
             ) as response:
                 status = response.status_code
@@ -131,7 +131,7 @@ class ComputeReader:
                 page = orjson.loads(self._read(response))
         except requests.Timeout as error:
             raise self._failed("it does not respond in time") from error
-        except (requests.RequestException, HTTPError) as error:  # urllib3's while the body is read
+        except (requests.RequestException, HTTPError) as error:  # HTTPError: from urllib3, while the body is read
             raise self._failed(f"the connection failed: {_cause(error)}") from error
         except orjson.JSONDecodeError as error:
             raise self._failed("the response is not JSON") from error
@@ -142,7 +142,7 @@ class ComputeReader:
     def _read(self, response: requests.Response) -> bytes:
         """Return the body, within the limit of its size."""
         body = bytearray()
-        while part := response.raw.read1(_PART_BYTES, decode_content=True):  # returns what has arrived
+        while part := response.raw.read1(_PART_BYTES, decode_content=True):  # does not wait for more than has arrived
             body += part
             if len(body) > self._limits.page_bytes:
                 raise self._failed(f"a page is larger than {self._limits.page_bytes} bytes")
@@ -153,7 +153,7 @@ class ComputeReader:
 
 
 def _cause(error: BaseException) -> BaseException:
-    """Return the innermost error, which names the cause without the names of classes."""
+    """Return the innermost error, whose message states the cause without class names."""
     inner = error.args[-1] if error.args else None
     if not isinstance(inner, BaseException):
         inner = error.__cause__ or error.__context__

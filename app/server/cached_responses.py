@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from uvicorn._types import HTTPScope
 
 _FORWARDED_SCHEME = b"x-forwarded-proto"
-# Headers that neither the cache nor any middleware around it reads. The access log does, but with it, the application
-# handles all requests.
+# Headers on which a response from the cache does not depend. The access log reads some of them; if it is enabled, the
+# application responds to all requests.
 _IRRELEVANT_HEADERS = frozenset(
     {
         *(b"accept", b"accept-language", b"cache-control", b"connection", b"content-type", b"dnt", b"pragma"),
@@ -34,10 +34,10 @@ class RawResponse(NamedTuple):
 
 
 class CachedResponses:
-    """Builds the responses of a worker to requests that the response cache can answer.
+    """Builds the responses of a worker to requests for which the response cache has a stored response.
 
-    Running the application for such a request, with a task and the ASGI messages between the layers, takes most of the
-    time of a cached response. Here, requests are answered that need nothing else from it.
+    For such a request, running the application, with its task and the ASGI messages between its layers, takes most of
+    the time. This class responds to those that need nothing else from the application.
     """
 
     def __init__(
@@ -46,9 +46,10 @@ class CachedResponses:
         apply_proxy_headers: Callable[["HTTPScope"], None],
         record: Callable[[str, int, float], None] | None = None,
     ) -> None:
-        """Set what sets the scheme of a request by the headers of proxies, and what records a response, if anything.
+        """Set the callbacks.
 
-        A response is recorded with its operation, its status and its duration in seconds.
+        `apply_proxy_headers` sets the scheme of a request from the headers of trusted proxies. `record` is called with
+        the operation, the status and the duration in seconds of each response.
         """
         self._cache = cache
         self._headers = cache.headers | _IRRELEVANT_HEADERS | {_FORWARDED_SCHEME}
@@ -61,7 +62,7 @@ class CachedResponses:
     def build(self, scope: "HTTPScope", server_headers: Headers) -> RawResponse | None:
         """Return the response to a request without a body, or None if the application has to respond.
 
-        `server_headers` are those that the server adds to each response.
+        `server_headers` are the headers that the server adds to each response.
         """
         begin, method = perf_counter(), scope["method"]
         if method not in {"GET", "HEAD"} or scope["raw_path"] in self._cache.bypassed or not self._can_serve(scope):
@@ -92,7 +93,7 @@ class CachedResponses:
         return True
 
     def _head(self, status: bytes, server_headers: Headers, head: bytes) -> bytes:
-        if server_headers is not self._server_headers:  # once a second, because they contain the date
+        if server_headers is not self._server_headers:  # they change once a second, because they contain the date
             self._server_headers, self._server_head = server_headers, format_headers(server_headers)
         ids = format_headers(common_headers(self._new_id()))
         return b"HTTP/1.1 %b\r\n%b%b%b\r\n" % (status, self._server_head, head, ids)

@@ -17,27 +17,27 @@ from app.server.timeouts import LAST_REQUEST_TIMEOUT
 if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application
 
-_HEAD_END = b"\r\n\r\n"  # the end of a request head; without it, no request is complete
+_HEAD_END = b"\r\n\r\n"  # the end of a request head
 _MAX_PARSED_BYTES = 16_384  # in one iteration of the event loop
 
 _log = logging.getLogger(__name__)
 
 
 class PipelinedProtocol(HttpToolsProtocol):
-    """One connection, whose next request is parsed once the client has read the response to the previous one.
+    """One connection. Its next request is parsed once the client has read the response to the previous one.
 
     uvicorn parses everything that it receives, and resumes reading at each response. Here, at most one request is
     parsed before the response to the previous one is sent, and nothing is read while received data waits. A request is
     started once the client has read the previous response, so a connection holds at most one response.
     """
 
-    cached_responses: ClassVar[CachedResponses | None] = None  # those of this worker; None: the application responds
+    cached_responses: ClassVar[CachedResponses | None] = None  # of this worker; without it, the application responds
     server_state: WorkerState
     flow: ReadControl
     _received = b""
-    _position = 0  # in the received data, of the first byte that is not parsed
+    _position = 0  # of the first unparsed byte in the received data
     _is_at_eof = False
-    _rejection: HTTPStatus | None = None  # the status with which a request is rejected; no other one is parsed
+    _rejection: HTTPStatus | None = None  # the status of a rejected request; nothing is parsed after it
     _responding: RequestResponseCycle | None = None  # the request that is being processed
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -90,11 +90,11 @@ class PipelinedProtocol(HttpToolsProtocol):
         self._parse()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Notify the request that is being processed. uvicorn notifies only the newest one of a pipeline."""
+        """Notify the request that is being processed. uvicorn notifies only the newest request of a pipeline."""
         if self._responding and not self._responding.response_complete:
             self._responding.disconnected = True
         self.pipeline.clear()
-        self._received = self._writer.unsent = b""  # now: the connection itself waits for the garbage collector
+        self._received = self._writer.unsent = b""  # freed now; this object waits for the garbage collector
         super().connection_lost(exc)
         self.server_state.buffers.remove(self)
 
@@ -104,7 +104,7 @@ class PipelinedProtocol(HttpToolsProtocol):
         self.transport.abort()
 
     def shutdown(self) -> None:
-        """Close the connection after the response to the last request that was received, or when it stays idle."""
+        """Close the connection after the response to the last received request, or after a short idle time."""
         self.timeout_keep_alive = LAST_REQUEST_TIMEOUT  # type: ignore[assignment]  # may be a float
         if self._responding is None or self._responding.response_complete:
             self._start_keep_alive()
@@ -116,8 +116,8 @@ class PipelinedProtocol(HttpToolsProtocol):
             self.pipeline.append((cycle, app))
             return
         self._responding = cycle
-        # Later, because the version of the catalog is read once for each iteration of the event loop. Further requests
-        # may still be received in this one.
+        # In the next iteration of the event loop: the version of the catalog is read once for each iteration, and other
+        # connections may still receive requests in this one.
         self.loop.call_soon(self._respond, cycle, app)
 
     def _respond(self, cycle: RequestResponseCycle, app: "ASGI3Application") -> None:
@@ -145,14 +145,14 @@ class PipelinedProtocol(HttpToolsProtocol):
             super()._start_asgi_task(cycle, app)
 
     def _feed(self, data: bytes) -> None:
-        """Feed the parser. Implemented by the subclass, which limits what is fed."""
+        """Feed the parser. A subclass implements this, and enforces limits."""
         raise NotImplementedError
 
     def _parse_without_upgrade(self, unparsed: int) -> None:
         """Parse a head again without its Upgrade header, which a server may ignore (RFC 9110, section 7.8).
 
-        httptools stopped after the head, and left `unparsed` bytes, which it takes for another protocol. If they were
-        simply parsed next, a body would become a request.
+        httptools stopped after the head, and left `unparsed` bytes, because it assumes that another protocol follows.
+        If these bytes were simply parsed next, a body would be parsed as a request.
         """
         self._position -= unparsed
         head = without_upgrade(self.parser.get_method(), self.url, self.parser.get_http_version(), self.headers)
@@ -178,7 +178,7 @@ class PipelinedProtocol(HttpToolsProtocol):
         return bool(self.pipeline) or self._received.find(_HEAD_END, self._position) >= 0
 
     def _can_parse(self) -> bool:
-        """Return whether to continue: no complete request waits for its response, and no response for its client."""
+        """Return whether to parse more: no request waits for its response, and no response waits for the client."""
         cycle = self.cycle
         return not (self.flow.write_paused or self._rejection or self.transport.is_closing()) and (
             cycle is None or cycle.response_complete or (cycle.more_body and not self.pipeline)

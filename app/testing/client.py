@@ -1,4 +1,4 @@
-"""Control of a running service from a test."""
+"""Controls a running service from a test."""
 
 import json
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ _BATCH = 200  # images; a request has at most a megabyte
 
 @dataclass(frozen=True)
 class RecordedRequest:
-    """A request that the service has received. `status` is None while it has no response, and if it was dropped."""
+    """A request that the service has received. `status` is None until it has a response, or if it was dropped."""
 
     method: str
     path: str
@@ -34,7 +34,7 @@ class RecordedRequest:
 
 
 class ComputeImages:
-    """A service with a catalog of its own, from the start to the end of a `with` block."""
+    """A service with its own catalog, which runs during a `with` block."""
 
     def __init__(self, python: str | Path | None = None) -> None:
         """Set the interpreter of the service, if compute-images is installed in another environment than the tests.
@@ -86,7 +86,7 @@ class ComputeImages:
 
     @property
     def requests(self) -> list[RecordedRequest]:
-        """The last 1000 requests since the reset."""
+        """The last 1000 requests since the last reset."""
         return [_recorded(**each) for each in self._call("GET", "requests")["requests"]]
 
     @property
@@ -118,12 +118,12 @@ class Images:
             self._call("POST", "images", {"images": images[first : first + _BATCH], "strict": False})
 
     def set_page_size(self, size: int | None) -> None:
-        """Return lists in pages of so many images to requests that state no limit; None: of 1000."""
+        """Set the page size of lists, for requests without `limit`; None restores the default, 1000."""
         self._call("PUT", "pages", {"pages": {"size": size}})
 
 
 class Tokens:
-    """The tokens of the service. It requires one while it has any."""
+    """The tokens of the service. While there are any, requests need one."""
 
     def __init__(self, control: "_Control") -> None:
         self._call, self._to_utc = control.call, control.to_utc
@@ -137,7 +137,7 @@ class Tokens:
 
 
 class ServiceClock:
-    """The clock by which the service sets `updated`, and by which tokens and tombstones expire."""
+    """The clock of the service, which `created`, `updated`, tokens and tombstones depend on."""
 
     def __init__(self, control: "_Control") -> None:
         self.now = control.now
@@ -188,7 +188,7 @@ class _Control:
         return to_utc(time, self.now)
 
     def call(self, method: str, name: str, document: Any = None) -> Any:
-        """Return the document of the response. Raises ValueError if it is a fault, and ServiceError without one."""
+        """Return the document of the response. Raises ValueError for a fault, and ServiceError without a response."""
         process = self.process
         with closing(HTTPConnection("127.0.0.1", process.port, timeout=_TIMEOUT)) as connection:
             try:

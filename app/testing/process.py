@@ -1,4 +1,4 @@
-"""The process of the service, which ends with the process that started it."""
+"""The process of the service, which ends when the process that started it ends."""
 
 import os
 import select

@@ -64,7 +64,7 @@ def fail(client: TestClient, **fields: Any) -> None:
 
 
 def fault(response: Response) -> tuple[int, str]:
-    """Return the status of a fault, which its document repeats, and its key."""
+    """Return the status and the key of a fault. Its document has to repeat the status."""
     ((key, document),) = response.json().items()
     assert document["code"] == response.status_code
     return response.status_code, key
@@ -80,10 +80,10 @@ def state(path: Path) -> tuple[Any, ...]:
         return images, snapshot.replicated_images(None), snapshot.tokens()
 
 
-# --- unless it is on ---
+# --- other services, and the document ---
 
 
-def test_operations_of_a_test_double_are_absent_unless_it_is_one(serve: Serve, catalog: Path) -> None:
+def test_other_services_lack_the_control_operations(serve: Serve, catalog: Path) -> None:
     client = serve(catalog)
     for text in (client.get("/openapi.json").text, client.get("/openapi.yaml").text):
         assert all(word not in text for word in ("/testing", "Prefer", "x-test-double", "TestFailure"))
@@ -140,7 +140,7 @@ def test_images_are_listed_in_the_order_in_which_they_are_added(client: TestClie
     assert names == ["c", "a", "b"]
 
 
-def test_image_with_a_known_id_is_changed(client: TestClient) -> None:
+def test_image_with_an_existing_id_is_changed(client: TestClient) -> None:
     before = add(client, id=image_id(9), name="x", status="SAVING", minRam=1)
     control(client, "PUT", "clock", {"clock": {"time": "2050-01-01T00:00:00Z"}})
     changes = {"status": "ACTIVE", "progress": 100, "updated": "2050-01-01T00:00:00Z"}
@@ -229,14 +229,14 @@ def test_invalid_text_is_explained_in_words(
     ("time", "shown"),
     [("0001-01-01T00:00:00Z", "1970-01-01T00:00:00Z"), ("9999-12-31T23:59:59Z", "9800-01-01T00:00:00Z")],
 )
-def test_clock_has_a_range_in_which_all_ages_can_be_stored(client: TestClient, time: str, shown: str) -> None:
+def test_clock_stays_in_a_range_that_all_expiry_times_fit(client: TestClient, time: str, shown: str) -> None:
     assert control(client, "PUT", "clock", {"clock": {"time": time}}) == {"clock": {"time": shown}}
     control(client, "POST", "tokens", {"token": {"project": PROJECT, "expires_in": 3_000_000_000, "admin": True}})
     control(client, "POST", "tokens", {"token": {"project": PROJECT}})
     add(client)
 
 
-def test_clock_runs_with_that_of_the_system_until_it_is_set(client: TestClient) -> None:
+def test_reset_clock_follows_the_clock_of_the_system(client: TestClient) -> None:
     control(client, "POST", "clock", {"clock": {"advance": 3_000_000_000}})
     assert control(client, "GET", "clock")["clock"]["time"] > "2120"
     control(client, "POST", "reset")
@@ -267,7 +267,7 @@ def test_reset_restores_the_catalog_as_it_was_at_the_start(tmp_path: Path) -> No
 # --- recorded requests ---
 
 
-def test_requests_are_recorded_in_their_order(client: TestClient) -> None:
+def test_requests_are_recorded_in_order(client: TestClient) -> None:
     client.get(f"{IMAGES}?name=a%20b", headers={"X-Auth-Token": "t"})
     client.get(f"{IMAGES}?name=a%20b")  # from the cache
     client.put(f"{IMAGES}/{image_id(50)}/metadata/a", content=b'{"meta": {"a": "\xff', headers=JSON)

@@ -1,9 +1,9 @@
-"""Backups: a copy of a catalog in one file, and its way back into a catalog.
+"""Backs up a catalog to one file, and restores it.
 
-SQLite's online backup copies pages. Within a read transaction they are those of one state, and the copy ends however
-often others write; outside of one, SQLite would start over after each change.
+SQLite's online backup copies pages. Within a read transaction, it copies one snapshot, whatever other connections
+write; outside of a transaction, SQLite would start over after each change.
 
-A backup also holds the status of the mirror's syncs, which a catalog has in a file beside it.
+A backup also contains the status of the mirror's syncs, which a catalog has in a sidecar file.
 """
 
 from collections.abc import Callable, Iterator
@@ -37,20 +37,21 @@ from app.catalog.sqlite.sync_status import (
 )
 from app.errors import CatalogBusy, CatalogDamaged, CatalogOfLaterVersion, CatalogUnavailable
 
-BACKUP_STEP = 10_000  # pages that are copied at a time: 40 MB. Python handles signals between them
+BACKUP_STEP = 10_000  # pages that are copied at a time: 40 MB. Python handles signals between steps
 _STATUS = "backup_sync_status"  # the table that only a backup has
 # Beginnings of the names of errors that have other causes than what a file contains, such as a full disk.
 _DISK_ERRORS = ("SQLITE_FULL", "SQLITE_IOERR", "SQLITE_CANTOPEN", "SQLITE_READONLY", "E")
 
 
 def write_backup(catalog: Path, file: Path, *, immutable: bool, step: int) -> None:
-    """Copy one state of the catalog to a file, which replaces an earlier one when it is complete and was checked.
+    """Copy a snapshot of the catalog to a file. It replaces an existing file once it is complete and was checked.
 
     `step` is the number of pages that are copied at a time. Writers are not delayed. Raises CatalogUnavailable.
     """
     require_catalog(catalog, immutable=immutable)
     _require_writable(file, catalog)
-    # Before the images: a status of an earlier state makes the next sync read more than it needs, and never less.
+    # Read before the images: with a status that is older than the images, the next sync reads more than it needs to;
+    # with a newer one, it would miss changes.
     status = read_sync_status(catalog)
     with _working_copy(file) as copy:
         with _copy_errors(catalog, file.parent, copy):
@@ -62,9 +63,9 @@ def write_backup(catalog: Path, file: Path, *, immutable: bool, step: int) -> No
 
 
 def restore_backup(catalog: Path, file: Path, *, timeout: float, max_wal_bytes: int) -> None:
-    """Replace what the catalog contains by a backup, in one transaction: services that run see it like any change.
+    """Replace the contents of the catalog by a backup, in one transaction: running services see it like any change.
 
-    The backup is checked before, and migrated if an earlier version made it. Raises CatalogBusy if other writers take
+    The backup is checked first, and migrated if an earlier version created it. Raises CatalogBusy if other writers take
     longer than the timeout (seconds), and CatalogUnavailable.
     """
     if schema_state(file) is SchemaState.EMPTY:
@@ -121,9 +122,9 @@ def _companions(file: Path) -> list[Path]:
 
 @contextmanager
 def _working_copy(file: Path) -> Iterator[Path]:
-    """Yield the path of a new empty file, in a folder beside another file that only the owner can read.
+    """Yield the path of a new empty file, in a temporary folder next to a file. Only the owner can read the folder.
 
-    The folder is removed at the end.
+    It is removed at the end.
     """
     real = file.resolve()
     with translate_errors(file), TemporaryDirectory(prefix=f"{real.name}.", dir=real.parent) as folder:
@@ -143,9 +144,9 @@ def _copy(origin: Path, target: Database, *, immutable: bool = False, step: int 
 
 @contextmanager
 def _sync_status_replaced(catalog: Path, status: SyncStatus) -> Iterator[None]:
-    """Store a status, and the earlier one again if the block fails.
+    """Store a status, and restore the earlier one if the block fails.
 
-    The status comes before the images: until they follow, a replica may only look older than it is.
+    The status is written before the images: in between, a replica may look older than it is, but never newer.
     """
     earlier = read_sync_status(catalog)
     if status == earlier:
@@ -178,7 +179,7 @@ def _overwrite(catalog: Path, source: Database, *, timeout: float, max_wal_bytes
 
 
 def _match_page_size(source: Database, target: Database) -> None:
-    """Rebuild the source with pages of the target's size: a database in WAL mode takes no others."""
+    """Rebuild the source with the page size of the target, which a database in WAL mode cannot change."""
     ((own,), (size,)) = (db.execute("PRAGMA page_size").fetchone() for db in (source, target))
     if own != size:
         source.disable_wal()
@@ -191,7 +192,7 @@ def _copy_pages(source: Database, target: Database, step: int) -> None:
 
 
 def _stop_if_busy(status: int, _remaining: int, _total: int) -> None:
-    """Raise CatalogBusy if a step timed out: Python would repeat it for ever."""
+    """Raise CatalogBusy if a step timed out: Python would repeat it forever."""
     if status in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
         raise CatalogBusy
 
@@ -205,7 +206,7 @@ def _put_sync_status(copy: Path, status: SyncStatus) -> None:
 
 
 def _take_sync_status(db: Database) -> SyncStatus:
-    """Remove the status of the syncs from a backup, and return it; an empty one for a file that has none."""
+    """Remove the status of the syncs from a backup, and return it, or an empty one if the file has none."""
     row = db.execute(f"SELECT document FROM {_STATUS}").fetchone() if _STATUS in db.table_names() else None  # noqa: S608 no user input
     db.execute(f"DROP TABLE IF EXISTS {_STATUS}")
     return parse_sync_status(row[0]) if row else SyncStatus()
@@ -232,7 +233,7 @@ def _require_sound(copy: Path) -> None:
     with closing(open_reader(copy)) as db:
         (problem,) = db.execute("PRAGMA quick_check(1)").fetchone()
         if problem != "ok":
-            raise CatalogDamaged(problem.splitlines()[-1])  # the line before names the database
+            raise CatalogDamaged(problem.splitlines()[-1])  # the first line names the database
         if is_current:
             snapshot = SQLiteSnapshot(db.conn)
             snapshot.ping()

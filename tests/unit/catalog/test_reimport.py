@@ -1,4 +1,4 @@
-"""Import of images that the catalog already has: what a file does not state stays as it is."""
+"""Import of images that the catalog already has: fields that the file omits keep their values."""
 
 from typing import Any
 
@@ -68,14 +68,14 @@ STATED: list[tuple[Fields, Fields]] = [  # what a file states, and how that chan
 
 
 @pytest.mark.parametrize("fields", UNSTATED, ids=str)
-def test_image_of_which_the_file_states_nothing_is_unchanged(engine: Engine, fields: Fields) -> None:
+def test_image_is_unchanged_if_the_file_states_no_field(engine: Engine, fields: Fields) -> None:
     add_images(engine, STORED)
     assert import_(engine, {"id": image_id(1)} | fields) == ImportResult(unchanged=1)
     assert stored(engine) == [STORED]
 
 
 @pytest.mark.parametrize(("fields", "change"), STATED, ids=str)
-def test_fields_that_the_file_states_change_and_all_others_stay(engine: Engine, fields: Fields, change: Fields) -> None:
+def test_only_fields_that_the_file_states_change(engine: Engine, fields: Fields, change: Fields) -> None:
     add_images(engine, STORED)
     assert import_(engine, {"id": image_id(1)} | fields) == ImportResult(changed=1)
     assert stored(engine) == [STORED | {"updated": NOW} | change]
@@ -126,7 +126,7 @@ def test_glance_image_states_all_but_its_members(engine: Engine) -> None:
     assert (after["metadata"], after["minRam"], after["OS-EXT-IMG-SIZE:size"]) == ({}, 0, 1)
 
 
-def test_deleted_image_exists_again_for_those_who_could_see_it(engine: Engine) -> None:
+def test_deleted_image_becomes_visible_again_to_those_who_could_see_it(engine: Engine) -> None:
     add_images(engine, STORED | {"status": "DELETED"})
     assert import_(engine, {"id": image_id(1), "name": "b"}) == ImportResult(changed=1)
     restored = {"name": "b", "status": "ACTIVE", "progress": 100, "updated": NOW}

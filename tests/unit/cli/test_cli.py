@@ -205,7 +205,7 @@ def test_list_that_goes_on_is_imported_with_a_warning_and_not_pruned(run: Run, c
     page = orjson.dumps({"images": [image(1)]} | NEXT_PAGE)
     for options in ((), ("--dry-run",)):
         result = run("import", "--prune", *options, "-", stdin=page)
-        reason = "--prune needs a whole list of images, but standard input links to another page of its list"
+        reason = "--prune needs a complete list, but standard input links to another page of its list"
         assert (result.exit_code, result.stderr) == (1, f"Error: {reason}; nothing was imported.\n")
         assert not catalog.exists()
     warning = "Warning: standard input links to a next page, whose images are not in the files."
@@ -237,14 +237,14 @@ def test_dry_run_reports_what_import_would_change_and_changes_nothing(
         (("import", "--tenant", "m/e", "-"), "'m/e' is not a project id: 1 to 64 characters"),
         (("export", "--tenant", "m/e"), "'m/e' is not a project id: 1 to 64 characters"),
         (("import", "--visibility", "x", "-"), "'x' is not one of public, private, shared, community"),
-        (("import",), "Give one source of images: FILE..., --from-compute or --from-glance."),
-        (("import", "-", "--from-glance"), "Give one source of images"),
+        (("import",), "Specify exactly one source of images: FILE..., --from-compute or --from-glance."),
+        (("import", "-", "--from-glance"), "Specify exactly one source of images"),
         (("import", "none.json"), "'[FILE]...': File 'none.json' does not exist."),
         (("import", "--from-compute", "cloud"), "'cloud' is not an http or https URL without user, query and fragment"),
         (("import", "--from-compute", "http://a.test", "--token", "a\nb"), "the token is not 1 to 16384 printable"),
         (("import", "--from-compute", "http://a.test", "--token", "@none"), "'@none' cannot be read as text"),
-        (("import", "-", "--token", "x"), "--token is for --from-compute."),
-        (("import", "-", "--output", "a.json", "--prune"), "--prune and --dry-run are about the catalog"),
+        (("import", "-", "--token", "x"), "--token can be used with --from-compute only."),
+        (("import", "-", "--output", "a.json", "--prune"), "--prune and --dry-run cannot be used with --output."),
         (("import", "-", "--force"), "--force is for --output."),
         (("serve", "--workers", "0"), "0 is not in the range x>=1"),
         (("serve", "--bind", "127.0.0.1"), "'127.0.0.1' is not HOST:PORT or unix:PATH, with a path without colons"),

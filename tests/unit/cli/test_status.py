@@ -129,7 +129,7 @@ def test_status_of_an_earlier_version_leaves_out_the_contents(tmp_path: Path) ->
     assert document.keys() == {"version", "catalog", "processes"}
     assert (document["catalog"]["migration"], document["catalog"]["made_by"]) == ("5: upstream", None)
     assert status(engine).splitlines()[2:4] == [
-        '            made by version unknown, last migration "5: upstream"',
+        '            last migration "5: upstream", by version unknown',
         "            a catalog of an earlier version; serve, import, mirror and token add upgrade it",
     ]
 

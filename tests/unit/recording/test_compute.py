@@ -77,9 +77,9 @@ FAILURES: list[tuple[FakeResponse, str]] = [
         for each in MALFORMED_LINKS
     ),
     (page("http://[/?marker=1"), "its links to other pages are malformed"),
-    (page("/x?limit=1", image(2)), "its link to the next page, '/x?limit=1', leads nowhere"),
-    (page("/x?marker=1"), "its link to the next page, '/x?marker=1', leads nowhere"),
-    (page(ELSEWHERE, image(2)), "its pages link in a circle"),
+    (page("/x?limit=1", image(2)), "its link to the next page, '/x?limit=1', is invalid"),
+    (page("/x?marker=1"), "its link to the next page, '/x?marker=1', is invalid"),
+    (page(ELSEWHERE, image(2)), "its links to next pages form a cycle"),
 ]
 
 

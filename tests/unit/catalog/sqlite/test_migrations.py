@@ -112,7 +112,7 @@ def test_earlier_catalog_is_unavailable_until_it_is_migrated(tmp_path: Path, nam
     assert path.read_bytes() == before
 
 
-# Without the table of migration 8, the version that made the catalog is unknown.
+# Without the table of migration 8, the version that migrated the catalog is unknown.
 @pytest.mark.parametrize(
     ("statement", "made_by"), [("UPDATE made_by SET version = '9.8.7'", " (9.8.7)"), ("DROP TABLE made_by", "")]
 )
@@ -131,8 +131,8 @@ def test_catalog_of_a_later_version_is_rejected_with_that_version(tmp_path: Path
         with pytest.raises(CatalogOfLaterVersion) as raised:
             use()
         assert str(raised.value) == (
-            f"{path} was made by a later version of compute-images{made_by} than this one ({version()}): install that "
-            "version again, or restore a backup that was made before the upgrade"
+            f"{path} was migrated by a later version of compute-images{made_by} than this one ({version()}): install "
+            "that version again, or restore a backup from before the upgrade"
         )
     with pytest.raises(CatalogUnavailable):
         CatalogReader(engine).ping()
