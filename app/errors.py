@@ -200,8 +200,8 @@ class CatalogDamaged(CatalogUnavailable):
 class CatalogOfLaterVersion(CatalogUnavailable):
     """A later version of compute-images migrated the catalog. The message is for the log and commands."""
 
-    def __init__(self, catalog: str, made_by: str | None, own_version: str) -> None:
-        later = f"a later version of compute-images{f' ({made_by})' if made_by else ''}"
+    def __init__(self, catalog: str, migrated_by: str | None, own_version: str) -> None:
+        later = f"a later version of compute-images{f' ({migrated_by})' if migrated_by else ''}"
         super().__init__(
             f"{catalog} was migrated by {later} than this one ({own_version}): install that version again, or restore "
             "a backup from before the upgrade"

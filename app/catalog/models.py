@@ -224,7 +224,7 @@ class DatabaseInfo(NamedTuple):
 
     bytes: int
     migration: str
-    made_by: str | None
+    migrated_by: str | None
 
 
 class CatalogUser(NamedTuple):

@@ -35,9 +35,9 @@ def _sections(document: JsonObject) -> Iterator[tuple[str, list[str]]]:
     """Yield the label and the lines of each part of the status."""
     catalog = document["catalog"]
     yield "Version", [document["version"]]
-    made_by = f'last migration "{catalog["migration"]}", by version {catalog["made_by"] or "unknown"}'
+    migrated_by = f'last migration "{catalog["migration"]}", by version {catalog["migrated_by"] or "unknown"}'
     outdated = [] if catalog["is_current"] else [SchemaState.OUTDATED.value]
-    yield "Catalog", [f"{catalog['name']}, {catalog['bytes']} bytes", made_by, *outdated]
+    yield "Catalog", [f"{catalog['name']}, {catalog['bytes']} bytes", migrated_by, *outdated]
     if catalog["is_current"]:
         images, tokens = document["images"], document["tokens"]
         groups = (images["by_status"], images["by_visibility"])

@@ -12,7 +12,7 @@ from sqlite_utils import Database
 from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
 
 from app.catalog.engine import SchemaState
-from app.catalog.sqlite.migrations import MIGRATIONS, made_by, migrate, migration_names
+from app.catalog.sqlite.migrations import MIGRATIONS, migrate, migrated_by, migration_names
 from app.catalog.sqlite.rows import DamagedValue
 from app.errors import (
     CatalogBusy,
@@ -70,7 +70,7 @@ def schema_state(path: Path, *, immutable: bool = False) -> SchemaState:
             if not applied and db.table_names():
                 raise CatalogUnavailable(f"{path} is a database of another application")
             if applied - migration_names():
-                raise CatalogOfLaterVersion(str(path), made_by(db), version())
+                raise CatalogOfLaterVersion(str(path), migrated_by(db), version())
     return SchemaState.EMPTY if not applied else SchemaState.OUTDATED if pending else SchemaState.CURRENT
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from app.catalog.models import CatalogUser, DatabaseInfo
 from app.catalog.sqlite.database import open_reader, require_catalog, translate_errors
-from app.catalog.sqlite.migrations import MIGRATIONS, made_by
+from app.catalog.sqlite.migrations import MIGRATIONS, migrated_by
 from app.catalog.sqlite.sync_status import lock_path
 
 _LOCKS = Path("/proc/locks")  # of Linux: the locks of all files, each with the process that holds it
@@ -28,7 +28,7 @@ def read_info(path: Path, *, immutable: bool) -> DatabaseInfo:
     with translate_errors(path), closing(open_reader(path, immutable=immutable)) as db, db.atomic():
         files = [path, path.with_name(f"{path.name}-wal")]
         size = sum(file.stat().st_size for file in files if file.exists())
-        return DatabaseInfo(size, MIGRATIONS.applied(db)[-1].name, made_by(db))
+        return DatabaseInfo(size, MIGRATIONS.applied(db)[-1].name, migrated_by(db))
 
 
 def find_users(path: Path) -> list[CatalogUser] | None:

@@ -139,7 +139,7 @@ _UNLISTED_IMAGES = (
     "UPDATE audiences SET project_id = '/' WHERE id = 0",  # was '*', which can be the id of a project
 )
 # Every later version has to have this table: an earlier one reads it, to name the version that it cannot replace.
-_MADE_BY = "CREATE TABLE made_by (version TEXT NOT NULL) STRICT"
+_MIGRATED_BY = "CREATE TABLE migrated_by (version TEXT NOT NULL) STRICT"
 
 
 @MIGRATIONS(name="1: images")
@@ -180,9 +180,9 @@ def _add_unlisted_images(db: Database) -> None:
     _execute(db, *_UNLISTED_IMAGES)
 
 
-@MIGRATIONS(name="8: made by")
-def _add_made_by(db: Database) -> None:
-    db.execute(_MADE_BY)
+@MIGRATIONS(name="8: migrated by")
+def _add_migrated_by(db: Database) -> None:
+    db.execute(_MIGRATED_BY)
 
 
 def migrate(db: Database) -> bool:
@@ -190,14 +190,14 @@ def migrate(db: Database) -> bool:
     is_new = not MIGRATIONS.applied(db)
     if MIGRATIONS.pending(db):
         MIGRATIONS.apply(db)
-        db.execute("DELETE FROM made_by")
-        db.execute("INSERT INTO made_by VALUES (?)", [version()])
+        db.execute("DELETE FROM migrated_by")
+        db.execute("INSERT INTO migrated_by VALUES (?)", [version()])
     return is_new
 
 
-def made_by(db: Database) -> str | None:
+def migrated_by(db: Database) -> str | None:
     """Return the version of compute-images that last migrated the catalog; None if it did not record its version."""
-    row = db.execute("SELECT version FROM made_by").fetchone() if "made_by" in db.table_names() else None
+    row = db.execute("SELECT version FROM migrated_by").fetchone() if "migrated_by" in db.table_names() else None
     return row and str(row[0])
 
 

@@ -24,7 +24,7 @@ writes images also updates their index entries.
 
 `image_members` holds the members of shared images, whether or not they have accepted the image.
 
-`made_by` holds, in one row, the version of compute-images that last migrated the catalog.
+`migrated_by` holds, in one row, the version of compute-images that last migrated the catalog.
 """
 
 TOMBSTONE = "(status = 'DELETED' AND (deleted_at IS NOT NULL OR revision IS NULL))"

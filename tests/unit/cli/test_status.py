@@ -59,8 +59,8 @@ def test_status_names_the_version_and_the_database(engine: Engine) -> None:
     assert orjson.loads(status(engine, "--json"))["catalog"] == {
         "name": engine.name,
         "bytes": Path(engine.name).stat().st_size,
-        "migration": "8: made by",
-        "made_by": version(),
+        "migration": "8: migrated by",
+        "migrated_by": version(),
         "is_current": True,
     }
 
@@ -127,7 +127,7 @@ def test_status_of_an_earlier_version_leaves_out_the_contents(tmp_path: Path) ->
         db.conn.executescript(EARLIER.read_text())
     document = describe_catalog(engine)
     assert document.keys() == {"version", "catalog", "processes"}
-    assert (document["catalog"]["migration"], document["catalog"]["made_by"]) == ("5: upstream", None)
+    assert (document["catalog"]["migration"], document["catalog"]["migrated_by"]) == ("5: upstream", None)
     assert status(engine).splitlines()[2:4] == [
         '            last migration "5: upstream", by version unknown',
         "            a catalog of an earlier version; serve, import, mirror and token add upgrade it",

@@ -66,7 +66,7 @@ LANDED = {
     "5: upstream": "54ead28d65722a812f66a66f47a776658931225be43d149bdca0e205e3f83264",
     "6: standard names": "bb934b242ccd183c5d295689c387e6c6a85c9db4676006ff823aad731401b78e",
     "7: unlisted images": "e5c89f5d1a36a692fba48694b246383785c40ff5b1f7850793d22ab4413a4a44",
-    "8: made by": "261b7688cea1b942acccb18cc071c87570ff16d037415fdc8382dd9e4b88af95",
+    "8: migrated by": "4b9a00cec35eff4b2cde25174a7770804474423a6844cbad835f35074dc267f3",
 }
 
 
@@ -114,9 +114,12 @@ def test_earlier_catalog_is_unavailable_until_it_is_migrated(tmp_path: Path, nam
 
 # Without the table of migration 8, the version that migrated the catalog is unknown.
 @pytest.mark.parametrize(
-    ("statement", "made_by"), [("UPDATE made_by SET version = '9.8.7'", " (9.8.7)"), ("DROP TABLE made_by", "")]
+    ("statement", "migrated_by"),
+    [("UPDATE migrated_by SET version = '9.8.7'", " (9.8.7)"), ("DROP TABLE migrated_by", "")],
 )
-def test_catalog_of_a_later_version_is_rejected_with_that_version(tmp_path: Path, statement: str, made_by: str) -> None:
+def test_catalog_of_a_later_version_is_rejected_with_that_version(
+    tmp_path: Path, statement: str, migrated_by: str
+) -> None:
     path = catalog_of(tmp_path)
     with closing(Database(path)) as db:
         db.execute("INSERT INTO _sqlite_migrations (migration_set, name) VALUES ('compute-images', '999')")
@@ -131,7 +134,7 @@ def test_catalog_of_a_later_version_is_rejected_with_that_version(tmp_path: Path
         with pytest.raises(CatalogOfLaterVersion) as raised:
             use()
         assert str(raised.value) == (
-            f"{path} was migrated by a later version of compute-images{made_by} than this one ({version()}): install "
+            f"{path} was migrated by a later version of compute-images{migrated_by} than this one ({version()}): install "
             "that version again, or restore a backup from before the upgrade"
         )
     with pytest.raises(CatalogUnavailable):
@@ -148,7 +151,7 @@ def test_migrated_catalog_exports_what_the_earlier_version_exported(name: str, m
 
 def test_migrated_catalog_has_the_schema_of_a_new_one(migrated: Engine, tmp_path: Path) -> None:
     assert migrated.schema_state() is SchemaState.CURRENT
-    assert rows(migrated, "SELECT version FROM made_by") == [(version(),)]
+    assert rows(migrated, "SELECT version FROM migrated_by") == [(version(),)]
     CatalogReader(migrated).ping()
     assert normalized_schema(migrated) == normalized_schema(open_catalog(catalog_of(tmp_path)))
 
