@@ -134,8 +134,8 @@ def test_catalog_of_a_later_version_is_rejected_with_that_version(
         with pytest.raises(CatalogOfLaterVersion) as raised:
             use()
         assert str(raised.value) == (
-            f"{path} was migrated by a later version of compute-images{migrated_by} than this one ({version()}): install "
-            "that version again, or restore a backup from before the upgrade"
+            f"{path} was migrated by a later version of compute-images{migrated_by} than this one ({version()}): "
+            "install that version again, or restore a backup from before the upgrade"
         )
     with pytest.raises(CatalogUnavailable):
         CatalogReader(engine).ping()
