@@ -146,9 +146,8 @@ def _run_double(settings: Settings, address: str, *, sample: bool) -> None:
             original.backup(backup := Path(folder) / "backup.db")
             open_catalog(copied.catalog).restore(backup, timeout=COMMAND_TIMEOUT)
             backup.unlink()
-            click.echo(f"Copied {original.name} for the test double, which never changes the original.", err=True)
         _ensure_catalog(copied, sample=True)
-        run_double(copied, address)
+        run_double(copied, address, original=original.name)
 
 
 def import_server() -> "type[Server]":

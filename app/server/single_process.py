@@ -93,19 +93,19 @@ def build_server(
     return DoubleServer(config, Buffers(max_buffered_bytes(settings.max_limit)), on_ready)
 
 
-def run_double(settings: Settings, address: str) -> None:
-    """Serve the catalog of the settings as a test double, in this process."""
+def run_double(settings: Settings, address: str, *, original: str) -> None:
+    """Serve the catalog of the settings, a copy of the original, as a test double in this process."""
     from gunicorn.config import Config as GunicornConfig  # noqa: PLC0415 it would delay the start of the fixture
 
     host, _, port = address.rpartition(":")
     family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET
     listener = socket.create_server((host.strip("[]"), int(port)), family=family)
     configure_logging(settings.log_format, settings.log_level)
-    name, url = open_catalog(settings.catalog).name, f"http://{host}:{listener.getsockname()[1]}"
+    url = f"http://{host}:{listener.getsockname()[1]}"
     with listener:
         build_server(
             settings,
-            lambda: log_lifecycle("serves %s at %s with one process, as a test double", name, url),
+            lambda: log_lifecycle("serves a copy of %s at %s with one process, as a test double", original, url),
             trusted_proxies=GunicornConfig().forwarded_allow_ips,
         ).run([listener])
     log_lifecycle("stopped")

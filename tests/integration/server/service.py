@@ -21,7 +21,7 @@ SERVE = (COMMAND, "serve", "--bind", "127.0.0.1:0")
 _TIMEOUT = 20.0  # seconds
 _POLL_INTERVAL = 0.01  # seconds
 _LOG_LINE = re.compile(r"\S+Z (DEBUG|INFO|WARNING|ERROR|CRITICAL) [\w.]+ (-|req-[0-9a-f-]+) .*")
-_SERVES = re.compile(r" serves \S+ at http://[0-9.]+:(\d+) with ")
+_SERVES = re.compile(r" serves (?:a copy of )?\S+ at http://[0-9.]+:(\d+) with ")
 _SETTINGS = re.compile("IMAGES_.*|OS_.*|PORT|WEB_CONCURRENCY|GUNICORN_.*|XDG_RUNTIME_DIR")
 
 _WITH_TIMEOUTS = """

@@ -1,16 +1,15 @@
 """Context variables do not leak from one request to the next."""
 
-import os
 import threading
 from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import Any
 
 import pytest
-from uvicorn import Config
+from uvicorn import Config, Server
 
-from app.server.backpressure import Buffers
-from app.server.worker import Worker, WorkerServer
+from app.server.backpressure import Buffers, WorkerState
+from app.server.worker import Worker
 from tests.integration.server.service import until
 from tests.integration.server.wire import Connection, request
 
@@ -35,7 +34,8 @@ async def leaky(scope: Any, receive: Any, send: Any) -> None:
 def port() -> Iterator[int]:
     """Serve `leaky` with the configuration of a worker."""
     settings: dict[str, Any] = Worker.CONFIG_KWARGS
-    server = WorkerServer(Config(leaky, port=0, log_config=None, **settings), Buffers(), master=os.getppid())
+    server = Server(Config(leaky, port=0, **settings))
+    server.server_state = WorkerState(Buffers())
     thread = threading.Thread(target=server.run)
     thread.start()
     until(lambda: server.started)

@@ -187,12 +187,14 @@ DOUBLE = {"IMAGES_TEST_DOUBLE": "on"}
 def test_start_and_stop_are_one_line_each(tmp_path: Path, number: int, to_group: bool, others: dict[str, str]) -> None:
     catalog = str(catalog_of(tmp_path, image(1)))
     settings = {"HOME": str(tmp_path), "WEB_CONCURRENCY": "2", "IMAGES_CATALOG": catalog, **others}
-    served = "one process, as a test double" if others == DOUBLE else "2 workers"
+    is_double = others == DOUBLE
+    served = "one process, as a test double" if is_double else "2 workers"
     with (tmp_path / "log").open("w+b") as log, session(SERVE, tmp_path, settings, output=log.fileno()) as process:
         until(lambda: (tmp_path / "log").stat().st_size > 0)
         (os.killpg if to_group else os.kill)(process.pid, number)
         assert process.wait(SHUTDOWN_LIMIT) == 0
     name = f"INFO app.lifecycle - compute-images {version('compute-images')}"
+    catalog = f"a copy of {catalog}" if is_double else catalog
     expected = rf"\S+Z {name} serves {catalog} at http://127.0.0.1:\d+ with {served}\n\S+Z {name} stopped\n"
     assert re.fullmatch(expected, (tmp_path / "log").read_text())
 

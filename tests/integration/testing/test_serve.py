@@ -22,7 +22,7 @@ def test_named_catalog_is_copied_and_never_changed(tmp_path: Path) -> None:
         add_token(open_catalog(next(temporary.glob("*/catalog.db"))), PROJECT, is_admin=False, expires=None)
         service.terminate()
         assert service.wait() == 0
-    assert f"Copied {catalog} for the test double, which never changes the original." in service.printed
+    assert f" serves a copy of {catalog} at " in service.log
     assert (contents(catalog), list(temporary.iterdir())) == (before, [])
 
 
