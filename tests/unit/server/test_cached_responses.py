@@ -1,4 +1,4 @@
-"""Which requests the server answers from the response cache by itself."""
+"""Requests to which the server responds from the response cache, without running the application."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
