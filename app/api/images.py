@@ -9,8 +9,8 @@ from app.api import serializers
 from app.api.context import catalog_response, request_context, services
 from app.api.links import link_builder
 from app.catalog.documents import first_invalid
+from app.catalog.errors import CatalogDamaged
 from app.catalog.models import ImageFilters
-from app.errors import CatalogDamaged
 from app.framework.responses import NoContentResponse
 
 

@@ -7,9 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from app.api.serializers import serialize_mirror_health
 from app.auth.base import Authenticator
 from app.catalog.engine import Engine
+from app.catalog.errors import CatalogUnavailable, ReadLimitExceeded, SchemaMismatch
 from app.catalog.models import JsonObject
 from app.catalog.reader import CatalogReader
-from app.errors import CatalogUnavailable, DomainError, IdentityUnavailable, ReadLimitExceeded, SchemaMismatch
+from app.errors import DomainError, IdentityUnavailable
 from app.settings import Settings
 from app.timestamps import Clock
 

@@ -1,9 +1,9 @@
 """Authentication of a test double: by the catalog's own tokens, while it has any."""
 
 from app.auth.catalog_tokens import CatalogTokenAuthenticator
+from app.catalog.errors import CatalogUnavailable
 from app.catalog.models import Version
 from app.context import UNAUTHENTICATED_ADMIN, Caller
-from app.errors import CatalogUnavailable
 
 
 class OptionalTokenAuthenticator(CatalogTokenAuthenticator):

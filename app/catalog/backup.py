@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from app.catalog.engine import COMMAND_TIMEOUT, Engine, SchemaState
-from app.errors import CatalogUnavailable, DomainError
+from app.catalog.errors import CatalogUnavailable
+from app.errors import DomainError
 from app.files import require_replaceable
 
 

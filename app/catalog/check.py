@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 from app.catalog.documents import validate_stored_image
 from app.catalog.engine import Engine, SchemaState
+from app.catalog.errors import CatalogDamaged
 from app.catalog.models import Finding
 from app.catalog.transfer import export_images
-from app.errors import CatalogDamaged
 
 RESTORE = (
     'restore a backup (README, "Backup and restore"); without one, move the catalog away and fill a new one by import '

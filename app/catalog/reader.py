@@ -1,9 +1,10 @@
 """Reads of the catalog for the API."""
 
 from app.catalog.engine import Engine
+from app.catalog.errors import CatalogDamaged
 from app.catalog.listing import plan_scans
 from app.catalog.models import ImageFilters, Page, StoredImage, SyncStatus, Upstream
-from app.errors import CatalogDamaged, ImageNotFound
+from app.errors import ImageNotFound
 from app.text import normalize_project_id
 
 

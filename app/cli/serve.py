@@ -14,10 +14,10 @@ import click
 from app.catalog.documents import load_sample
 from app.catalog.engine import COMMAND_TIMEOUT, Engine, SchemaState
 from app.catalog.engines import open_catalog
+from app.catalog.errors import CatalogMissing
 from app.catalog.transfer import ensure_catalog
 from app.cli.addresses import UNIX, is_local, require_free
 from app.cli.types import BindAddressType, require_extra
-from app.errors import CatalogMissing
 from app.log_file import LogFile
 from app.origins import host_name
 from app.settings import InvalidSetting, Settings

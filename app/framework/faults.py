@@ -9,8 +9,9 @@ from connexion.lifecycle import ConnexionRequest, ConnexionResponse
 from starlette.exceptions import HTTPException
 
 from app import errors
+from app.catalog import errors as catalog_errors
 from app.contract.document import Contract
-from app.errors import INTERNAL_ERROR, CatalogDamaged, DomainError
+from app.errors import INTERNAL_ERROR, DomainError
 from app.text import quote
 
 _STATUS: Mapping[type[DomainError], HTTPStatus] = {
@@ -23,7 +24,7 @@ _STATUS: Mapping[type[DomainError], HTTPStatus] = {
     errors.ProjectMismatch: HTTPStatus.FORBIDDEN,
     errors.NotImageOwner: HTTPStatus.FORBIDDEN,
     errors.MetadataQuotaExceeded: HTTPStatus.FORBIDDEN,
-    errors.CatalogReadOnly: HTTPStatus.FORBIDDEN,
+    catalog_errors.CatalogReadOnly: HTTPStatus.FORBIDDEN,
     errors.ReplicaReadOnly: HTTPStatus.FORBIDDEN,
     errors.UpstreamForbidden: HTTPStatus.FORBIDDEN,
     errors.ImageNotFound: HTTPStatus.NOT_FOUND,
@@ -32,14 +33,14 @@ _STATUS: Mapping[type[DomainError], HTTPStatus] = {
     errors.RequestBodyTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     errors.UnsupportedMediaType: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     errors.InvalidResponse: HTTPStatus.INTERNAL_SERVER_ERROR,
-    errors.CatalogBusy: HTTPStatus.SERVICE_UNAVAILABLE,
+    catalog_errors.CatalogBusy: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.IdentityUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.UpstreamUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
-    errors.QueryTimeout: HTTPStatus.SERVICE_UNAVAILABLE,
-    errors.TooManySlowQueries: HTTPStatus.SERVICE_UNAVAILABLE,
-    errors.CatalogDamaged: HTTPStatus.SERVICE_UNAVAILABLE,
-    errors.SchemaMismatch: HTTPStatus.SERVICE_UNAVAILABLE,
-    errors.CatalogUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
+    catalog_errors.QueryTimeout: HTTPStatus.SERVICE_UNAVAILABLE,
+    catalog_errors.TooManySlowQueries: HTTPStatus.SERVICE_UNAVAILABLE,
+    catalog_errors.CatalogDamaged: HTTPStatus.SERVICE_UNAVAILABLE,
+    catalog_errors.SchemaMismatch: HTTPStatus.SERVICE_UNAVAILABLE,
+    catalog_errors.CatalogUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 RETRY_AFTER = "5"  # seconds, of a 503 whose error does not state a time
 
@@ -92,7 +93,7 @@ def _fault_for(error: Exception, method: str, path: str, allowed: Sequence[str])
 class FaultHandler:
     """Sends a Compute fault for every error, and logs the errors with a status of 500 and above."""
 
-    def __init__(self, contract: Contract, *, report_damage: Callable[[CatalogDamaged], None]) -> None:
+    def __init__(self, contract: Contract, *, report_damage: Callable[[catalog_errors.CatalogDamaged], None]) -> None:
         """Set what is called with an error that shows that the catalog is damaged."""
         self._contract = contract
         self._report_damage = report_damage
@@ -106,7 +107,7 @@ class FaultHandler:
         fault = fault_for(error, method=request.method, path=path, allowed=allowed)
         if is_wrong_method and request.method == "OPTIONS":  # asks for the same header, and is no error
             return ConnexionResponse(HTTPStatus.NO_CONTENT, headers=fault.headers)
-        if isinstance(error, CatalogDamaged):
+        if isinstance(error, catalog_errors.CatalogDamaged):
             self._report_damage(error)
         if fault.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             _log.error(

@@ -25,15 +25,8 @@ from starlette.types import Receive, Scope, Send
 from app.asgi import read_body
 from app.catalog.documents import first_invalid
 from app.catalog.engine import WRITER_TIMEOUT, Engine
-from app.errors import (
-    CatalogBusy,
-    CatalogDamaged,
-    DomainError,
-    InvalidResponse,
-    QueryTimeout,
-    ReadLimitExceeded,
-    TooManySlowQueries,
-)
+from app.catalog.errors import CatalogBusy, CatalogDamaged, QueryTimeout, ReadLimitExceeded, TooManySlowQueries
+from app.errors import DomainError, InvalidResponse
 from app.framework.responses import CatalogResponse, DeferredResponse, JSONResponse
 
 View = Callable[..., Response]

@@ -9,7 +9,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector, CollectorRegistry
 
 from app.catalog.engine import Engine
-from app.errors import CatalogUnavailable
+from app.catalog.errors import CatalogUnavailable
 from app.metrics.catalog import CatalogCollector
 from app.metrics.processes import ProcessCollector
 from app.metrics.recorder import Recorder

@@ -15,9 +15,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.auth.base import Authenticator
 from app.catalog.engine import Engine
+from app.catalog.errors import CatalogUnavailable
 from app.catalog.models import Version
 from app.context import ANONYMOUS, Caller, RequestContext
-from app.errors import CatalogUnavailable
 from app.middleware.stored_response import Header, StoredResponse, accepts_gzip, send_stored, store_response
 from app.mirror.staleness import StalenessMonitor
 

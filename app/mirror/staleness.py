@@ -1,8 +1,8 @@
 """Whether a replica is stale, by the time of its last successful sync."""
 
 from app.catalog.engine import Engine
+from app.catalog.errors import CatalogUnavailable
 from app.catalog.models import Version
-from app.errors import CatalogUnavailable
 from app.timestamps import SYSTEM_CLOCK, Clock
 
 _NEVER = float("inf")

@@ -9,9 +9,9 @@ from functools import cached_property
 from typing import Any, NamedTuple
 
 from app.catalog.engine import Engine
+from app.catalog.errors import CatalogUnavailable
 from app.catalog.models import SyncCounts, SyncStatus, Upstream, UpstreamSnapshot
 from app.catalog.replica import apply_snapshot, read_image_ids, read_replica
-from app.errors import CatalogUnavailable
 from app.mirror.client import GlanceClient, UpstreamError
 from app.mirror.collector import ImageCollector, list_images
 from app.timestamps import SYSTEM_CLOCK, Clock, format_utc, seconds

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from time import perf_counter
 from typing import TYPE_CHECKING, NamedTuple
 
-from app.errors import CatalogUnavailable
+from app.catalog.errors import CatalogUnavailable
 from app.middleware.request_id import RequestIdGenerator, common_headers
 from app.middleware.response_cache import ResponseCache
 from app.middleware.stored_response import format_headers

@@ -10,6 +10,7 @@ from starlette.exceptions import HTTPException
 from starlette.testclient import TestClient
 
 from app import errors
+from app.catalog import errors as catalog_errors
 from app.errors import DomainError
 from app.framework import faults
 from app.framework.faults import Fault, fault_for
@@ -56,7 +57,7 @@ class UnmappedError(DomainError):
             errors.MetadataQuotaExceeded(129, 128),
             Fault(403, "The image would have 129 metadata items; the maximum is 128."),
         ),
-        (errors.CatalogReadOnly("/secret/path: read-only"), Fault(403, READ_ONLY)),
+        (catalog_errors.CatalogReadOnly("/secret/path: read-only"), Fault(403, READ_ONLY)),
         (
             errors.ReplicaReadOnly("x", "http://glance.test"),
             Fault(403, "Image 'x' is replicated from http://glance.test: change it there."),
@@ -71,19 +72,19 @@ class UnmappedError(DomainError):
         (errors.InvalidResponse("'secret' is no status"), Fault(500, INTERNAL)),
         (UnmappedError("secret"), Fault(500, INTERNAL)),
         (ZeroDivisionError("secret"), Fault(500, INTERNAL)),
-        (errors.CatalogBusy(), Fault(503, "The catalog is busy with other changes; try again later.", LATER)),
+        (catalog_errors.CatalogBusy(), Fault(503, "The catalog is busy with other changes; try again later.", LATER)),
         (
             errors.IdentityUnavailable("secret"),
             Fault(503, "The identity service is unavailable; try again later.", LATER),
         ),
         (errors.UpstreamUnavailable(), Fault(503, "The image service is unavailable; try again later.", LATER)),
         (
-            errors.QueryTimeout(10),
+            catalog_errors.QueryTimeout(10),
             Fault(
                 503, "The query was given up after 10 seconds: add filters or lower the limit.", {"Retry-After": "10"}
             ),
         ),
-        (errors.CatalogUnavailable("/secret/path: I/O error"), Fault(503, UNAVAILABLE, LATER)),
+        (catalog_errors.CatalogUnavailable("/secret/path: I/O error"), Fault(503, UNAVAILABLE, LATER)),
         (HTTPException(403), Fault(403, "Forbidden")),
         (HTTPException(404, "secret"), Fault(404, "Path '/a\\nb' not found.")),
         (

@@ -15,6 +15,7 @@ from sqlite_utils import Database
 from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
 
 from app.catalog.engine import SchemaState
+from app.catalog.errors import CatalogBusy, CatalogDamaged, CatalogOfLaterVersion, CatalogUnavailable
 from app.catalog.models import SyncStatus
 from app.catalog.sqlite.database import (
     create_file,
@@ -35,7 +36,6 @@ from app.catalog.sqlite.sync_status import (
     sidecar_paths,
     write_sync_status,
 )
-from app.errors import CatalogBusy, CatalogDamaged, CatalogOfLaterVersion, CatalogUnavailable
 
 BACKUP_STEP = 10_000  # pages that are copied at a time: 40 MB. Python handles signals between steps
 _STATUS = "backup_sync_status"  # the table that only a backup has

@@ -12,18 +12,18 @@ from sqlite_utils import Database
 from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
 
 from app.catalog.engine import SchemaState
-from app.catalog.sqlite.migrations import MIGRATIONS, migrate, migrated_by, migration_names
-from app.catalog.sqlite.rows import DamagedValue
-from app.errors import (
+from app.catalog.errors import (
     CatalogBusy,
     CatalogDamaged,
     CatalogMissing,
     CatalogOfLaterVersion,
     CatalogReadOnly,
     CatalogUnavailable,
-    DomainError,
     ReadLimitExceeded,
 )
+from app.catalog.sqlite.migrations import MIGRATIONS, migrate, migrated_by, migration_names
+from app.catalog.sqlite.rows import DamagedValue
+from app.errors import DomainError
 from app.resources import version
 
 _MIN_SQLITE_VERSION = (3, 38, 0)  # the first with the operator ->>

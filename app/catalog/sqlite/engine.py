@@ -11,6 +11,7 @@ from pathlib import Path
 from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
 
 from app.catalog.engine import SchemaState
+from app.catalog.errors import CatalogReadOnly, CatalogUnavailable
 from app.catalog.models import CatalogUser, DatabaseInfo, Finding, SyncStatus, Version
 from app.catalog.sqlite import database, sync_status
 from app.catalog.sqlite.backup import BACKUP_STEP, copy_to_memory, restore_backup, write_backup
@@ -18,7 +19,6 @@ from app.catalog.sqlite.check import find_problems
 from app.catalog.sqlite.info import find_users, read_info
 from app.catalog.sqlite.reader import SQLiteSnapshot
 from app.catalog.sqlite.writer import BATCH_SIZE, SQLiteTransaction
-from app.errors import CatalogReadOnly, CatalogUnavailable
 
 _MAX_WAL_BYTES = 64_000_000  # of the write-ahead log that remains after a transaction, unless a reader still needs it
 _PROGRESS_INTERVAL = 10_000  # steps of SQLite between looks at the clock: about half a millisecond

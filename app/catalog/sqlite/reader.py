@@ -9,6 +9,7 @@ from typing import Any
 
 from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
 
+from app.catalog.errors import ReadLimitExceeded, SchemaMismatch
 from app.catalog.listing import EVERYONE, Condition, Cursor, IndexScan, Partition
 from app.catalog.models import (
     Image,
@@ -22,7 +23,6 @@ from app.catalog.models import (
 from app.catalog.sqlite.migrations import MIGRATIONS, migration_names
 from app.catalog.sqlite.rows import require_types, to_image, to_token, to_upstream
 from app.catalog.sqlite.schema import TOMBSTONE, VISIBLE
-from app.errors import ReadLimitExceeded, SchemaMismatch
 
 _Term = tuple[str, str]  # a column, and the operator and parameters of its condition
 _Shape = tuple[_Term | None, tuple[_Term, ...], bool]  # of a scan: its driving term, the others, whether it continues

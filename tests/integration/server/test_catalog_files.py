@@ -11,7 +11,7 @@ import orjson
 import pytest
 
 from app.catalog.engines import open_catalog
-from app.errors import CatalogUnavailable
+from app.catalog.errors import CatalogUnavailable
 from tests.integration.server.conftest import LIST
 from tests.integration.server.service import COMMAND, Service, run, serving, session, until
 from tests.integration.server.wire import Connection, request

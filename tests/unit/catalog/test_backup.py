@@ -6,10 +6,11 @@ import pytest
 
 from app.catalog.backup import CatalogExists, back_up_catalog, restore_catalog
 from app.catalog.engine import Engine
+from app.catalog.errors import CatalogMissing
 from app.catalog.models import SyncStatus
 from app.catalog.reader import CatalogReader
 from app.catalog.tokens import add_token, find_token
-from app.errors import CatalogMissing, MirrorAlreadyRunning
+from app.errors import MirrorAlreadyRunning
 from app.files import FileNotReplaced
 from tests.support.catalogs import add_images, exported, exported_numbers
 from tests.support.images import image

@@ -9,11 +9,12 @@ import pytest
 
 from app.catalog.editor import MAX_METADATA_ITEMS, ImageEditor, check_metadata_quota
 from app.catalog.engine import Engine
+from app.catalog.errors import CatalogBusy
 from app.catalog.models import Metadata, Upstream, UpstreamSnapshot
 from app.catalog.replica import apply_snapshot
 from app.catalog.transfer import import_images
 from app.context import Caller, RequestContext
-from app.errors import CatalogBusy, ImageNotFound, MetadataQuotaExceeded, NotImageOwner, ReplicaReadOnly
+from app.errors import ImageNotFound, MetadataQuotaExceeded, NotImageOwner, ReplicaReadOnly
 from tests.support.catalogs import add_images, exported, exported_numbers, listed
 from tests.support.clock import FakeClock
 from tests.support.images import image, image_id, stored_images

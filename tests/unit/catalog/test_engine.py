@@ -9,13 +9,14 @@ import pytest
 
 from app.catalog.engine import Engine, SchemaState, Snapshot, Transaction
 from app.catalog.engines import open_catalog as open_location
+from app.catalog.errors import CatalogBusy, CatalogUnavailable
 from app.catalog.models import SyncStatus
 from app.catalog.reader import CatalogReader
 from app.catalog.sqlite.engine import SQLiteEngine
 from app.catalog.sqlite.reader import SQLiteSnapshot
 from app.catalog.sqlite.writer import SQLiteTransaction
 from app.catalog.tokens import list_tokens
-from app.errors import CatalogBusy, CatalogUnavailable, MirrorAlreadyRunning
+from app.errors import MirrorAlreadyRunning
 from tests.support.catalogs import add_images, exported, exported_numbers, listed
 from tests.support.images import image
 from tests.support.projects import PROJECT

@@ -9,12 +9,12 @@ import pytest
 
 from app.catalog.documents import load_sample
 from app.catalog.engine import Engine, Transaction
+from app.catalog.errors import CatalogUnavailable
 from app.catalog.models import StoredImage, SyncCounts, Upstream, UpstreamSnapshot, Version
 from app.catalog.reader import CatalogReader
 from app.catalog.replica import CatalogNotEmpty, UpstreamMismatch, apply_snapshot
 from app.catalog.tokens import add_token, list_tokens
 from app.catalog.transfer import ImportIntoReplica, ensure_catalog, import_images, preview_import
-from app.errors import CatalogUnavailable
 from tests.support.catalogs import add_images
 from tests.support.clock import FakeClock
 from tests.support.images import Fields, image, image_id, stored_images

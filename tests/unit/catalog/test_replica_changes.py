@@ -5,9 +5,9 @@ from collections.abc import Callable
 import pytest
 
 from app.catalog.engine import SchemaState
+from app.catalog.errors import CatalogBusy
 from app.catalog.models import Upstream
 from app.catalog.replica import UpstreamMismatch, read_replica
-from app.errors import CatalogBusy
 from tests.support.catalogs import add_images
 from tests.support.clock import FakeClock
 from tests.support.images import Fields, image, image_id, stored_images

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from app.catalog.engine import Engine, SchemaState
+from app.catalog.errors import CatalogMissing
 from app.catalog.models import Token
 from app.catalog.tokens import add_token, find_token, list_tokens, revoke_tokens
-from app.errors import CatalogMissing, TokenNotFound
+from app.errors import TokenNotFound
 from tests.support.clock import FakeClock
 from tests.support.projects import PROJECT, SAMPLE_PROJECT
 

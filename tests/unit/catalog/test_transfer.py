@@ -10,10 +10,10 @@ import pytest
 
 from app.catalog.documents import dump_images
 from app.catalog.engine import Engine, SchemaState
+from app.catalog.errors import CatalogUnavailable
 from app.catalog.models import ImageFilters, ImportResult, StoredImage
 from app.catalog.reader import CatalogReader
 from app.catalog.transfer import ensure_catalog, export_images, import_images
-from app.errors import CatalogUnavailable
 from tests.support.catalogs import add_images, exported, exported_numbers, listed
 from tests.support.clock import FakeClock
 from tests.support.images import Fields, image, image_id, image_number, stored_images

@@ -9,9 +9,9 @@ from sqlite_utils import Database
 
 from app import cli
 from app.catalog.engines import open_catalog
+from app.catalog.errors import CatalogMissing
 from app.catalog.models import SyncStatus
 from app.catalog.tokens import add_token
-from app.errors import CatalogMissing
 from tests.support.images import catalog_of, image
 from tests.support.projects import OTHER_PROJECT, PROJECT
 

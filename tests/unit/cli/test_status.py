@@ -13,11 +13,11 @@ from sqlite_utils import Database
 from app import cli
 from app.catalog.engine import Engine
 from app.catalog.engines import open_catalog
+from app.catalog.errors import CatalogMissing
 from app.catalog.models import SyncStatus, Upstream
 from app.catalog.sqlite.info import find_users
 from app.catalog.status import describe_catalog
 from app.catalog.tokens import add_token
-from app.errors import CatalogMissing
 from app.resources import version
 from tests.integration.server.service import session
 from tests.support.catalogs import add_images

@@ -11,9 +11,9 @@ from click.testing import CliRunner, Result
 from app import cli
 from app.catalog.engine import Engine
 from app.catalog.engines import open_catalog
+from app.catalog.errors import CatalogMissing
 from app.catalog.tokens import add_token, find_token, list_tokens
 from app.catalog.transfer import export_images
-from app.errors import CatalogMissing
 from app.timestamps import format_utc
 from tests.support.projects import PROJECT, SAMPLE_PROJECT
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from app.catalog.engines import open_catalog
-from app.errors import CatalogUnavailable, MirrorAlreadyRunning
+from app.catalog.errors import CatalogUnavailable
+from app.errors import MirrorAlreadyRunning
 
 
 def test_second_mirror_of_a_catalog_is_rejected(tmp_path: Path) -> None:

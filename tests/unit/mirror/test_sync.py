@@ -14,12 +14,13 @@ import orjson
 import pytest
 
 from app.catalog.engine import Engine
+from app.catalog.errors import CatalogBusy
 from app.catalog.models import ImageFilters, SyncCounts, SyncStatus, SyncTotal, Upstream, Version
 from app.catalog.reader import CatalogReader
 from app.catalog.replica import CatalogNotEmpty, UpstreamMismatch, apply_delete, format_sync_status_reason
 from app.catalog.sqlite.engine import SQLiteEngine
 from app.catalog.transfer import export_images
-from app.errors import CatalogBusy, ImageNotFound
+from app.errors import ImageNotFound
 from app.mirror.client import UpstreamError
 from app.mirror.mapping import to_catalog_image
 from app.mirror.sync import Mirror, SyncFailed, SyncReport

@@ -15,9 +15,9 @@ from sqlite_utils import Database
 from app.catalog.documents import dump_images
 from app.catalog.engine import SchemaState
 from app.catalog.engines import open_catalog
+from app.catalog.errors import CatalogBusy, CatalogDamaged, CatalogReadOnly, CatalogUnavailable
 from app.catalog.models import SyncStatus
 from app.catalog.sqlite.engine import SQLiteEngine
-from app.errors import CatalogBusy, CatalogDamaged, CatalogReadOnly, CatalogUnavailable
 from tests.support.catalogs import add_images, exported, exported_numbers, listed
 from tests.support.images import catalog_of, image
 from tests.unit.catalog.sqlite.earlier_catalogs import EARLIER, NAMES, REPLICAS, earlier_catalog, rows

@@ -12,11 +12,11 @@ from sqlite_utils import Database
 
 from app.catalog.engine import Engine
 from app.catalog.engines import open_catalog
+from app.catalog.errors import CatalogReadOnly, CatalogUnavailable
 from app.catalog.models import SyncStatus
 from app.catalog.sqlite.database import translate_errors
 from app.catalog.sqlite.engine import SQLiteEngine
 from app.catalog.transfer import ensure_catalog, import_images
-from app.errors import CatalogReadOnly, CatalogUnavailable
 from tests.support.catalogs import add_images
 from tests.support.engines import ImpatientEngine
 from tests.support.images import image, stored_images

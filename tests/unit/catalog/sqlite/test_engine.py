@@ -10,10 +10,10 @@ from sqlite_utils import Database
 from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
 
 from app.catalog.engines import open_catalog
+from app.catalog.errors import CatalogReadOnly, CatalogUnavailable
 from app.catalog.reader import CatalogReader
 from app.catalog.sqlite.engine import SQLiteEngine
 from app.catalog.transfer import ensure_catalog, import_images
-from app.errors import CatalogReadOnly, CatalogUnavailable
 from tests.conftest import Serve
 from tests.support.catalogs import add_images, exported_numbers, listed
 from tests.support.images import catalog_of, image, stored_images

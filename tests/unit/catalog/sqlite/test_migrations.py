@@ -14,6 +14,7 @@ from app.catalog.documents import dump_images
 from app.catalog.editor import ImageEditor
 from app.catalog.engine import Engine, SchemaState
 from app.catalog.engines import open_catalog
+from app.catalog.errors import CatalogOfLaterVersion, CatalogUnavailable
 from app.catalog.models import ImportResult, SyncCounts, Token, Upstream, UpstreamSnapshot
 from app.catalog.reader import CatalogReader
 from app.catalog.replica import UpstreamMismatch, apply_snapshot, read_replica
@@ -21,7 +22,6 @@ from app.catalog.sqlite.migrations import MIGRATIONS
 from app.catalog.tokens import add_token, find_token, list_tokens
 from app.catalog.transfer import ensure_catalog, export_images, import_images, preview_import
 from app.context import ANONYMOUS, RequestContext
-from app.errors import CatalogOfLaterVersion, CatalogUnavailable
 from app.resources import version
 from tests.support.catalogs import exported, listed
 from tests.support.images import catalog_of, image, image_id, image_number, stored_images

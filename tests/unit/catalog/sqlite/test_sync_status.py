@@ -9,8 +9,9 @@ import orjson
 import pytest
 
 from app.catalog.engines import open_catalog
+from app.catalog.errors import CatalogUnavailable
 from app.catalog.models import SyncStatus, SyncTotal
-from app.errors import CatalogUnavailable, MirrorAlreadyRunning
+from app.errors import MirrorAlreadyRunning
 
 VALID: dict[str, Any] = {
     "synced_at": 1.0,
