@@ -1,7 +1,7 @@
 """Authentication by the catalog's own tokens."""
 
 from app.auth.base import MAX_CACHED_TOKENS, TokenAuthenticator, TokenInfo
-from app.catalog.engine import Engine
+from app.catalog.engine import Engine, current_version
 from app.catalog.models import Version
 from app.catalog.tokens import find_token
 from app.context import Caller
@@ -29,7 +29,8 @@ class CatalogTokenAuthenticator(TokenAuthenticator):
 
     async def _current_version(self) -> Version | None:
         """Return the version, and drop validations of another one."""
-        version = await self._engine.version()  # before the lookup, so that a later change invalidates its result
+        # Before the lookup, so that a later change invalidates its result.
+        version = await current_version(self._engine)
         if version != self._version:
             self._cached.clear()
             self._version = version

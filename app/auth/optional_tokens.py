@@ -1,6 +1,7 @@
 """Authentication of a test double: by the catalog's own tokens, while it has any."""
 
 from app.auth.catalog_tokens import CatalogTokenAuthenticator
+from app.catalog.engine import current_version
 from app.catalog.errors import CatalogUnavailable
 from app.catalog.models import Version
 from app.context import UNAUTHENTICATED_ADMIN, Caller
@@ -21,7 +22,7 @@ class OptionalTokenAuthenticator(CatalogTokenAuthenticator):
 
     async def authenticate(self, token: bytes) -> Caller:
         """Return the caller of a token. Raises Unauthorized while the catalog has a token, and CatalogUnavailable."""
-        if self._requires_token(await self._engine.version()):
+        if self._requires_token(await current_version(self._engine)):
             return await super().authenticate(token)
         return UNAUTHENTICATED_ADMIN
 

@@ -1,5 +1,6 @@
 """The interface of a database engine that stores a catalog. Callers do not depend on a specific engine."""
 
+import asyncio
 import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -120,6 +121,8 @@ class Transaction(Snapshot, Protocol):
 class Engine(Protocol):
     """A catalog in a database. Each method raises CatalogUnavailable when the database cannot be used."""
 
+    blocks: bool  # whether reads wait for a network, so that all of them run in threads
+    max_readers: int  # how many reads of one process can run in threads at the same time
     max_writers: int  # how many writes of one process can run at the same time
 
     @property
@@ -129,11 +132,12 @@ class Engine(Protocol):
     def connect(self) -> None:
         """Open the catalog for requests. Raises CatalogUnavailable if there is none."""
 
-    async def version(self) -> Version:
-        """Return the version of a state that includes every change committed before the current request arrived."""
+    def version(self) -> Version | asyncio.Future[Version]:
+        """Return the version of a state that includes every change committed before the call.
 
-    def version_now(self) -> Version | None:
-        """Return the same without waiting, or None if this engine has to wait for it. Raises CatalogUnavailable."""
+        An engine that has to wait for it returns a future, which callers share: await it by `current_version` only.
+        Raises CatalogUnavailable, also as the exception of the future.
+        """
 
     def snapshot(self) -> AbstractContextManager[Snapshot]:
         """Read one state of the catalog, for a request. Connections are reused.
@@ -208,3 +212,14 @@ class Engine(Protocol):
 
     def mirror_lock(self) -> AbstractContextManager[None]:
         """Hold the lock that only one mirror of a catalog can have. Raises MirrorAlreadyRunning."""
+
+    def close(self) -> None:
+        """Close the connections of this process to a database server, at the end of the application."""
+
+
+async def current_version(engine: Engine) -> Version:
+    """Return the version of a state that includes every change committed before the call. Raises CatalogUnavailable."""
+    version = engine.version()
+    if isinstance(version, asyncio.Future):
+        return await asyncio.shield(version)  # or the end of one request would cancel it for all that share it
+    return version

@@ -34,7 +34,6 @@ View = Callable[..., Response]
 # Limits of a read on the event loop: a page of a thousand images, and one that shows whether more follow; twice the
 # CPU time that this page takes; and more elapsed time, for busy machines. The response is built and validated after it.
 _LOOP_LIMITS = {"seconds": 0.008, "cpu_seconds": 0.004, "images": 1001}
-_MAX_SLOW_READERS = 2  # of one worker: each holds a database connection and its cache, and competes with the event loop
 
 
 class _CachedParameterDecorator(SyncParameterDecorator):
@@ -104,7 +103,7 @@ class FlaskDispatcher(SpecMiddleware):
         self._flask = flask
         self._engine = engine
         self._query_timeout = query_timeout
-        self._slow_readers = Slots(_MAX_SLOW_READERS)
+        self._slow_readers = Slots(engine.max_readers)
         self._writers = writers
 
     def add_api(self, specification: Any, **options: Any) -> None:

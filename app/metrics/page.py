@@ -8,7 +8,7 @@ from contextlib import suppress
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector, CollectorRegistry
 
-from app.catalog.engine import Engine
+from app.catalog.engine import Engine, current_version
 from app.catalog.errors import CatalogUnavailable
 from app.metrics.catalog import CatalogCollector
 from app.metrics.processes import ProcessCollector
@@ -46,5 +46,5 @@ class MetricsPage:
             self._recorder.sample()
             self._catalog.version = None
             with suppress(CatalogUnavailable):
-                self._catalog.version = await self._engine.version()
+                self._catalog.version = await current_version(self._engine)
             return await asyncio.get_running_loop().run_in_executor(self._thread, encode, self._registry)

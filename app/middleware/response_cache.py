@@ -14,7 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.auth.base import Authenticator
-from app.catalog.engine import Engine
+from app.catalog.engine import Engine, current_version
 from app.catalog.errors import CatalogUnavailable
 from app.catalog.models import Version
 from app.context import ANONYMOUS, Caller, RequestContext
@@ -161,7 +161,7 @@ class ResponseCacheMiddleware:
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = self._cache.parse_request(scope["raw_path"], scope["query_string"], scope["scheme"], scope["headers"])
         try:  # before the query, so that the next request notices any later change
-            version: Version | None = await self._cache.engine.version()
+            version: Version | None = await current_version(self._cache.engine)
         except CatalogUnavailable:  # the application will report it
             version = None
         context = RequestContext.of(scope)

@@ -1,5 +1,6 @@
 """Responses from the response cache that are sent without running the application."""
 
+import asyncio
 from collections.abc import Callable
 from time import perf_counter
 from typing import TYPE_CHECKING, NamedTuple
@@ -69,10 +70,12 @@ class CachedResponses:
             return None
         request = self._cache.parse_request(scope["raw_path"], scope["query_string"], scope["scheme"], scope["headers"])
         try:
-            version = self._cache.engine.version_now()
+            version = self._cache.engine.version()
         except CatalogUnavailable:  # the application will report it
             return None
-        response = None if version is None else self._cache.lookup(request, version).response
+        if isinstance(version, asyncio.Future):
+            return None
+        response = self._cache.lookup(request, version).response
         if response is None:
             return None
         is_unchanged = request.if_none_match and response.matches(request.if_none_match)

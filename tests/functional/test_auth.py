@@ -10,6 +10,7 @@ from httpx2 import Response
 from starlette.testclient import TestClient
 
 from app.auth.catalog_tokens import CatalogTokenAuthenticator
+from app.catalog.engine import current_version
 from app.catalog.engines import open_catalog
 from app.catalog.tokens import add_token, list_tokens, revoke_tokens
 from app.catalog.transfer import export_images
@@ -151,7 +152,7 @@ def test_oldest_validations_are_evicted_first(catalog: Path, token: CreateToken)
     async def validate_all() -> list[bool]:
         for text in texts:
             assert await authenticator.authenticate(text) == Caller(PROJECT, is_admin=False)
-        version = await engine.version()
+        version = await current_version(engine)
         return [authenticator.cached_caller(text, version) is not None for text in texts]
 
     assert asyncio.run(validate_all()) == [False, False, True, True]
@@ -163,7 +164,8 @@ def test_validation_is_cached_for_one_version_of_the_catalog(catalog: Path, toke
 
     async def validate() -> list[bool]:
         await authenticator.authenticate(text)
-        return [authenticator.cached_caller(text, each) is not None for each in (await engine.version(), "other", None)]
+        versions = (await current_version(engine), "other", None)
+        return [authenticator.cached_caller(text, each) is not None for each in versions]
 
     assert asyncio.run(validate()) == [True, False, False]
 

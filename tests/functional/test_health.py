@@ -80,7 +80,7 @@ def test_failed_catalog_makes_the_service_unavailable_and_is_logged_once(
 class UnusableEngine(SQLiteEngine):
     """An engine that may not be used."""
 
-    async def version(self) -> Any:
+    def version(self) -> Any:
         """Fail."""
         raise AssertionError
 

@@ -13,8 +13,9 @@ from sqlite_utils import Database
 from starlette.testclient import TestClient
 
 from app.catalog.documents import dump_images
+from app.catalog.engine import current_version
 from app.catalog.engines import open_catalog
-from app.catalog.models import Image, ImageFilters, SyncCounts, SyncStatus, Version
+from app.catalog.models import Image, ImageFilters, SyncCounts, SyncStatus
 from app.catalog.reader import CatalogReader
 from app.catalog.transfer import ensure_catalog, export_images
 from app.mirror.sync import SyncFailed
@@ -150,20 +151,17 @@ class World:
             if image_id(number) in self._glance.images:
                 self._put(number, name="valid")
         self.step(Sync(full=True))
-        before = asyncio.run(self._version())
+        before = asyncio.run(current_version(self._catalog))
         for full in (True, False):
             self._clock.advance(0.01)
             assert self._mirror.sync(full=full).counts == SyncCounts(0, 0, 0)
-        assert asyncio.run(self._version()) == before
+        assert asyncio.run(current_version(self._catalog)) == before
 
     def check_index(self) -> None:
         """Check that the index has an entry for each image and viewer, and no others."""
         columns = "audience, deleted, created, sort_key, changed, status_type, min_disk, min_ram, name, server"
         expected = self._rows(f"SELECT {columns} FROM image_index_entries")  # noqa: S608 no user input
         assert self._rows(f"SELECT {columns} FROM image_index") == expected  # noqa: S608 no user input
-
-    async def _version(self) -> Version:
-        return await self._catalog.version()
 
     def _change_cloud(self, step: Put | Hide | Share | Delete | FailMembers) -> None:
         image = self._glance.images.get(image_id(step.number))

@@ -53,6 +53,8 @@ class SQLiteEngine:
     Each thread that reads for requests has a connection of its own, which stays open.
     """
 
+    blocks = False
+    max_readers = 2  # each holds a connection and its cache, and competes with the event loop
     max_writers = 1
 
     def __init__(  # noqa: PLR0913 each is an option
@@ -87,11 +89,7 @@ class SQLiteEngine:
         """Record which file is at the path, so that its replacement by another file is noticed."""
         self._file_id = _file_id(self._path)
 
-    async def version(self) -> Version:
-        """Return the version without waiting."""
-        return self.version_now()
-
-    def version_now(self) -> Version:
+    def version(self) -> Version:
         """Return SQLite's data version, as the connection of the event loop's thread sees it.
 
         The version is read once for each iteration of the event loop: the requests of all calls had arrived before the
@@ -196,6 +194,9 @@ class SQLiteEngine:
     def mirror_lock(self) -> AbstractContextManager[None]:
         """Hold the lock that only one mirror of the catalog can have."""
         return sync_status.mirror_lock(self._path)
+
+    def close(self) -> None:
+        """Do nothing: each connection is closed with its thread."""
 
     def _require_mutable(self) -> None:
         if self._immutable:

@@ -7,7 +7,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from app.catalog.engine import Engine, SchemaState, Snapshot, Transaction
+from app.catalog.engine import Engine, SchemaState, Snapshot, Transaction, current_version
 from app.catalog.engines import open_catalog as open_location
 from app.catalog.errors import CatalogBusy, CatalogUnavailable
 from app.catalog.models import SyncStatus
@@ -32,12 +32,8 @@ READS: dict[str, Callable[[Engine], object]] = {
     "export": exported,
     "tokens": list_tokens,
     "ping": lambda engine: CatalogReader(engine).ping(),
-    "version": lambda engine: asyncio.run(version(engine)),
+    "version": lambda engine: asyncio.run(current_version(engine)),
 }
-
-
-async def version(engine: Engine) -> object:
-    return await engine.version()
 
 
 @pytest.mark.parametrize("read", READS.values(), ids=READS)
@@ -84,7 +80,7 @@ def test_second_writer_times_out(engine: Engine) -> None:
 
 def test_version_changes_with_the_catalog_only(engine: Engine) -> None:
     async def versions() -> list[object]:
-        found = [await engine.version()]
+        found = [await current_version(engine)]
         for change in (
             lambda: add_images(engine, image(1)),
             lambda: add_images(engine, image(1)),  # which changes nothing
@@ -92,7 +88,7 @@ def test_version_changes_with_the_catalog_only(engine: Engine) -> None:
             lambda: add_images(engine, image(2)),
         ):
             await asyncio.to_thread(change)
-            found.append(await engine.version())
+            found.append(await current_version(engine))
         return found
 
     add_images(engine)

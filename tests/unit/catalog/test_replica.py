@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 
 from app.catalog.documents import load_sample
-from app.catalog.engine import Engine, Transaction
+from app.catalog.engine import Engine, Transaction, current_version
 from app.catalog.errors import CatalogUnavailable
-from app.catalog.models import StoredImage, SyncCounts, Upstream, UpstreamSnapshot, Version
+from app.catalog.models import StoredImage, SyncCounts, Upstream, UpstreamSnapshot
 from app.catalog.reader import CatalogReader
 from app.catalog.replica import CatalogNotEmpty, UpstreamMismatch, apply_snapshot
 from app.catalog.tokens import add_token, list_tokens
@@ -109,12 +109,8 @@ def test_sync_without_changes_does_not_write(replica: Replica, deleted: Collecti
 
 def contents(engine: Engine) -> object:
     """Return the version of the catalog, and all that a snapshot shows, revisions included."""
-
-    async def version() -> Version:
-        return await engine.version()
-
     with engine.open_snapshot() as snapshot:
-        return asyncio.run(version()), snapshot.upstream(), snapshot.replicated_images(None)
+        return asyncio.run(current_version(engine)), snapshot.upstream(), snapshot.replicated_images(None)
 
 
 @pytest.mark.parametrize("is_update", [False, True], ids=["sync", "update"])

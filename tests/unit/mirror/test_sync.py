@@ -13,9 +13,9 @@ from typing import Any
 import orjson
 import pytest
 
-from app.catalog.engine import Engine
+from app.catalog.engine import Engine, current_version
 from app.catalog.errors import CatalogBusy
-from app.catalog.models import ImageFilters, SyncCounts, SyncStatus, SyncTotal, Upstream, Version
+from app.catalog.models import ImageFilters, SyncCounts, SyncStatus, SyncTotal, Upstream
 from app.catalog.reader import CatalogReader
 from app.catalog.replica import CatalogNotEmpty, UpstreamMismatch, apply_delete, format_sync_status_reason
 from app.catalog.sqlite.engine import SQLiteEngine
@@ -208,13 +208,9 @@ def test_sync_without_changes_does_not_write(glance: FakeGlance, catalog: Engine
     sync(full=True)
     glance.responses[get_members(3)] = FakeResponse(500)
     sync(full=True)
-
-    async def version() -> Version:
-        return await catalog.version()
-
-    before = asyncio.run(version())
+    before = asyncio.run(current_version(catalog))
     assert [sync(full=full).counts for full in (True, False, True)] == [SyncCounts(0, 0, 0)] * 3
-    assert asyncio.run(version()) == before
+    assert asyncio.run(current_version(catalog)) == before
 
 
 def test_progress_of_full_syncs_is_reported_with_the_expected_total(glance: FakeGlance, mirror_of: MirrorOf) -> None:

@@ -9,6 +9,7 @@ import pytest
 from sqlite_utils import Database
 from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
 
+from app.catalog.engine import current_version
 from app.catalog.engines import open_catalog
 from app.catalog.errors import CatalogReadOnly, CatalogUnavailable
 from app.catalog.reader import CatalogReader
@@ -70,7 +71,7 @@ def test_missing_or_replaced_file_is_unavailable(path: Path, is_replaced: bool) 
     with pytest.raises(CatalogUnavailable, match=message):
         listed(engine)
     with pytest.raises(CatalogUnavailable, match=message):
-        asyncio.run(engine.version())
+        asyncio.run(current_version(engine))
 
 
 @pytest.mark.parametrize(
@@ -102,9 +103,9 @@ def test_version_is_read_once_in_an_iteration_of_the_event_loop(path: Path) -> N
     connection_of(engine).set_trace_callback(statements.append)
 
     async def read() -> None:
-        await asyncio.gather(*(engine.version() for _ in range(5)))
+        await asyncio.gather(*(current_version(engine) for _ in range(5)))
         await asyncio.sleep(0)
-        await engine.version()
+        await current_version(engine)
 
     asyncio.run(read())
     assert statements == ["PRAGMA data_version"] * 2
