@@ -20,6 +20,7 @@ from app.factory import create_app
 from app.overrides import NO_OVERRIDES, Overrides
 from app.settings import Settings
 from tests.support.packages import Missing
+from tests.support.postgresql import Cluster, cluster
 
 Serve = Callable[..., TestClient]
 
@@ -75,6 +76,17 @@ def documents_validated_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(OpenAPISpecification, "_validate_spec", staticmethod(validate_once))
         yield
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[Cluster]:
+    """Run a PostgreSQL cluster, which starts before the first test that uses it and ends with the test run."""
+    with ExitStack() as running:
+        try:
+            server = running.enter_context(cluster())
+        except Missing as error:
+            pytest.skip(str(error))
+        yield server
 
 
 @pytest.fixture(scope="session")
