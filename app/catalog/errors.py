@@ -28,6 +28,21 @@ class CatalogBusy(CatalogUnavailable):
         super().__init__(self.public_message)
 
 
+class CatalogConnectionLost(CatalogUnavailable):
+    """The connection to the database broke during a read. The message is for the log only."""
+
+
+class CommitUnknown(CatalogUnavailable):
+    """The connection broke while the database committed a change. The message is for the log and commands."""
+
+    public_message = (
+        "The catalog became unavailable during the change, which may have been made; check before repeating it."
+    )
+
+    def __init__(self, catalog: str) -> None:
+        super().__init__(f"{catalog}: the connection broke during COMMIT, so the change may have been made, or not")
+
+
 class CatalogDamaged(CatalogUnavailable):
     """The database is damaged, or holds values that no catalog can hold. The message is for the log and commands."""
 

@@ -38,6 +38,8 @@ _STATUS: Mapping[type[DomainError], HTTPStatus] = {
     errors.UpstreamUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     catalog_errors.QueryTimeout: HTTPStatus.SERVICE_UNAVAILABLE,
     catalog_errors.TooManySlowQueries: HTTPStatus.SERVICE_UNAVAILABLE,
+    catalog_errors.CatalogConnectionLost: HTTPStatus.SERVICE_UNAVAILABLE,
+    catalog_errors.CommitUnknown: HTTPStatus.SERVICE_UNAVAILABLE,
     catalog_errors.CatalogDamaged: HTTPStatus.SERVICE_UNAVAILABLE,
     catalog_errors.SchemaMismatch: HTTPStatus.SERVICE_UNAVAILABLE,
     catalog_errors.CatalogUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,

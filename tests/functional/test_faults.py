@@ -25,6 +25,7 @@ FOREIGN_PAGE = "A page of {} cannot change images without a token; IMAGES_CORS_O
 INTERNAL = "Internal error. See the service log for this request id."
 READ_ONLY = "The catalog is read-only: only the operator of the service can change it."
 UNAVAILABLE = "The catalog is unavailable; try again later."
+UNKNOWN = "The catalog became unavailable during the change, which may have been made; check before repeating it."
 LATER = {"Retry-After": "5"}
 
 
@@ -85,6 +86,8 @@ class UnmappedError(DomainError):
             ),
         ),
         (catalog_errors.CatalogUnavailable("/secret/path: I/O error"), Fault(503, UNAVAILABLE, LATER)),
+        (catalog_errors.CatalogConnectionLost("secret: closed"), Fault(503, UNAVAILABLE, LATER)),
+        (catalog_errors.CommitUnknown("secret"), Fault(503, UNKNOWN, LATER)),
         (HTTPException(403), Fault(403, "Forbidden")),
         (HTTPException(404, "secret"), Fault(404, "Path '/a\\nb' not found.")),
         (
