@@ -15,6 +15,7 @@ from app.catalog.models import (
     Finding,
     Image,
     ImageCount,
+    Record,
     ReplicatedImage,
     StoredImage,
     SyncMark,
@@ -69,6 +70,9 @@ class Snapshot(Protocol):
     def all_images(self, *, owner: str | None, deleted: bool) -> Iterator[StoredImage]:
         """Yield all images, or those of one owner, in the order in which they were added; tombstones optional."""
 
+    def records(self) -> Iterator[Record]:
+        """Yield all images and tombstones completely, in the order in which they were added."""
+
     def image_ids(self) -> set[str]:
         """Return the ids of all images, without tombstones."""
 
@@ -87,6 +91,9 @@ class Snapshot(Protocol):
     def tokens(self) -> list[Token]:
         """Return all tokens, the oldest first."""
 
+    def tokens_with_hashes(self) -> list[tuple[Token, bytes]]:
+        """Return all tokens, each with the SHA-256 of its secret, the oldest first."""
+
 
 class Transaction(Snapshot, Protocol):
     """Reads and writes that are committed together, or not at all."""
@@ -102,14 +109,17 @@ class Transaction(Snapshot, Protocol):
         `mark` for images of a replica.
         """
 
+    def insert_records(self, records: Iterable[Record]) -> None:
+        """Add images and tombstones in this order, as they are, to a catalog that has none."""
+
     def purge_tombstones(self, before: str) -> None:
         """Remove the tombstones that the service created at or before a time (UTC). Imported tombstones remain."""
 
     def delete_images(self) -> None:
         """Remove all images and tombstones."""
 
-    def set_upstream(self, upstream: Upstream) -> None:
-        """Turn the catalog into a replica, or update what it stores about its upstream."""
+    def set_upstream(self, upstream: Upstream | None) -> None:
+        """Turn the catalog into a replica, or update what it stores about its upstream; None: it is no replica."""
 
     def add_token(self, token: Token, secret_hash: bytes) -> None:
         """Store a token."""

@@ -133,6 +133,17 @@ class SyncMark(NamedTuple):
     revision: int | None = None
 
 
+class Record(NamedTuple):
+    """An image or a tombstone, with everything that the catalog stores of it. Only the sequence number is left out.
+
+    `deleted_at` is set for the tombstones that the service created.
+    """
+
+    image: StoredImage
+    deleted_at: str | None
+    mark: SyncMark
+
+
 class ImageFailure(NamedTuple):
     """Why an image could not be copied, and its owner and visibility upstream if they are known."""
 

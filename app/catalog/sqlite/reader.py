@@ -14,14 +14,16 @@ from app.catalog.listing import EVERYONE, Condition, Cursor, IndexScan, Partitio
 from app.catalog.models import (
     Image,
     ImageCount,
+    Record,
     ReplicatedImage,
     StoredImage,
+    SyncMark,
     Token,
     Upstream,
     dump_json,
 )
 from app.catalog.sqlite.migrations import MIGRATIONS, migration_names
-from app.catalog.sqlite.rows import require_types, to_image, to_token, to_upstream
+from app.catalog.sqlite.rows import require_types, to_image, to_record, to_token_with_hash, to_upstream
 from app.catalog.sqlite.schema import TOMBSTONE, VISIBLE
 
 _Term = tuple[str, str]  # a column, and the operator and parameters of its condition
@@ -67,6 +69,7 @@ SELECT {COLUMNS} FROM images
 WHERE (:owner IS NULL OR owner = :owner) AND (:deleted OR status <> 'DELETED')
 ORDER BY sequence
 """  # noqa: S608 no user input
+_RECORDS = f"SELECT {COLUMNS}, deleted_at, {', '.join(SyncMark._fields)} FROM images ORDER BY sequence"  # noqa: S608 no user input
 _REPLICATED = f"SELECT {COLUMNS}, coalesce(revision, 0), {TOMBSTONE} FROM images"  # noqa: S608 no user input
 _SOME_REPLICATED = f"{_REPLICATED} WHERE id IN (SELECT value FROM json_each(?))"  # noqa: S608 no user input
 _UPSTREAM = f"SELECT {', '.join(Upstream._fields)} FROM upstream"  # noqa: S608 no user input
@@ -74,7 +77,7 @@ _COUNTS = f"""
 SELECT status, visibility, {TOMBSTONE} AS is_tombstone, count(*) AS count FROM images
 GROUP BY status, visibility, is_tombstone ORDER BY count DESC, status, visibility
 """  # noqa: S608 no user input
-_TOKENS = f"SELECT {', '.join(Token._fields)} FROM tokens ORDER BY created, id"  # noqa: S608 no user input
+_TOKENS = f"SELECT {', '.join(Token._fields)}, hash FROM tokens ORDER BY created, id"  # noqa: S608 no user input
 _TOKEN = f"SELECT {', '.join(Token._fields)}, hash FROM tokens WHERE id = ?"  # noqa: S608 no user input
 
 
@@ -152,6 +155,11 @@ class SQLiteSnapshot:
         for row in self._execute(_EXPORT, {"owner": owner, "deleted": deleted}):
             yield to_image(row)
 
+    def records(self) -> Iterator[Record]:
+        """Yield all images and tombstones completely, in the order in which they were added."""
+        for row in self._execute(_RECORDS):
+            yield to_record(row)
+
     def image_ids(self) -> set[str]:
         """Return the ids of all images, without tombstones."""
         return {image_id for (image_id,) in self._execute(f"SELECT id FROM images WHERE NOT {TOMBSTONE}")}  # noqa: S608 no user input
@@ -170,7 +178,7 @@ class SQLiteSnapshot:
     def find_token(self, token_id: str) -> tuple[Token, bytes] | None:
         """Return a token and the SHA-256 of its secret."""
         row = self._execute(_TOKEN, [token_id]).fetchone()
-        return row and (to_token(row[:-1]), *require_types(row[-1:], (bytes,)))
+        return row and to_token_with_hash(row)
 
     def count_images(self) -> list[ImageCount]:
         """Count the images and tombstones by status and visibility, most first. Reads the whole table."""
@@ -178,7 +186,11 @@ class SQLiteSnapshot:
 
     def tokens(self) -> list[Token]:
         """Return all tokens, the oldest first."""
-        return [to_token(row) for row in self._execute(_TOKENS)]
+        return [token for token, _ in self.tokens_with_hashes()]
+
+    def tokens_with_hashes(self) -> list[tuple[Token, bytes]]:
+        """Return all tokens, each with the SHA-256 of its secret, the oldest first."""
+        return [to_token_with_hash(row) for row in self._execute(_TOKENS)]
 
 
 def _shape(scan: IndexScan, values: list[Any]) -> _Shape:

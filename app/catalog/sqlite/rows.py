@@ -5,11 +5,11 @@ from typing import Any
 
 import orjson
 
-from app.catalog.models import StoredImage, Token, Upstream
+from app.catalog.models import Record, StoredImage, SyncMark, Token, Upstream
 
-_TEXT_OR_NULL = (str, NoneType)
+_TEXT_OR_NULL, _INT_OR_NULL = (str, NoneType), (int, NoneType)
 _IMAGE_TYPES = (
-    *(str, _TEXT_OR_NULL, str, int, str, str, int, int, (int, NoneType), str),
+    *(str, _TEXT_OR_NULL, str, int, str, str, int, int, _INT_OR_NULL, str),
     *(_TEXT_OR_NULL, str, str, str, int),
 )
 
@@ -28,10 +28,17 @@ def to_image(row: tuple[Any, ...]) -> StoredImage:
     return image
 
 
-def to_token(row: tuple[Any, ...]) -> Token:
-    """Build a token, without its hash. Raises DamagedValue."""
-    token = Token._make(require_types(row, (str, str, int, str, _TEXT_OR_NULL)))
-    return token._replace(is_admin=bool(token.is_admin))
+def to_record(row: tuple[Any, ...]) -> Record:
+    """Build a record. Raises DamagedValue."""
+    deleted_at, *mark = require_types(row[-3:], (_TEXT_OR_NULL, _INT_OR_NULL, _INT_OR_NULL))
+    return Record(to_image(row[:-3]), deleted_at, SyncMark._make(mark))
+
+
+def to_token_with_hash(row: tuple[Any, ...]) -> tuple[Token, bytes]:
+    """Build a token, and the hash of its secret. Raises DamagedValue."""
+    *fields, secret_hash = require_types(row, (str, str, int, str, _TEXT_OR_NULL, bytes))
+    token = Token._make(fields)
+    return token._replace(is_admin=bool(token.is_admin)), secret_hash
 
 
 def to_upstream(row: tuple[Any, ...]) -> Upstream:

@@ -1,24 +1,28 @@
 """Writes to the catalog: images in batches, with their index entries."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import fields
 from itertools import islice
 from operator import attrgetter
+from typing import TypeVar
 
 import orjson
 from sqlite_utils import Database
 
-from app.catalog.models import StoredImage, SyncMark, Token, Upstream
+from app.catalog.models import Record, StoredImage, SyncMark, Token, Upstream
 from app.catalog.sqlite.reader import COLUMNS, SQLiteSnapshot
 
 BATCH_SIZE = 100_000  # images
 _FIELDS = [field.name for field in fields(StoredImage)]
 _to_row = attrgetter(*_FIELDS)
+_OTHER_FIELDS = ("deleted_at", *SyncMark._fields)
+_Item = TypeVar("_Item")
 
 # Images are written in batches, and the index entries of a batch in the order of the index, so that each page of a
 # large catalog is touched only once for each batch.
-_CREATE_STAGING = f"CREATE TEMP TABLE IF NOT EXISTS staged ({COLUMNS}, PRIMARY KEY (id))"
-_STAGE = f"INSERT INTO temp.staged VALUES ({', '.join('?' for _ in _FIELDS)})"  # noqa: S608 no user input
+_CREATE_STAGING = f"CREATE TEMP TABLE IF NOT EXISTS staged ({COLUMNS}, {', '.join(_OTHER_FIELDS)}, PRIMARY KEY (id))"
+_STAGE = f"INSERT INTO temp.staged ({COLUMNS}) VALUES ({', '.join('?' for _ in _FIELDS)})"  # noqa: S608 no user input
+_STAGE_RECORD = f"INSERT INTO temp.staged VALUES ({', '.join('?' for _ in (*_FIELDS, *_OTHER_FIELDS))})"  # noqa: S608 no user input
 _DROP_UNCHANGED = f"""
 DELETE FROM temp.staged WHERE EXISTS (
     SELECT 1 FROM images WHERE images.id = staged.id
@@ -34,10 +38,11 @@ DELETE FROM image_index WHERE (audience, deleted, created, sort_key) IN (
 """
 # An image that changes keeps its sequence number. REPLACE would give it a new one.
 _UPSERT = f"""
-INSERT INTO images ({COLUMNS}, deleted_at, synced_at, revision)
-SELECT *, :deleted_at, :synced_at, :revision FROM temp.staged WHERE true ORDER BY rowid
-ON CONFLICT (id) DO UPDATE SET ({COLUMNS}, deleted_at, synced_at, revision)
-    = ({", ".join(f"excluded.{column}" for column in _FIELDS)}, excluded.deleted_at, :synced_at, :revision)
+INSERT INTO images ({COLUMNS}, {", ".join(_OTHER_FIELDS)})
+SELECT {COLUMNS}, {", ".join(f"coalesce({column}, :{column})" for column in _OTHER_FIELDS)}
+FROM temp.staged WHERE true ORDER BY rowid
+ON CONFLICT (id) DO UPDATE SET ({COLUMNS}, {", ".join(_OTHER_FIELDS)})
+    = ({", ".join(f"excluded.{column}" for column in (*_FIELDS, *_OTHER_FIELDS))})
 """  # noqa: S608 no user input
 _LAST_SEQUENCE = "SELECT coalesce(max(sequence), 0) FROM images"
 _ADD_AUDIENCE = "INSERT INTO audiences (project_id) VALUES (?) ON CONFLICT DO NOTHING"
@@ -98,24 +103,20 @@ class SQLiteTransaction(SQLiteSnapshot):
         self, images: Iterable[StoredImage], *, deleted_at: str | None = None, mark: SyncMark | None = None
     ) -> tuple[int, int]:
         """Write images and their index entries. Return how many are new, and how many changed."""
-        self._execute(_CREATE_STAGING)
-        values = {"deleted_at": deleted_at} | (mark or SyncMark())._asdict()
         last, written = self._scalar(_LAST_SEQUENCE), 0
-        pending = iter(images)
-        while batch := list(islice(pending, self._batch_size)):
+        for batch in self._batches(images):
             self._executemany(_STAGE, map(_to_row, batch))
-            self._execute(_DROP_UNCHANGED)
-            self._execute(_DELETE_INDEX_ENTRIES)
-            self._execute(_DELETE_MEMBERS)
-            written += self._execute(_UPSERT, values).rowcount
-            self._executemany(_ADD_AUDIENCE, ((project_id,) for project_id in _audiences(batch)))
-            self._execute(_ADD_STATUS_TYPES)
-            self._execute(_INSERT_INDEX_ENTRIES)
-            for statement in _INSERT_MEMBERS:
-                self._execute(statement)
-            self._execute("DELETE FROM temp.staged")
+            written += self._write_staged(batch, deleted_at, mark or SyncMark())
         new = self._scalar(_LAST_SEQUENCE) - last  # new images have consecutive sequence numbers
         return new, written - new
+
+    def insert_records(self, records: Iterable[Record]) -> None:
+        """Add images and tombstones in this order, as they are, to a catalog that has none."""
+        for batch in self._batches(records):
+            self._executemany(
+                _STAGE_RECORD, ((*_to_row(image), deleted_at, *mark) for image, deleted_at, mark in batch)
+            )
+            self._write_staged([record.image for record in batch], None, SyncMark())
 
     def purge_tombstones(self, before: str) -> None:
         """Remove the tombstones that the service created at or before a time (UTC). Imported tombstones remain."""
@@ -128,10 +129,11 @@ class SQLiteTransaction(SQLiteSnapshot):
         self._execute("DELETE FROM image_members")
         self._execute("DELETE FROM images")
 
-    def set_upstream(self, upstream: Upstream) -> None:
-        """Turn the catalog into a replica, or update what it stores about its upstream."""
+    def set_upstream(self, upstream: Upstream | None) -> None:
+        """Turn the catalog into a replica, or update what it stores about its upstream; None: it is no replica."""
         self._execute("DELETE FROM upstream")
-        self._execute("INSERT INTO upstream (url, is_admin, synced_at, revision) VALUES (?, ?, ?, ?)", upstream)
+        if upstream:
+            self._execute("INSERT INTO upstream (url, is_admin, synced_at, revision) VALUES (?, ?, ?, ?)", upstream)
 
     def add_token(self, token: Token, secret_hash: bytes) -> None:
         """Store a token."""
@@ -140,6 +142,30 @@ class SQLiteTransaction(SQLiteSnapshot):
     def delete_token(self, token_id: str) -> bool:
         """Remove a token. Return whether it existed."""
         return self._execute("DELETE FROM tokens WHERE id = ?", [token_id]).rowcount == 1
+
+    def _batches(self, items: Iterable[_Item]) -> Iterator[list[_Item]]:
+        """Yield lists of items to stage, and empty the staging table after each."""
+        self._execute(_CREATE_STAGING)
+        pending = iter(items)
+        while batch := list(islice(pending, self._batch_size)):
+            yield batch
+            self._execute("DELETE FROM temp.staged")
+
+    def _write_staged(self, images: Iterable[StoredImage], deleted_at: str | None, mark: SyncMark) -> int:
+        """Write the staged images and their index entries, with values for what they do not state themselves.
+
+        Returns how many are new or changed.
+        """
+        self._execute(_DROP_UNCHANGED)
+        self._execute(_DELETE_INDEX_ENTRIES)
+        self._execute(_DELETE_MEMBERS)
+        written = self._execute(_UPSERT, {"deleted_at": deleted_at} | mark._asdict()).rowcount
+        self._executemany(_ADD_AUDIENCE, ((project_id,) for project_id in _audiences(images)))
+        self._execute(_ADD_STATUS_TYPES)
+        self._execute(_INSERT_INDEX_ENTRIES)
+        for statement in _INSERT_MEMBERS:
+            self._execute(statement)
+        return written
 
     def _scalar(self, query: str) -> int:
         return int(self._execute(query).fetchone()[0])
