@@ -208,12 +208,6 @@ class Engine(Protocol):
         take longer than the timeout in seconds, CatalogReadOnly, CatalogDamaged and CatalogUnavailable.
         """
 
-    def copy_to_memory(self) -> Callable[[float], None]:
-        """Copy what the catalog contains. Return a function that restores it as `restore` does, given the timeout.
-
-        Raises CatalogUnavailable if there is no catalog.
-        """
-
     def read_sync_status(self) -> SyncStatus:
         """Return the status of the mirror's syncs. Reading or writing it does not change the version."""
 
@@ -225,6 +219,16 @@ class Engine(Protocol):
 
     def close(self) -> None:
         """Close the connections of this process to a database server, at the end of the application."""
+
+
+class FileEngine(Engine, Protocol):
+    """A catalog in a file of its own, such as the copy that a test double serves."""
+
+    def copy_to_memory(self) -> Callable[[float], None]:
+        """Copy what the catalog contains. Return a function that restores it as `restore` does, given the timeout.
+
+        Raises CatalogUnavailable if there is no catalog.
+        """
 
 
 async def current_version(engine: Engine) -> Version:

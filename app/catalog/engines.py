@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from app.catalog.engine import Engine
+from app.catalog.engine import Engine, FileEngine
 from app.catalog.sqlite.engine import SQLiteEngine
 
 _SQLITE, _IMMUTABLE = "sqlite:///", "?immutable=1"
@@ -21,3 +21,8 @@ def open_catalog(location: str | Path) -> Engine:
     if text.startswith(_SQLITE) and path.endswith(_IMMUTABLE):
         return SQLiteEngine(Path(path.removesuffix(_IMMUTABLE)), immutable=True)
     return SQLiteEngine(Path(path))
+
+
+def open_file(path: Path) -> FileEngine:
+    """Return the engine of a catalog in a file. It is opened, or created, on first use."""
+    return SQLiteEngine(path)
