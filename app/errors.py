@@ -140,6 +140,16 @@ class MirrorAlreadyRunning(DomainError):
         super().__init__(f"Another mirror, or a restore, already writes to {catalog}.")
 
 
+class MirrorLockLost(DomainError):
+    """The session of a mirror or a restore has ended, and the lock with it. Nothing can be written without the lock."""
+
+    def __init__(self, catalog: str) -> None:
+        super().__init__(
+            f"The connection to {catalog} that held the lock of its only mirror was lost. This mirror, or restore, "
+            "stops, because another one may run now."
+        )
+
+
 class ReplicaReadOnly(DomainError):
     """An image of a replica cannot be changed in this authentication mode."""
 

@@ -215,7 +215,12 @@ class Engine(Protocol):
         """Store the status of the mirror's syncs."""
 
     def mirror_lock(self) -> AbstractContextManager[None]:
-        """Hold the lock that only one mirror of a catalog can have. Raises MirrorAlreadyRunning."""
+        """Hold the lock that only one mirror of a catalog can have, on whichever machine. Raises MirrorAlreadyRunning.
+
+        Until the block ends, nothing is written through this engine without the lock. An engine whose lock can be lost
+        writes images and the status of the syncs in the session that holds it, so that no write can follow the loss:
+        `transaction`, `restore`, `read_sync_status` and `write_sync_status` then raise MirrorLockLost.
+        """
 
     def close(self) -> None:
         """Close the connections of this process to a database server, at the end of the application."""

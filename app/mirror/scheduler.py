@@ -28,9 +28,9 @@ def run_forever(  # noqa: PLR0913 each is a dependency or a limit
     failures = 0
     while True:
         started = clock.monotonic()
-        last_full_sync = mirror.last_full_sync
-        is_due = last_full_sync is None or clock.time() - last_full_sync >= full_sync_interval
         try:
+            last_full_sync = mirror.last_full_sync
+            is_due = last_full_sync is None or clock.time() - last_full_sync >= full_sync_interval
             report(mirror.sync(full=is_due))
         except SyncFailed as error:
             failures += 1

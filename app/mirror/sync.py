@@ -72,17 +72,21 @@ class Mirror:
 
     @property
     def last_full_sync(self) -> float | None:
-        """Return the start time of the last successful full sync (Unix time), if any."""
-        return self._engine.read_sync_status().full_synced_at
+        """Return the start time of the last successful full sync (Unix time), if any. Raises SyncFailed."""
+        try:
+            return self._engine.read_sync_status().full_synced_at
+        except CatalogUnavailable as error:
+            raise SyncFailed(str(error)) from error
 
     def sync(self, *, full: bool) -> SyncReport:
         """Run a full sync, or an incremental one if the time of the last change is known.
 
-        Raises SyncFailed, and UpstreamMismatch, CatalogNotEmpty or CloudConfigError, which a retry cannot solve.
+        Raises SyncFailed, and UpstreamMismatch, CatalogNotEmpty, CloudConfigError or MirrorLockLost, which a retry
+        cannot solve.
         """
-        status, begin = self._engine.read_sync_status(), self._clock.monotonic()
+        begin = self._clock.monotonic()
         try:
-            return self._sync(status, full=full)
+            return self._sync(self._engine.read_sync_status(), full=full)
         except UpstreamError as error:
             self._record_failure(str(error), begin)
             raise SyncFailed(error.explanation) from error

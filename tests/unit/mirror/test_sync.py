@@ -14,7 +14,7 @@ import orjson
 import pytest
 
 from app.catalog.engine import Engine, current_version
-from app.catalog.errors import CatalogBusy
+from app.catalog.errors import CatalogBusy, CatalogUnavailable
 from app.catalog.models import ImageFilters, SyncCounts, SyncStatus, SyncTotal, Upstream
 from app.catalog.reader import CatalogReader
 from app.catalog.replica import CatalogNotEmpty, UpstreamMismatch, apply_delete, format_sync_status_reason
@@ -721,6 +721,17 @@ def test_busy_catalog_fails_the_sync(glance: FakeGlance, path: Path, mirror_of: 
         mirror.sync(full=True)
     assert catalog.read_sync_status().error == "The catalog could not be written"
     assert mirror.sync(full=True).counts == SyncCounts(1, 0, 0)
+
+
+def test_unreadable_status_fails_the_sync(glance: FakeGlance, path: Path, mirror_of: MirrorOf) -> None:
+    class Engine(SQLiteEngine):
+        def read_sync_status(self) -> SyncStatus:
+            raise CatalogUnavailable("no connection")
+
+    mirror = mirror_of(glance, engine=Engine(path))
+    for run in (lambda: mirror.sync(full=True), lambda: mirror.last_full_sync):
+        with pytest.raises(SyncFailed, match="no connection"):
+            run()
 
 
 @full_and_incremental
