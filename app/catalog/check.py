@@ -8,10 +8,7 @@ from app.catalog.errors import CatalogDamaged
 from app.catalog.models import Finding
 from app.catalog.transfer import export_images
 
-RESTORE = (
-    'restore a backup (README, "Backup and restore"); without one, move the catalog away and fill a new one by import '
-    "or mirror"
-)
+RESTORE = 'restore a backup (README, "Backup and restore"); without one, fill a new catalog by import or mirror'
 _MAX_INVALID = 10  # images with a finding of their own; the others are counted
 
 

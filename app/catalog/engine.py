@@ -134,6 +134,7 @@ class Engine(Protocol):
     blocks: bool  # whether reads wait for a network, so that all of them run in threads
     max_readers: int  # how many reads of one process can run in threads at the same time
     max_writers: int  # how many writes of one process can run at the same time
+    backup_program: str | None  # the database's own program for backups, if it has one that its operators know
 
     @property
     def name(self) -> str:

@@ -239,12 +239,16 @@ class DatabaseInfo(NamedTuple):
 
 
 class CatalogUser(NamedTuple):
-    """A process that has the catalog open, or is its mirror, and whether it is writing to it now."""
+    """A process that has the catalog open, or is its mirror, and whether it is writing to it now.
+
+    The host is None on this machine.
+    """
 
     pid: int
     command: str
     is_writing: bool
     is_mirror: bool
+    host: str | None = None
 
 
 class Finding(NamedTuple):

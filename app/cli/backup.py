@@ -37,6 +37,8 @@ def _exiting_on_sigterm() -> Iterator[None]:
 def backup(settings: Settings, file: Path, force: bool) -> None:
     """Write a backup of the catalog to FILE, while the service and the mirror run.
 
+    A backup can be restored to a SQLite file as well as to PostgreSQL, wherever the catalog was.
+
     The backup contains images, tombstones, tokens and the status of the mirror, all in one file that only its owner can
     read. FILE appears when the backup is complete and was checked.
     """
@@ -44,6 +46,8 @@ def backup(settings: Settings, file: Path, force: bool) -> None:
     with _exiting_on_sigterm():
         back_up_catalog(engine, file, replace=force)
     click.echo(f"Backed up {engine.name} to {file}: {file.stat().st_size} bytes.", err=True)
+    if engine.backup_program:
+        click.echo(f"It restores the catalog into any database; {engine.backup_program} backs up this one.", err=True)
 
 
 @click.command()

@@ -14,8 +14,8 @@ def check(settings: Settings) -> None:
     """Check the catalog, without changing it.
 
     The command reads the whole catalog: the structure of the database and the version of its schema, each image, the
-    index of the lists, and who can access its files. Each line names a problem and what to do about it. The exit code
-    is 1 if there are errors, and 0 if there are only warnings.
+    index of the lists, and who can access the files or the tables. Each line names a problem and what to do about it.
+    The exit code is 1 if there are errors, and 0 if there are only warnings.
     """
     engine = open_catalog(settings.catalog)
     findings = list(check_catalog(engine))

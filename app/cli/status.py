@@ -19,8 +19,8 @@ from app.text import escape_control_characters
 def status(settings: Settings, as_json: bool) -> None:
     """Show what the catalog contains, the state of the mirror, and which processes use the catalog.
 
-    All images that the mirror could not copy, or not completely, are listed with the reasons. Processes are found on
-    Linux only, and those of other containers are not.
+    All images that the mirror could not copy, or not completely, are listed with the reasons. PostgreSQL lists the
+    processes of all machines. Those of a SQLite catalog are found on Linux only, and those of other containers are not.
     """
     document = describe_catalog(open_catalog(settings.catalog))
     if as_json:
@@ -69,7 +69,11 @@ def _processes(processes: list[JsonObject] | None) -> list[str]:
         return ["unknown: this system does not list locks of the catalog"]
     if not processes:
         return ["none has the catalog open"]
-    return [f"{each['pid']} {_role(each)}: {each['command']}" for each in processes]
+    return [f"{_place(each)} {_role(each)}: {each['command']}" for each in processes]
+
+
+def _place(process: JsonObject) -> str:
+    return f"{process['host']} {process['pid']}" if process["host"] else str(process["pid"])
 
 
 def _role(process: JsonObject) -> str:

@@ -56,6 +56,7 @@ class SQLiteEngine:
     blocks = False
     max_readers = 2  # each holds a connection and its cache, and competes with the event loop
     max_writers = 1
+    backup_program: str | None = None  # `backup` writes what SQLite's own programs write
 
     def __init__(  # noqa: PLR0913 each is an option
         self,

@@ -104,7 +104,7 @@ def test_status_names_the_processes_that_use_the_catalog(engine: Engine, tmp_pat
         assert other.stdout.readline() == b"ready\n"
         (process,) = describe_catalog(engine)["processes"]
         assert process.pop("command").startswith(f"{sys.executable} -c import sys; ")
-        assert process == {"pid": other.pid, "is_writing": True, "is_mirror": True}
+        assert process == {"pid": other.pid, "is_writing": True, "is_mirror": True, "host": None}
         assert f"\nProcesses   {other.pid} mirror, writes now: {sys.executable} -c import sys; " in status(engine)
 
 
