@@ -1,0 +1,228 @@
+"""Reads of one state of the catalog."""
+
+import math
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import fields
+from functools import lru_cache
+from itertools import starmap
+from typing import Any
+
+from psycopg import Connection, Cursor
+
+from app.catalog import listing
+from app.catalog.errors import ReadLimitExceeded, SchemaMismatch
+from app.catalog.listing import EVERYONE, Condition, IndexScan, Partition
+from app.catalog.models import Image, ImageCount, ReplicatedImage, StoredImage, Token, Upstream
+from app.catalog.postgresql.migrations import MIGRATIONS, applied_migrations
+from app.catalog.postgresql.schema import INDEX_COLUMNS, TOMBSTONE, VISIBLE, text_hash
+
+Row = tuple[Any, ...]
+
+_Term = tuple[str, str]  # a column, and its condition
+_Shape = tuple[_Term | None, tuple[_Term, ...], bool]  # of a scan: its driving term, the others, whether it continues
+
+COLUMNS = ", ".join(field.name for field in fields(StoredImage))
+
+_AUDIENCE = "SELECT id FROM audiences WHERE project_id = %s"
+_STATUS_TYPES = """
+SELECT id FROM status_types
+WHERE (status = 'DELETED') = %(deleted)s
+  AND (%(status)s::text IS NULL OR status = %(status)s)
+  AND CASE %(type)s WHEN 'ALL' THEN true WHEN 'SERVER' THEN type <> 'BASE' ELSE type = %(type)s END
+"""
+_CURSOR = f"""
+SELECT extract(epoch FROM created::timestamptz)::bigint, -sequence FROM images WHERE id = %(id)s AND {VISIBLE}
+"""  # noqa: S608 no user input
+# Each scan has an order and a limit of its own, or PostgreSQL would read all entries that match, and sort them. Only
+# the images of the page are read from the table.
+_PAGE = f"""
+SELECT {", ".join(f"images.{field.name}" for field in fields(Image))} FROM (
+    {{scans}}
+    ORDER BY created DESC, sort_key DESC
+    LIMIT %s
+) AS page JOIN images ON sequence = -sort_key
+ORDER BY page.created DESC, page.sort_key DESC
+"""  # noqa: S608 no user input
+_PING_IMAGES = 200  # are read by each health check: all images of a small catalog
+# Names every column that a page reads. If one is missing, this fails even if there are no images.
+_PING = f"SELECT {INDEX_COLUMNS} FROM image_index LIMIT 1"  # noqa: S608 no user input
+_SOME_IMAGES = f"SELECT {COLUMNS} FROM images LIMIT {_PING_IMAGES}"  # noqa: S608 no user input
+_IMAGE = f"SELECT {COLUMNS} FROM images WHERE id = %(id)s AND NOT {TOMBSTONE} AND {VISIBLE}"  # noqa: S608 no user input
+_OWNED = f"SELECT {COLUMNS} FROM images WHERE owner IS NOT DISTINCT FROM %s AND status <> 'DELETED'"  # noqa: S608 no user input
+_EXPORT = f"""
+SELECT {COLUMNS} FROM images
+WHERE (%(owner)s::text IS NULL OR owner = %(owner)s) AND (%(deleted)s OR status <> 'DELETED')
+ORDER BY sequence
+"""  # noqa: S608 no user input
+_REPLICATED = f"SELECT {COLUMNS}, coalesce(revision, 0), {TOMBSTONE} FROM images"  # noqa: S608 no user input
+_SOME_REPLICATED = f"{_REPLICATED} WHERE id = ANY(%s)"
+_IMAGE_IDS = f"SELECT id FROM images WHERE NOT {TOMBSTONE}"  # noqa: S608 no user input
+_UPSTREAM = f"SELECT {', '.join(Upstream._fields)} FROM upstream"  # noqa: S608 no user input
+_COUNTS = f"""
+SELECT status, visibility, {TOMBSTONE} AS is_tombstone, count(*) AS count FROM images
+GROUP BY status, visibility, is_tombstone ORDER BY count DESC, status, visibility
+"""  # noqa: S608 no user input
+_TOKENS = f"SELECT {', '.join(Token._fields)} FROM tokens ORDER BY created, id"  # noqa: S608 no user input
+_TOKEN = f"SELECT {', '.join(Token._fields)}, hash FROM tokens WHERE id = %s"  # noqa: S608 no user input
+
+
+class PostgreSQLSnapshot:
+    """Reads within the transaction of a connection. Implements `app.catalog.engine.Snapshot`."""
+
+    def __init__(self, connection: Connection[Row], max_images: float = math.inf) -> None:
+        """Set the number of images that a page may have: more raise ReadLimitExceeded."""
+        self._connection = connection
+        self._max_images = max_images
+
+    def audience_of(self, project_id: str) -> int | None:
+        """Return a project's audience in the image index; None if it never owned an image or accepted a shared one."""
+        row = self._find(_AUDIENCE, project_id)
+        return int(row[0]) if row else None
+
+    def status_types(self, status: str | None, type_: str, *, deleted: bool) -> list[int]:
+        """Return the ids of the pairs of status and type that match. None matches every status, ALL every type."""
+        rows = self._execute(_STATUS_TYPES, {"status": status, "type": type_, "deleted": deleted})
+        return [number for (number,) in rows.fetchall()]
+
+    def cursor(self, project_id: str, marker: str) -> listing.Cursor | None:
+        """Return the position of an image in the order of the list; None if the project cannot see the image."""
+        row = self._find(_CURSOR, id=marker, project_id=project_id)
+        return listing.Cursor._make(row) if row else None
+
+    def count(self, partition: Partition, condition: Condition, *, at_most: int) -> int:
+        """Count the index entries that meet an indexed condition, up to a limit."""
+        values: list[Any] = []
+        statement = _count_statement(_shape(IndexScan(partition, condition, (), None), values))
+        return int(self._execute(statement, [*values, at_most]).fetchall()[0][0])
+
+    def read_page(self, scans: Sequence[IndexScan], count: int) -> list[Image]:
+        """Return the first images that the scans find, merged in the order of the list."""
+        if not scans:
+            return []
+        values: list[Any] = []
+        shapes = []
+        for scan in scans:
+            shapes.append(_shape(scan, values))
+            values.append(count)
+        images = list(starmap(Image, self._execute(_page_statement(tuple(shapes)), [*values, count]).fetchall()))
+        if len(images) > self._max_images:
+            raise ReadLimitExceeded
+        return images
+
+    def find_image(self, project_id: str, image_id: str) -> StoredImage | None:
+        """Return an image that the project can see, which includes unlisted community images; None otherwise."""
+        row = self._find(_IMAGE, id=image_id, project_id=project_id)
+        return StoredImage(*row) if row else None
+
+    def contains(self, image_id: str) -> bool:
+        """Return whether the catalog has an image or a tombstone with this id, visible to the caller or not."""
+        return self._find("SELECT 1 FROM images WHERE id = %s", image_id) is not None
+
+    def ping(self) -> None:
+        """Raise SchemaMismatch, or an error of PostgreSQL, unless the schema is current and images can be read."""
+        if applied_migrations(self._connection) != MIGRATIONS.keys():
+            raise SchemaMismatch
+        for statement in (_PING, _SOME_IMAGES):
+            self._execute(statement)
+        self.read_page([IndexScan(Partition(EVERYONE, deleted=False), None, (), None)], _PING_IMAGES)
+        self.upstream()
+        self.audience_of("")
+        self.status_types(None, "ALL", deleted=False)
+
+    def images_of(self, owner: str | None) -> list[StoredImage]:
+        """Return the images that a project owns, or that nobody owns, without tombstones."""
+        return list(starmap(StoredImage, self._execute(_OWNED, [owner])))
+
+    def all_images(self, *, owner: str | None, deleted: bool) -> Iterator[StoredImage]:
+        """Yield all images, or those of one owner, in the order in which they were added; tombstones optional."""
+        with self._connection.cursor("images") as cursor:  # of the server: the images may not fit into memory
+            cursor.itersize = 2000
+            yield from starmap(StoredImage, cursor.execute(_EXPORT, {"owner": owner, "deleted": deleted}))
+
+    def image_ids(self) -> set[str]:
+        """Return the ids of all images, without tombstones."""
+        return {image_id for (image_id,) in self._execute(_IMAGE_IDS)}
+
+    def replicated_images(self, ids: Collection[str] | None) -> dict[str, ReplicatedImage]:
+        """Return the images and tombstones with these ids (None: all of them), by id."""
+        rows = self._execute(_REPLICATED) if ids is None else self._execute(_SOME_REPLICATED, [list(ids)])
+        return {row[0]: ReplicatedImage(StoredImage(*row[:-2]), row[-2], row[-1]) for row in rows}
+
+    def upstream(self) -> Upstream | None:
+        """Return the image service that the catalog replicates; None if it is not a replica."""
+        row = self._execute(_UPSTREAM).fetchone()
+        return Upstream._make(row) if row else None
+
+    def find_token(self, token_id: str) -> tuple[Token, bytes] | None:
+        """Return a token and the SHA-256 of its secret."""
+        row = self._find(_TOKEN, token_id)
+        return (Token._make(row[:-1]), row[-1]) if row else None
+
+    def count_images(self) -> list[ImageCount]:
+        """Count the images and tombstones by status and visibility, most first. Reads the whole table."""
+        return list(starmap(ImageCount, self._execute(_COUNTS)))
+
+    def tokens(self) -> list[Token]:
+        """Return all tokens, the oldest first."""
+        return list(starmap(Token, self._execute(_TOKENS)))
+
+    def _execute(self, statement: str, values: Sequence[Any] | dict[str, Any] = ()) -> Cursor[Row]:
+        return self._connection.execute(statement.encode(), values, prepare=True)
+
+    def _find(self, statement: str, *values: str, **named_values: str) -> Row | None:
+        """Return the first row. Text with U+0000, which PostgreSQL cannot hold, finds none."""
+        if any("\0" in value for value in (*values, *named_values.values())):
+            return None
+        return self._execute(statement, named_values or values).fetchone()
+
+
+def _shape(scan: IndexScan, values: list[Any]) -> _Shape:
+    """Return the shape of a scan, and append the values of its parameters."""
+    values += scan.partition
+    driving = scan.driving and _term(scan.driving, values)
+    others = tuple([_term(condition, values) for condition in scan.others])
+    values += scan.after or ()
+    return driving, others, scan.after is not None
+
+
+def _term(condition: Condition, values: list[Any]) -> _Term:
+    column, is_list = condition.column, isinstance(condition.value, tuple)
+    parameters: list[Any] = list(condition.value) if isinstance(condition.value, tuple) else [condition.value]
+    if column in {"name", "server"}:
+        column, parameters = f"{column}_hash", list(map(text_hash, parameters))
+    values += [parameters] if is_list else parameters
+    return column, "= ANY(%s)" if is_list else ">= %s" if condition.is_minimum else "= %s"
+
+
+@lru_cache(maxsize=1024)
+def _count_statement(shape: _Shape) -> str:
+    return f"SELECT count(*) FROM (SELECT FROM image_index WHERE {_where_clause(shape)} LIMIT %s) AS entries"  # noqa: S608 no user input
+
+
+@lru_cache(maxsize=1024)
+def _page_statement(shapes: tuple[_Shape, ...]) -> str:
+    return _PAGE.format(scans=" UNION ALL ".join(map(_scan_statement, shapes)))
+
+
+def _scan_statement(shape: _Shape) -> str:
+    """Return the query of a scan. OFFSET 0 keeps PostgreSQL from reading the whole list in the order of the page."""
+    driving, _, _ = shape
+    entries = f"SELECT created, sort_key FROM image_index WHERE {_where_clause(shape)}"  # noqa: S608 no user input
+    if driving and driving[0] == "changed":
+        entries = f"SELECT * FROM ({entries} OFFSET 0) AS entries"  # noqa: S608 no user input
+    return f"({entries} ORDER BY created DESC, sort_key DESC LIMIT %s)"
+
+
+def _where_clause(shape: _Shape) -> str:
+    """Return the conditions of a scan. With IS TRUE, a condition cannot be that of an index."""
+    driving, others, is_continued = shape
+    terms = ["audience = %s", "deleted = %s"]
+    if driving:
+        column, condition = driving
+        terms.append(f"{column} {condition}")
+        if column in {"min_disk", "min_ram"}:
+            terms.append(f"{column} <> 0")  # as the partial index requires
+    terms += [f"({column} {condition}) IS TRUE" for column, condition in others]
+    if is_continued:
+        terms.append("(created, sort_key) < (%s, %s)")
+    return " AND ".join(terms)

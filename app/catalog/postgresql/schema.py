@@ -1,0 +1,77 @@
+"""A description of the tables, which the migrations create; the settings of a session; and SQL that modules share.
+
+`catalog` has one row. Every statement that changes images, tokens or the upstream gives it another random version,
+also one that someone executes by hand. Writers lock this row first, so there is one at a time.
+
+`images`, `image_members`, `audiences`, `status_types`, `tokens` and `upstream` hold what the SQLite tables of these
+names hold (see `app.catalog.sqlite.schema`). `sequence` ascends in the order in which images were added. `type`,
+`name_hash` and `server_hash` are computed by the writer, because PostgreSQL cannot read JSON that contains U+0000.
+
+`image_index` holds an image once for each audience that lists it. It is derived from `images` by `index_entries`.
+
+- Every index begins with the partition (`audience`, `deleted`) and, except for `image_index_by_change`, ends in the
+  order of the list, so that a filter needs no sorting.
+- `name_hash` and `server_hash` are the first half of a SHA-256: an index entry cannot hold every name. Equal hashes
+  count as equal texts.
+- The columns have no statistics, and sessions have the settings below: so the plan of a query depends on the query
+  only, and uses the index of its driving condition.
+
+`sync_status` holds the status of the mirror's syncs. A change of it does not change the version.
+
+Texts that are compared or sorted have the collation "C": the order of their bytes.
+"""
+
+import hashlib
+from collections.abc import Mapping
+
+# Of every connection. Without them, PostgreSQL would scan and sort whole tables as soon as it estimates that many rows
+# match, or plan the same query anew for each value.
+SESSION_SETTINGS: Mapping[str, str] = {
+    "client_encoding": "UTF8",
+    "enable_bitmapscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "enable_seqscan": "off",
+    "jit": "off",
+    "max_parallel_workers_per_gather": "0",
+    "plan_cache_mode": "force_generic_plan",
+}
+
+TOMBSTONE = "(status = 'DELETED' AND (deleted_at IS NOT NULL OR revision IS NULL))"
+
+# The images that a project may see if it knows the id. Members are looked up in a table of their own: the time to
+# search the list of members in the image would grow with their number, and thereby disclose that the image exists.
+VISIBLE = """(
+    visibility IN ('public', 'community')
+    OR owner = %(project_id)s
+    OR visibility = 'shared' AND EXISTS (
+        SELECT FROM image_members
+        WHERE image_members.sequence = images.sequence AND image_members.project_id = %(project_id)s
+    )
+)"""
+
+INDEX_COLUMNS = "audience, deleted, created, sort_key, changed, status_type, min_disk, min_ram, name_hash, server_hash"
+
+
+def index_entries(images: str) -> str:
+    """Return the query of the index entries of images: those of a table, or of a query in parentheses."""
+    created, updated = (f"extract(epoch FROM image.{column}::timestamptz)::bigint" for column in ("created", "updated"))
+    return f"""
+    SELECT audiences.id AS audience, image.status = 'DELETED' AS deleted, {created} AS created,
+           -sequence AS sort_key, greatest({updated}, synced_at + 10) AS changed, status_types.id AS status_type,
+           min_disk, min_ram, name_hash, server_hash
+    FROM {images} AS image
+    JOIN status_types ON status_types.status = image.status AND status_types.type = image.type
+    CROSS JOIN LATERAL (
+        SELECT CASE WHEN visibility = 'public' THEN '/' ELSE owner END
+        UNION ALL
+        SELECT json_array_elements_text(members::json) WHERE visibility = 'shared'
+    ) AS projects (project_id)
+    JOIN audiences ON audiences.project_id = projects.project_id
+    WHERE NOT hidden OR image.status = 'DELETED'
+    """  # noqa: S608 no user input
+
+
+def text_hash(text: str) -> bytes:
+    """Return the hash that the image index has of a name or of the id of a server."""
+    return hashlib.sha256(text.encode()).digest()[:16]
