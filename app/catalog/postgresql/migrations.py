@@ -44,7 +44,8 @@ _CATALOG = (
         deleted_at text COLLATE "C",
         synced_at bigint,
         revision bigint,
-        type text COLLATE "C" NOT NULL,
+        audiences integer[] NOT NULL,  -- that list the image
+        status_type smallint NOT NULL,
         name_hash bytea,
         server_hash bytea
     )

@@ -4,8 +4,8 @@
 also one that someone executes by hand. Writers lock this row first, so there is one at a time.
 
 `images`, `image_members`, `audiences`, `status_types`, `tokens` and `upstream` hold what the SQLite tables of these
-names hold (see `app.catalog.sqlite.schema`). `sequence` ascends in the order in which images were added. `type`,
-`name_hash` and `server_hash` are computed by the writer, because PostgreSQL cannot read JSON that contains U+0000.
+names hold (see `app.catalog.sqlite.schema`). `sequence` ascends in the order in which images were added. The writer
+computes `audiences` (those that list the image), `status_type`, `name_hash` and `server_hash`.
 
 `image_index` holds an image once for each audience that lists it. It is derived from `images` by `index_entries`.
 
@@ -55,20 +55,11 @@ INDEX_COLUMNS = "audience, deleted, created, sort_key, changed, status_type, min
 
 def index_entries(images: str) -> str:
     """Return the query of the index entries of images: those of a table, or of a query in parentheses."""
-    created, updated = (f"extract(epoch FROM image.{column}::timestamptz)::bigint" for column in ("created", "updated"))
+    created, updated = (f"date_part('epoch', {column}::timestamptz)::bigint" for column in ("created", "updated"))
     return f"""
-    SELECT audiences.id AS audience, image.status = 'DELETED' AS deleted, {created} AS created,
-           -sequence AS sort_key, greatest({updated}, synced_at + 10) AS changed, status_types.id AS status_type,
-           min_disk, min_ram, name_hash, server_hash
-    FROM {images} AS image
-    JOIN status_types ON status_types.status = image.status AND status_types.type = image.type
-    CROSS JOIN LATERAL (
-        SELECT CASE WHEN visibility = 'public' THEN '/' ELSE owner END
-        UNION ALL
-        SELECT json_array_elements_text(members::json) WHERE visibility = 'shared'
-    ) AS projects (project_id)
-    JOIN audiences ON audiences.project_id = projects.project_id
-    WHERE NOT hidden OR image.status = 'DELETED'
+    SELECT audience, status = 'DELETED' AS deleted, {created} AS created, -sequence AS sort_key,
+           greatest({updated}, synced_at + 10) AS changed, status_type, min_disk, min_ram, name_hash, server_hash
+    FROM {images} AS image CROSS JOIN LATERAL unnest(audiences) AS audience
     """  # noqa: S608 no user input
 
 

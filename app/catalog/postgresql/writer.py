@@ -1,6 +1,6 @@
 """Writes to the catalog: images in batches, with their index entries."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import fields
 from itertools import islice
 from operator import attrgetter
@@ -10,55 +10,55 @@ import orjson
 from psycopg import Connection
 
 from app.catalog.models import StoredImage, SyncMark, Token, Upstream
-from app.catalog.postgresql.reader import COLUMNS, PostgreSQLSnapshot, Row
+from app.catalog.postgresql.reader import PostgreSQLSnapshot, Row
 from app.catalog.postgresql.schema import INDEX_COLUMNS, index_entries, text_hash
 
 BATCH_SIZE = 100_000  # images
+_EVERYONE = "/"  # stands for a project, of which it cannot be the id
 _FIELDS = [field.name for field in fields(StoredImage)]
 _to_row = attrgetter(*_FIELDS)
 
-# A batch is written to a table of its own first. A row whose image the catalog has gets the sequence of that image.
-_COLUMNS = f"{COLUMNS}, deleted_at, synced_at, revision, type, name_hash, server_hash"
-_CREATE_STAGING = """
-CREATE TEMPORARY TABLE staged (
-    LIKE images, is_stored boolean NOT NULL DEFAULT false, is_unchanged boolean NOT NULL DEFAULT false
-) ON COMMIT DROP
-"""
-_STAGE = f"COPY staged (sequence, {_COLUMNS}) FROM STDIN (FORMAT BINARY)"
+# A batch is written to a table of its own first. A row whose image the catalog has gets the sequence of that image, and
+# `is_unchanged`, which is NULL for new images. Arrays are written as text, which takes a fifth of the time.
+_COLUMNS = (*_FIELDS, "deleted_at", "synced_at", "revision", "status_type", "name_hash", "server_hash", "audiences")
+_CREATE_STAGING = f"""
+CREATE TEMPORARY TABLE staged ON COMMIT DROP AS
+SELECT sequence, {", ".join(_COLUMNS[:-1])}, NULL::text AS audiences, NULL::boolean AS is_unchanged FROM images LIMIT 0
+"""  # noqa: S608 no user input
+_STAGE = f"COPY staged (sequence, {', '.join(_COLUMNS)}) FROM STDIN (FORMAT BINARY)"
 _TYPES = (
     *("int8", "text", "text", "text", "int4", "text", "text", "int4", "int4", "int8", "text"),
-    *("text", "text", "text", "text", "bool", "text", "int8", "int8", "text", "bytea", "bytea"),
+    *("text", "text", "text", "text", "bool", "text", "int8", "int8", "int2", "bytea", "bytea", "text"),
 )
+_STAGED = ", ".join("audiences::integer[]" if column == "audiences" else column for column in _COLUMNS)
 _FIND_STORED = f"""
-UPDATE staged SET sequence = images.sequence, is_stored = true, is_unchanged =
+UPDATE staged SET sequence = images.sequence, is_unchanged =
     ({", ".join(f"images.{column}" for column in _FIELDS)})
     IS NOT DISTINCT FROM ({", ".join(f"staged.{column}" for column in _FIELDS)})
 FROM images WHERE images.id = staged.id
 """  # noqa: S608 no user input
 _DROP_UNCHANGED = "DELETE FROM staged WHERE is_unchanged"
-_STORED = "(SELECT images.* FROM staged JOIN images USING (sequence) WHERE is_stored)"
-_DELETE_INDEX_ENTRIES = f"""
-DELETE FROM image_index USING ({index_entries(_STORED)}) AS entries
+_DELETE_INDEX_ENTRIES = """
+DELETE FROM image_index USING ({entries}) AS entries
 WHERE image_index.audience = entries.audience AND image_index.deleted = entries.deleted
   AND image_index.created = entries.created AND image_index.sort_key = entries.sort_key
-"""  # noqa: S608 no user input
-_DELETE_MEMBERS = f"""
-DELETE FROM image_members WHERE sequence IN (SELECT sequence FROM {_STORED} AS image WHERE visibility = 'shared')
-"""  # noqa: S608 no user input
+"""
+_STORED = "(SELECT images.* FROM staged JOIN images USING (sequence) WHERE is_unchanged IS NOT NULL)"
+_DELETE_STORED = (
+    _DELETE_INDEX_ENTRIES.format(entries=index_entries(_STORED)),
+    f"DELETE FROM image_members USING {_STORED} AS image WHERE image_members.sequence = image.sequence",  # noqa: S608 no user input
+)
 _UPDATE = f"""
-UPDATE images SET ({_COLUMNS}) = ROW ({", ".join(f"staged.{column}" for column in _COLUMNS.split(", "))})
-FROM staged WHERE is_stored AND images.sequence = staged.sequence
+UPDATE images SET ({", ".join(_COLUMNS)}) = (SELECT {_STAGED})
+FROM staged WHERE is_unchanged IS NOT NULL AND images.sequence = staged.sequence
 """  # noqa: S608 no user input
 _INSERT = f"""
-INSERT INTO images (sequence, {_COLUMNS})
-SELECT sequence, {_COLUMNS} FROM staged WHERE NOT is_stored ORDER BY sequence
+INSERT INTO images (sequence, {", ".join(_COLUMNS)}) SELECT sequence, {_STAGED} FROM staged WHERE is_unchanged IS NULL
 """  # noqa: S608 no user input
 # In the order of the index, so that each page of a large catalog is touched only once for each batch.
 _INSERT_INDEX_ENTRIES = f"""
 INSERT INTO image_index ({INDEX_COLUMNS})
-SELECT {INDEX_COLUMNS} FROM ({index_entries("staged")}) AS entries
-ORDER BY audience, deleted, created, sort_key
-ON CONFLICT DO NOTHING  -- an owner may also be a member
+{index_entries(f"(SELECT sequence, {_STAGED} FROM staged)")} ORDER BY audience, deleted, created, sort_key
 """  # noqa: S608 no user input
 _INSERT_MEMBERS = """
 INSERT INTO image_members
@@ -69,16 +69,15 @@ FROM staged CROSS JOIN LATERAL (
 ) AS projects (project_id)
 WHERE visibility = 'shared'
 """
+_AUDIENCES = "SELECT project_id, id FROM audiences WHERE project_id = ANY(%s)"
+_ADD_AUDIENCES = "INSERT INTO audiences (project_id) SELECT unnest(%s::text[]) RETURNING project_id, id"
+_ADD_STATUS_TYPE = "INSERT INTO status_types (status, type) VALUES (%s, %s) RETURNING id"
 _LAST_SEQUENCE = "SELECT coalesce(max(sequence), 0) FROM images"
 _TOMBSTONES = "(SELECT * FROM images WHERE deleted_at <= %s)"
 _HAS_TOMBSTONES = f"SELECT 1 FROM {_TOMBSTONES} AS image LIMIT 1"  # noqa: S608 no user input
 _PURGE = (
     f"DELETE FROM image_members WHERE sequence IN (SELECT sequence FROM {_TOMBSTONES} AS image)",  # noqa: S608 no user input
-    f"""
-    DELETE FROM image_index USING ({index_entries(_TOMBSTONES)}) AS entries
-    WHERE image_index.audience = entries.audience AND image_index.deleted = entries.deleted
-      AND image_index.created = entries.created AND image_index.sort_key = entries.sort_key
-    """,  # noqa: S608 no user input
+    _DELETE_INDEX_ENTRIES.format(entries=index_entries(_TOMBSTONES)),
     "DELETE FROM images WHERE deleted_at <= %s",
 )
 _ADD_TOKEN = f"INSERT INTO tokens ({', '.join(Token._fields)}, hash) VALUES (%s, %s, %s, %s, %s, %s)"  # noqa: S608 no user input
@@ -105,45 +104,56 @@ class PostgreSQLTransaction(PostgreSQLSnapshot):
         marks = (deleted_at, *(mark or SyncMark()))
         pending = iter(images)
         while batch := list(islice(pending, self._batch_size)):
-            rows = [(last + number, *_to_row(image), *marks, *_derive(image)) for number, image in enumerate(batch, 1)]
-            added, updated = self._upsert(rows, batch)
+            added, updated = self._upsert(batch, last, marks)
             last, new, changed = last + len(batch), new + added, changed + updated
         return new, changed
 
-    def _upsert(self, rows: Sequence[Row], batch: Sequence[StoredImage]) -> tuple[int, int]:
-        self._stage(rows)
+    def _upsert(self, batch: Sequence[StoredImage], last: int, marks: Row) -> tuple[int, int]:
+        self._stage(batch, last, marks)
         stored = self._execute(_FIND_STORED).rowcount
         unchanged = self._execute(_DROP_UNCHANGED).rowcount if stored else 0
-        if unchanged < len(batch):
-            if stored > unchanged:
-                self._execute(_DELETE_INDEX_ENTRIES)
-                self._execute(_DELETE_MEMBERS)
-                self._execute(_UPDATE)
-            if len(batch) > stored:
-                self._execute(_INSERT)
-            self._add_audiences(_audiences(batch))
-            self._add_status_types({(image.status, row[-3]) for image, row in zip(batch, rows, strict=True)})
+        if stored > unchanged:
+            for statement in (*_DELETE_STORED, _UPDATE):
+                self._execute(statement)
+        if len(batch) > stored:
+            self._execute(_INSERT)
+        if len(batch) > unchanged:
             self._execute(_INSERT_INDEX_ENTRIES)
             self._execute(_INSERT_MEMBERS)
         return len(batch) - stored, stored - unchanged
 
-    def _stage(self, rows: Iterable[Row]) -> None:
-        """Fill the staging table."""
+    def _stage(self, batch: Sequence[StoredImage], last: int, marks: Row) -> None:
+        """Fill the staging table with images. New images follow the last sequence number."""
         self._execute("TRUNCATE staged" if self._has_staging else _CREATE_STAGING)
         self._has_staging = True
+        origins = list(map(_origin, batch))
+        audiences = self._audience_ids(batch)
+        status_types = self._status_type_ids({(image.status, type_) for image, type_, _ in origins})
         with self._connection.cursor() as cursor, cursor.copy(_STAGE.encode()) as copy:
             copy.set_types(_TYPES)
-            for row in rows:
-                copy.write_row(row)
+            for sequence, (image, type_, server) in enumerate(origins, last + 1):
+                status_type = status_types[image.status, type_]
+                hashes = (None if text is None else text_hash(text) for text in (image.name, server))
+                listed = ",".join({str(audiences[project_id]) for project_id in _listing_projects(image)})
+                copy.write_row((sequence, *_to_row(image), *marks, status_type, *hashes, f"{{{listed}}}"))
 
-    def _add_audiences(self, project_ids: set[str]) -> None:
-        stored = self._execute("SELECT project_id FROM audiences WHERE project_id = ANY(%s)", [list(project_ids)])
-        if new := project_ids.difference(project_id for (project_id,) in stored):
-            self._execute("INSERT INTO audiences (project_id) SELECT unnest(%s::text[])", [list(new)])
+    def _audience_ids(self, images: Iterable[StoredImage]) -> dict[str, int]:
+        """Return the audiences of the projects that own an image or accepted a shared one, and of everyone."""
+        projects = {_EVERYONE}.union(*(orjson.loads(image.members) for image in images if image.members != "[]"))
+        projects.update(image.owner for image in images if image.owner is not None)
+        ids: dict[str, int] = dict(self._execute(_AUDIENCES, [list(projects)]).fetchall())
+        if new := projects - ids.keys():
+            ids.update(self._execute(_ADD_AUDIENCES, [list(new)]).fetchall())
+        return ids
 
-    def _add_status_types(self, status_types: set[tuple[str, str]]) -> None:
-        for pair in status_types.difference(self._execute("SELECT status, type FROM status_types")):
-            self._execute("INSERT INTO status_types (status, type) VALUES (%s, %s)", pair)
+    def _status_type_ids(self, pairs: set[tuple[str, str]]) -> dict[tuple[str, str], int]:
+        ids = {
+            (status, type_): number
+            for status, type_, number in self._execute("SELECT status, type, id FROM status_types")
+        }
+        for pair in pairs - ids.keys():
+            ids[pair] = self._execute(_ADD_STATUS_TYPE, pair).fetchall()[0][0]
+        return ids
 
     def purge_tombstones(self, before: str) -> None:
         """Remove the tombstones that the service created at or before a time (UTC). Imported tombstones remain."""
@@ -183,15 +193,18 @@ def lock_catalog(connection: Connection[Row]) -> None:
     connection.execute("SELECT FROM catalog FOR UPDATE")
 
 
-def _derive(image: StoredImage) -> tuple[str, bytes | None, bytes | None]:
-    """Return the type of an image, and the hashes of its name and of the id of its server."""
+def _origin(image: StoredImage) -> tuple[StoredImage, str, str | None]:
+    """Return an image with its type, and with the id of the server from which it was created."""
     metadata = orjson.loads(image.metadata)
-    server, image_type = metadata.get("instance_uuid"), metadata.get("image_type")
-    type_ = image_type if image_type in {"snapshot", "backup"} else "SERVER" if server else "BASE"
-    return type_, None if image.name is None else text_hash(image.name), text_hash(server) if server else None
+    server, image_type = metadata.get("instance_uuid") or None, metadata.get("image_type")
+    return image, image_type if image_type in {"snapshot", "backup"} else "SERVER" if server else "BASE", server
 
 
-def _audiences(images: Iterable[StoredImage]) -> set[str]:
-    """Return the projects that own an image or accepted a shared one."""
-    members = {project_id for image in images for project_id in orjson.loads(image.members)}
-    return members | {image.owner for image in images if image.owner is not None}
+def _listing_projects(image: StoredImage) -> Collection[str]:
+    """Return the projects whose lists include an image."""
+    if image.hidden and image.status != "DELETED":
+        return ()
+    if image.visibility == "public":
+        return (_EVERYONE,)
+    owner = () if image.owner is None else (image.owner,)
+    return {*owner, *orjson.loads(image.members)} if image.visibility == "shared" else owner
