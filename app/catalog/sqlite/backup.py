@@ -29,13 +29,8 @@ from app.catalog.sqlite.database import (
     write_transaction,
 )
 from app.catalog.sqlite.reader import SQLiteSnapshot
-from app.catalog.sqlite.sync_status import (
-    dump_sync_status,
-    parse_sync_status,
-    read_sync_status,
-    sidecar_paths,
-    write_sync_status,
-)
+from app.catalog.sqlite.sync_status import read_sync_status, sidecar_paths, write_sync_status
+from app.catalog.sync_status import dump_sync_status, parse_sync_status
 
 BACKUP_STEP = 10_000  # pages that are copied at a time: 40 MB. Python handles signals between steps
 _STATUS = "backup_sync_status"  # the table that only a backup has
