@@ -1,13 +1,25 @@
-"""Copying a catalog from one engine to another."""
+"""Copying a catalog from one engine to another, and backups of catalogs that are not files themselves.
 
-from app.catalog.engine import Snapshot, Transaction
+Records are read while they are written: they are not held in memory.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from app.catalog.engine import COMMAND_TIMEOUT, Engine, Snapshot, Transaction
+from app.catalog.errors import CatalogUnavailable
+from app.catalog.models import SyncStatus
+
+OpenFile = Callable[[Path], Engine]  # opens a catalog in a file
 
 
 def copy_catalog(source: Snapshot, target: Transaction) -> None:
     """Replace everything that a catalog contains by the contents of another, which may have another engine.
 
-    Images and tombstones keep their order and their marks, tokens the hashes of their secrets. Records are not held in
-    memory. The status of the mirror's syncs is no part of a snapshot.
+    Images and tombstones keep their order and their marks, tokens the hashes of their secrets. The status of the
+    mirror's syncs is no part of a snapshot.
     """
     target.delete_images()
     for token in target.tokens():
@@ -16,3 +28,38 @@ def copy_catalog(source: Snapshot, target: Transaction) -> None:
     for token, secret_hash in source.tokens_with_hashes():
         target.add_token(token, secret_hash)
     target.set_upstream(source.upstream())
+
+
+def write_backup(source: Snapshot, status: SyncStatus, file: Path, open_file: OpenFile) -> None:
+    """Back up a catalog by way of a copy in a file. Raises what `Engine.backup` raises."""
+    real = file.resolve()
+    with _working_copy(open_file, folder=real.parent, prefix=f"{real.name}.") as copy:
+        with copy.transaction(timeout=COMMAND_TIMEOUT) as target:
+            copy_catalog(source, target)
+        copy.write_sync_status(status)
+        copy.backup(file)
+
+
+@contextmanager
+def open_backup(file: Path, open_file: OpenFile) -> Iterator[tuple[Snapshot, SyncStatus]]:
+    """Check a backup, and yield what it contains. Raises what `Engine.restore` raises.
+
+    If an earlier version created it, a copy of it is migrated.
+    """
+    with _working_copy(open_file) as copy:
+        copy.restore(file, timeout=COMMAND_TIMEOUT)
+        with copy.open_snapshot() as source:
+            yield source, copy.read_sync_status()
+
+
+@contextmanager
+def _working_copy(
+    open_file: OpenFile, *, folder: Path | None = None, prefix: str = "compute-images-"
+) -> Iterator[Engine]:
+    """Yield a new catalog in a file below a folder, by default that of temporary files. It is removed at the end."""
+    try:
+        temporary = TemporaryDirectory(prefix=prefix, dir=folder)
+    except OSError as error:
+        raise CatalogUnavailable(f"{error.filename}: {error.strerror}") from error
+    with temporary:
+        yield open_file(Path(temporary.name) / "catalog.db")

@@ -12,7 +12,7 @@ from psycopg import Connection, Cursor
 from app.catalog import listing
 from app.catalog.errors import ReadLimitExceeded, SchemaMismatch
 from app.catalog.listing import EVERYONE, Condition, IndexScan, Partition
-from app.catalog.models import Image, ImageCount, ReplicatedImage, StoredImage, Token, Upstream
+from app.catalog.models import Image, ImageCount, Record, ReplicatedImage, StoredImage, SyncMark, Token, Upstream
 from app.catalog.postgresql.migrations import MIGRATIONS, applied_migrations
 from app.catalog.postgresql.schema import INDEX_COLUMNS, TOMBSTONE, VISIBLE, text_hash
 
@@ -54,6 +54,7 @@ SELECT {COLUMNS} FROM images
 WHERE (%(owner)s::text IS NULL OR owner = %(owner)s) AND (%(deleted)s OR status <> 'DELETED')
 ORDER BY sequence
 """  # noqa: S608 no user input
+_RECORDS = f"SELECT {COLUMNS}, deleted_at, {', '.join(SyncMark._fields)} FROM images ORDER BY sequence"  # noqa: S608 no user input
 _REPLICATED = f"SELECT {COLUMNS}, coalesce(revision, 0), {TOMBSTONE} FROM images"  # noqa: S608 no user input
 _SOME_REPLICATED = f"{_REPLICATED} WHERE id = ANY(%s)"
 _IMAGE_IDS = f"SELECT id FROM images WHERE NOT {TOMBSTONE}"  # noqa: S608 no user input
@@ -62,7 +63,7 @@ _COUNTS = f"""
 SELECT status, visibility, {TOMBSTONE} AS is_tombstone, count(*) AS count FROM images
 GROUP BY status, visibility, is_tombstone ORDER BY count DESC, status, visibility
 """  # noqa: S608 no user input
-_TOKENS = f"SELECT {', '.join(Token._fields)} FROM tokens ORDER BY created, id"  # noqa: S608 no user input
+_TOKENS = f"SELECT {', '.join(Token._fields)}, hash FROM tokens ORDER BY created, id"  # noqa: S608 no user input
 _TOKEN = f"SELECT {', '.join(Token._fields)}, hash FROM tokens WHERE id = %s"  # noqa: S608 no user input
 
 
@@ -135,9 +136,12 @@ class PostgreSQLSnapshot:
 
     def all_images(self, *, owner: str | None, deleted: bool) -> Iterator[StoredImage]:
         """Yield all images, or those of one owner, in the order in which they were added; tombstones optional."""
-        with self._connection.cursor("images") as cursor:  # of the server: the images may not fit into memory
-            cursor.itersize = 2000
-            yield from starmap(StoredImage, cursor.execute(_EXPORT, {"owner": owner, "deleted": deleted}))
+        yield from starmap(StoredImage, self._stream(_EXPORT, {"owner": owner, "deleted": deleted}))
+
+    def records(self) -> Iterator[Record]:
+        """Yield all images and tombstones completely, in the order in which they were added."""
+        for *image, deleted_at, synced_at, revision in self._stream(_RECORDS):
+            yield Record(StoredImage(*image), deleted_at, SyncMark(synced_at, revision))
 
     def image_ids(self) -> set[str]:
         """Return the ids of all images, without tombstones."""
@@ -156,7 +160,7 @@ class PostgreSQLSnapshot:
     def find_token(self, token_id: str) -> tuple[Token, bytes] | None:
         """Return a token and the SHA-256 of its secret."""
         row = self._find(_TOKEN, token_id)
-        return (Token._make(row[:-1]), row[-1]) if row else None
+        return _to_token_with_hash(row) if row else None
 
     def count_images(self) -> list[ImageCount]:
         """Count the images and tombstones by status and visibility, most first. Reads the whole table."""
@@ -164,16 +168,30 @@ class PostgreSQLSnapshot:
 
     def tokens(self) -> list[Token]:
         """Return all tokens, the oldest first."""
-        return list(starmap(Token, self._execute(_TOKENS)))
+        return [token for token, _ in self.tokens_with_hashes()]
+
+    def tokens_with_hashes(self) -> list[tuple[Token, bytes]]:
+        """Return all tokens, each with the SHA-256 of its secret, the oldest first."""
+        return list(map(_to_token_with_hash, self._execute(_TOKENS)))
 
     def _execute(self, statement: str, values: Sequence[Any] | dict[str, Any] = ()) -> Cursor[Row]:
         return self._connection.execute(statement.encode(), values, prepare=True)
+
+    def _stream(self, statement: str, values: dict[str, Any] | None = None) -> Iterator[Row]:
+        """Yield rows from a cursor of the server: they may not fit into memory."""
+        with self._connection.cursor("rows") as cursor:
+            cursor.itersize = 2000
+            yield from cursor.execute(statement.encode(), values)
 
     def _find(self, statement: str, *values: str, **named_values: str) -> Row | None:
         """Return the first row. Text with U+0000, which PostgreSQL cannot hold, finds none."""
         if any("\0" in value for value in (*values, *named_values.values())):
             return None
         return self._execute(statement, named_values or values).fetchone()
+
+
+def _to_token_with_hash(row: Row) -> tuple[Token, bytes]:
+    return Token._make(row[:-1]), row[-1]
 
 
 def _shape(scan: IndexScan, values: list[Any]) -> _Shape:

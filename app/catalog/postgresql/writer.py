@@ -9,7 +9,7 @@ from typing import Any
 import orjson
 from psycopg import Connection
 
-from app.catalog.models import StoredImage, SyncMark, Token, Upstream
+from app.catalog.models import Record, StoredImage, SyncMark, Token, Upstream
 from app.catalog.postgresql.reader import PostgreSQLSnapshot, Row
 from app.catalog.postgresql.schema import INDEX_COLUMNS, index_entries, text_hash
 
@@ -99,17 +99,25 @@ class PostgreSQLTransaction(PostgreSQLSnapshot):
         self, images: Iterable[StoredImage], *, deleted_at: str | None = None, mark: SyncMark | None = None
     ) -> tuple[int, int]:
         """Write images and their index entries. Return how many are new, and how many changed."""
+        mark = mark or SyncMark()
+        return self._write(Record(image, deleted_at, mark) for image in images)
+
+    def insert_records(self, records: Iterable[Record]) -> None:
+        """Add images and tombstones in this order, as they are, to a catalog that has none."""
+        self._write(records)
+
+    def _write(self, records: Iterable[Record]) -> tuple[int, int]:
+        """Write images in batches. Return how many are new, and how many changed."""
         new = changed = 0
         last = int(self._scalar(_LAST_SEQUENCE))
-        marks = (deleted_at, *(mark or SyncMark()))
-        pending = iter(images)
+        pending = iter(records)
         while batch := list(islice(pending, self._batch_size)):
-            added, updated = self._upsert(batch, last, marks)
+            added, updated = self._upsert(batch, last)
             last, new, changed = last + len(batch), new + added, changed + updated
         return new, changed
 
-    def _upsert(self, batch: Sequence[StoredImage], last: int, marks: Row) -> tuple[int, int]:
-        self._stage(batch, last, marks)
+    def _upsert(self, batch: Sequence[Record], last: int) -> tuple[int, int]:
+        self._stage(batch, last)
         stored = self._execute(_FIND_STORED).rowcount
         unchanged = self._execute(_DROP_UNCHANGED).rowcount if stored else 0
         if stored > unchanged:
@@ -122,20 +130,23 @@ class PostgreSQLTransaction(PostgreSQLSnapshot):
             self._execute(_INSERT_MEMBERS)
         return len(batch) - stored, stored - unchanged
 
-    def _stage(self, batch: Sequence[StoredImage], last: int, marks: Row) -> None:
+    def _stage(self, batch: Sequence[Record], last: int) -> None:
         """Fill the staging table with images. New images follow the last sequence number."""
         self._execute("TRUNCATE staged" if self._has_staging else _CREATE_STAGING)
         self._has_staging = True
-        origins = list(map(_origin, batch))
-        audiences = self._audience_ids(batch)
+        images = [record.image for record in batch]
+        origins = [_origin(image) for image in images]
+        audiences = self._audience_ids(images)
         status_types = self._status_type_ids({(image.status, type_) for image, type_, _ in origins})
         with self._connection.cursor() as cursor, cursor.copy(_STAGE.encode()) as copy:
             copy.set_types(_TYPES)
-            for sequence, (image, type_, server) in enumerate(origins, last + 1):
+            for sequence, ((_, deleted_at, mark), (image, type_, server)) in enumerate(
+                zip(batch, origins, strict=True), last + 1
+            ):
                 status_type = status_types[image.status, type_]
                 hashes = (None if text is None else text_hash(text) for text in (image.name, server))
                 listed = ",".join({str(audiences[project_id]) for project_id in _listing_projects(image)})
-                copy.write_row((sequence, *_to_row(image), *marks, status_type, *hashes, f"{{{listed}}}"))
+                copy.write_row((sequence, *_to_row(image), deleted_at, *mark, status_type, *hashes, f"{{{listed}}}"))
 
     def _audience_ids(self, images: Iterable[StoredImage]) -> dict[str, int]:
         """Return the audiences of the projects that own an image or accepted a shared one, and of everyone."""
@@ -167,10 +178,12 @@ class PostgreSQLTransaction(PostgreSQLSnapshot):
             for table in ("image_index", "image_members", "images"):
                 self._execute(f"DELETE FROM {table}")  # noqa: S608 no user input
 
-    def set_upstream(self, upstream: Upstream) -> None:
-        """Turn the catalog into a replica, or update what it stores about its upstream."""
-        if self.upstream() != upstream:
+    def set_upstream(self, upstream: Upstream | None) -> None:
+        """Turn the catalog into a replica, or update what it stores about its upstream; None: it is no replica."""
+        stored = self.upstream()
+        if stored and stored != upstream:
             self._execute("DELETE FROM upstream")
+        if upstream and stored != upstream:
             self._execute("INSERT INTO upstream (url, is_admin, synced_at, revision) VALUES (%s, %s, %s, %s)", upstream)
 
     def add_token(self, token: Token, secret_hash: bytes) -> None:
