@@ -10,6 +10,7 @@ from app.auth.base import Authenticator, NoAuthenticator
 from app.auth.catalog_tokens import CatalogTokenAuthenticator
 from app.catalog.editor import Editor, ImageEditor
 from app.catalog.engine import Engine
+from app.catalog.executor import ReadExecutor
 from app.contract.document import Contract
 from app.overrides import Overrides
 from app.settings import Settings
@@ -26,19 +27,21 @@ class AuthParts(NamedTuple):
     read_through: Callable[[ASGIApp], ASGIApp] | None = None  # middleware
 
 
-def build_auth_parts(settings: Settings, contract: Contract, engine: Engine, overrides: Overrides) -> AuthParts:
+def build_auth_parts(settings: Settings, contract: Contract, reads: ReadExecutor, overrides: Overrides) -> AuthParts:
     """Build the parts. Raises KeystoneConfigError."""
     if settings.auth == "keystone":
-        return _build_keystone_parts(settings, contract, engine, overrides)
+        return _build_keystone_parts(settings, contract, reads, overrides)
     authenticator: Authenticator = NoAuthenticator()
     if settings.auth == "token":
         authenticator = overrides.authenticator or CatalogTokenAuthenticator(
-            engine, contract.token_header, clock=overrides.clock
+            reads, contract.token_header, clock=overrides.clock
         )
-    return AuthParts(authenticator, _image_editor(settings, engine, overrides), engine.max_writers)
+    return AuthParts(authenticator, _image_editor(settings, reads.engine, overrides), reads.engine.max_writers)
 
 
-def _build_keystone_parts(settings: Settings, contract: Contract, engine: Engine, overrides: Overrides) -> AuthParts:
+def _build_keystone_parts(
+    settings: Settings, contract: Contract, reads: ReadExecutor, overrides: Overrides
+) -> AuthParts:
     """Build the parts for Keystone tokens. Glance accepts these too, so reads and writes can be passed on to it."""
     # Imported here because only this mode requires the extra that installs openstacksdk.
     from app.auth.keystone import KeystoneAuthenticator, KeystoneClient  # noqa: PLC0415
@@ -51,14 +54,14 @@ def _build_keystone_parts(settings: Settings, contract: Contract, engine: Engine
     )
     glance = overrides.glance_client_factory or client_factory()
     editor = WriteThroughEditor(
-        _image_editor(settings, engine, overrides),
-        engine,
+        _image_editor(settings, reads.engine, overrides),
+        reads.engine,
         glance,
         authenticator.unauthorized,
         tombstone_days=settings.tombstone_days,
         clock=overrides.clock,
     )
-    read_through = partial(ReadThroughMiddleware, engine=engine, client_factory=glance, clock=overrides.clock)
+    read_through = partial(ReadThroughMiddleware, reads=reads, client_factory=glance, clock=overrides.clock)
     return AuthParts(authenticator, editor, _MAX_UPSTREAM_WRITERS, read_through)
 
 

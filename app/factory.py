@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -25,10 +25,11 @@ from app.auth.base import Authenticator
 from app.auth_parts import AuthParts, build_auth_parts
 from app.catalog.engine import Engine
 from app.catalog.engines import open_catalog
+from app.catalog.executor import ReadExecutor, Slots
 from app.catalog.reader import CatalogReader
 from app.contract.document import Contract
 from app.framework.faults import FaultHandler
-from app.framework.flask_app import FlaskDispatcher, Slots
+from app.framework.flask_app import FlaskDispatcher
 from app.framework.routing import RouteGuardMiddleware, StrictRoutingMiddleware
 from app.framework.security import security_map
 from app.framework.validators import validator_map
@@ -58,6 +59,13 @@ async def _no_lifespan(_app: object) -> AsyncIterator[None]:
     yield
 
 
+@asynccontextmanager
+async def _close_at_end(engine: Engine, lifespan: Lifespan, app: object) -> AsyncIterator[None]:
+    async with lifespan(app):
+        with closing(engine):
+            yield
+
+
 def create_app(
     settings: Settings,
     contract: Contract | None = None,
@@ -68,15 +76,15 @@ def create_app(
 ) -> FlaskApp:
     """Build the application. Raises CatalogUnavailable if there is no catalog, and KeystoneConfigError."""
     contract = contract or Contract.load(secured=settings.auth != "none")
-    engine = overrides.engine or open_catalog(settings.catalog)
-    engine.connect()
-    auth = build_auth_parts(settings, contract, engine, overrides)
+    reads = ReadExecutor(overrides.engine or open_catalog(settings.catalog), settings.query_timeout)
+    reads.engine.connect()
+    auth = build_auth_parts(settings, contract, reads, overrides)
     store = overrides.responses or ResponseStore(settings.response_cache_mb * 1_000_000)
-    services = _services(settings, engine, auth, overrides)
-    cache = _response_cache(contract, engine, services, auth.authenticator, store)
+    services = _services(settings, reads, auth, overrides)
+    cache = _response_cache(contract, reads.engine, services, auth.authenticator, store)
     writers = Slots(auth.max_writers)
     if metrics:
-        metrics.connect(engine, auth.authenticator, store, writers, clock=overrides.clock)
+        metrics.connect(reads.engine, auth.authenticator, store, writers, clock=overrides.clock)
     app = FlaskApp(
         __name__,
         middlewares=list(filter(None, _middlewares(contract, services, auth, cache, metrics))),
@@ -84,14 +92,14 @@ def create_app(
         pythonic_params=True,
         strict_validation=settings.unknown_parameters == "reject",
         validate_responses=True,
-        lifespan=lifespan,
+        lifespan=partial(_close_at_end, reads.engine, lifespan),
         validator_map=validator_map(contract),
         security_map=security_map(auth.authenticator),
     )
     # Connexion uses the path of the document's server URL as a prefix of all routes.
     app.add_api(contract.document | {"servers": [{"url": "/"}]})
     _handle_errors(app, FaultHandler(contract, report_damage=services.catalog.report_damage))
-    app.middleware.app = FlaskDispatcher(app.app, engine, query_timeout=settings.query_timeout, writers=writers)
+    app.middleware.app = FlaskDispatcher(app.app, reads, writers, independent=contract.independent_paths)
     app.app.extensions |= {EXTENSION: services, CACHE_EXTENSION: cache}
     return app
 
@@ -138,15 +146,15 @@ def _middlewares(
     ]
 
 
-def _services(settings: Settings, engine: Engine, auth: AuthParts, overrides: Overrides) -> Services:
+def _services(settings: Settings, reads: ReadExecutor, auth: AuthParts, overrides: Overrides) -> Services:
     stale_after = settings.stale_after if settings.stale_status == "203" else 0
-    catalog = CatalogReader(engine)
+    catalog = CatalogReader(reads.engine)
     return Services(
         settings=settings,
         catalog=catalog,
         editor=auth.editor,
-        staleness=StalenessMonitor(engine, stale_after, clock=overrides.clock),
-        readiness=ReadinessMonitor(settings, engine, catalog, auth.authenticator, overrides.clock),
+        staleness=StalenessMonitor(reads, stale_after, clock=overrides.clock),
+        readiness=ReadinessMonitor(settings, reads.engine, catalog, auth.authenticator, overrides.clock),
         clock=overrides.clock,
         double=overrides.double,
     )

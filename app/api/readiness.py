@@ -8,6 +8,7 @@ from app.api.serializers import serialize_mirror_health
 from app.auth.base import Authenticator
 from app.catalog.engine import Engine
 from app.catalog.errors import CatalogUnavailable, ReadLimitExceeded, SchemaMismatch
+from app.catalog.executor import repeat_if_lost
 from app.catalog.models import JsonObject
 from app.catalog.reader import CatalogReader
 from app.errors import DomainError, IdentityUnavailable
@@ -47,7 +48,7 @@ class ReadinessMonitor:
     def _check_catalog(self) -> dict[str, JsonObject | DomainError]:
         try:
             with self._engine.read_limits(_READ_TIMEOUT):
-                self._catalog.ping()
+                repeat_if_lost(self._catalog.ping)
                 return {"catalog": _OK, "migrations": _OK, **self._check_mirror()}
         except SchemaMismatch as error:
             return {"catalog": _OK, "migrations": error}

@@ -1,7 +1,10 @@
 """Authentication by the catalog's own tokens."""
 
+from functools import partial
+
 from app.auth.base import MAX_CACHED_TOKENS, TokenAuthenticator, TokenInfo
-from app.catalog.engine import Engine, current_version
+from app.catalog.engine import current_version
+from app.catalog.executor import ReadExecutor
 from app.catalog.models import Version
 from app.catalog.tokens import find_token
 from app.context import Caller
@@ -13,7 +16,7 @@ class CatalogTokenAuthenticator(TokenAuthenticator):
 
     def __init__(
         self,
-        engine: Engine,
+        reads: ReadExecutor,
         header: str,
         *,
         clock: Clock = SYSTEM_CLOCK,
@@ -21,7 +24,7 @@ class CatalogTokenAuthenticator(TokenAuthenticator):
     ) -> None:
         challenge = f'{header} realm="compute-images"'
         super().__init__(header, challenge, clock=clock, max_cached_tokens=max_cached_tokens)
-        self._engine = engine
+        self._reads = reads
         self._version: Version | None = None
 
     def _is_current(self, version: Version | None) -> bool:
@@ -30,7 +33,7 @@ class CatalogTokenAuthenticator(TokenAuthenticator):
     async def _current_version(self) -> Version | None:
         """Return the version, and drop validations of another one."""
         # Before the lookup, so that a later change invalidates its result.
-        version = await current_version(self._engine)
+        version = await current_version(self._reads.engine)
         if version != self._version:
             self._cached.clear()
             self._version = version
@@ -39,10 +42,13 @@ class CatalogTokenAuthenticator(TokenAuthenticator):
     async def _validate(self, token: bytes) -> Caller:
         """Return the caller of a token. Raises CatalogUnavailable too."""
         with self._observed():
-            return self._cache(token, self._look_up(token))
+            version = self._version
+            info = await self._reads.run(partial(self._look_up, token))
+            # Another request may have noticed a change meanwhile, such as the removal of this token.
+            return self._cache(token, info) if version == self._version else info.caller
 
     def _look_up(self, token: bytes) -> TokenInfo:
-        found = find_token(self._engine, token.decode("latin-1"))
+        found = find_token(self._reads.engine, token.decode("latin-1"))
         if found is None or found.is_expired(self._clock.now()):
             raise self.unauthorized()
         expires_at = seconds(found.expires) if found.expires else float("inf")

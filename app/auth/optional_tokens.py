@@ -2,7 +2,6 @@
 
 from app.auth.catalog_tokens import CatalogTokenAuthenticator
 from app.catalog.engine import current_version
-from app.catalog.errors import CatalogUnavailable
 from app.catalog.models import Version
 from app.context import UNAUTHENTICATED_ADMIN, Caller
 
@@ -15,20 +14,17 @@ class OptionalTokenAuthenticator(CatalogTokenAuthenticator):
 
     def cached_caller(self, token: bytes, version: Version | None) -> Caller | None:
         """Return the caller of all requests while the catalog has no token, and that of the token otherwise."""
-        try:
-            return super().cached_caller(token, version) if self._requires_token(version) else UNAUTHENTICATED_ADMIN
-        except CatalogUnavailable:  # `authenticate` will report it
+        if version is None or version != self._checked:  # `authenticate` will find out
             return None
+        return super().cached_caller(token, version) if self._has_tokens else UNAUTHENTICATED_ADMIN
 
     async def authenticate(self, token: bytes) -> Caller:
         """Return the caller of a token. Raises Unauthorized while the catalog has a token, and CatalogUnavailable."""
-        if self._requires_token(await current_version(self._engine)):
-            return await super().authenticate(token)
-        return UNAUTHENTICATED_ADMIN
+        version = await current_version(self._reads.engine)
+        if version != self._checked:
+            self._has_tokens, self._checked = await self._reads.run(self._find_tokens), version
+        return await super().authenticate(token) if self._has_tokens else UNAUTHENTICATED_ADMIN
 
-    def _requires_token(self, version: Version | None) -> bool:
-        if version is None or version != self._checked:
-            with self._engine.snapshot() as snapshot:
-                self._has_tokens = bool(snapshot.tokens())
-            self._checked = version
-        return self._has_tokens
+    def _find_tokens(self) -> bool:
+        with self._reads.engine.snapshot() as snapshot:
+            return bool(snapshot.tokens())

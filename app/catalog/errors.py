@@ -70,11 +70,11 @@ class QueryTimeout(DomainError):
         self.headers = {"Retry-After": str(seconds)}
 
 
-class TooManySlowQueries(DomainError):
-    """A query waits for other slow queries for longer than the time limit."""
+class TooManyQueries(DomainError):
+    """A query waits for others for longer than the time limit, or too many wait already."""
 
     def __init__(self, seconds: int) -> None:
-        super().__init__("Too many slow queries are running; try again later.")
+        super().__init__("Too many queries are running; try again later.")
         self.headers = {"Retry-After": str(seconds)}
 
 

@@ -37,7 +37,7 @@ _STATUS: Mapping[type[DomainError], HTTPStatus] = {
     errors.IdentityUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.UpstreamUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     catalog_errors.QueryTimeout: HTTPStatus.SERVICE_UNAVAILABLE,
-    catalog_errors.TooManySlowQueries: HTTPStatus.SERVICE_UNAVAILABLE,
+    catalog_errors.TooManyQueries: HTTPStatus.SERVICE_UNAVAILABLE,
     catalog_errors.CatalogConnectionLost: HTTPStatus.SERVICE_UNAVAILABLE,
     catalog_errors.CommitUnknown: HTTPStatus.SERVICE_UNAVAILABLE,
     catalog_errors.CatalogDamaged: HTTPStatus.SERVICE_UNAVAILABLE,

@@ -8,6 +8,7 @@ from prometheus_client.metrics_core import GaugeMetricFamily, InfoMetricFamily, 
 from prometheus_client.registry import Collector
 
 from app.catalog.engine import Engine, Snapshot
+from app.catalog.executor import repeat_if_lost
 from app.catalog.models import ImageCount, SyncStatus, Upstream, Version
 from app.errors import DomainError
 from app.resources import version
@@ -34,13 +35,17 @@ class CatalogCollector(Collector):
         build = {"version": version(), "python": python_version()}
         yield InfoMetricFamily("compute_images_build", "The version of the service.", build)
         with suppress(DomainError):
-            with self._engine.read_limits(_READ_TIMEOUT), self._engine.snapshot() as snapshot:
-                counts, upstream = self._count_images(snapshot), snapshot.upstream()
+            with self._engine.read_limits(_READ_TIMEOUT):
+                counts, upstream = repeat_if_lost(self._read)
             images = sum(each.images for each in counts if not each.is_tombstone)
             yield _gauge("images", "Images in the catalog.", images)
             yield _gauge("tombstones", "Tombstones of deleted images.", sum(each.images for each in counts) - images)
             if upstream is not None:
                 yield from self._mirror_metrics(upstream, self._engine.read_sync_status())
+
+    def _read(self) -> tuple[Sequence[ImageCount], Upstream | None]:
+        with self._engine.snapshot() as snapshot:
+            return self._count_images(snapshot), snapshot.upstream()
 
     def _count_images(self, snapshot: Snapshot) -> Sequence[ImageCount]:
         """Count the images, only once for each version of the catalog, because that reads all of them."""

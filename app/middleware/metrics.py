@@ -14,9 +14,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.asgi import require_read
 from app.auth.base import Authenticator, TokenAuthenticator
 from app.catalog.engine import Engine
+from app.catalog.executor import Slots
 from app.context import RequestContext
 from app.contract.document import Contract
-from app.framework.flask_app import Slots
 from app.metrics.page import MetricsPage
 from app.metrics.recorder import CACHE_BYTES, CACHE_ENTRIES, IN_FLIGHT, WRITES_WAITING, Recorder
 from app.middleware.response_cache import ResponseStore

@@ -108,7 +108,7 @@ class ResponseCache:
         self.engine = engine
         self.store = store
         self._authenticator = authenticator
-        self._staleness = staleness
+        self.staleness = staleness
         self._on_change = on_change
         self._token_header = authenticator.header
         self._version: Version | None = None  # of the catalog that the stored responses were built from
@@ -131,7 +131,7 @@ class ResponseCache:
             self._on_change()
             self._version = version
         caller = self._authenticator.cached_caller(request.token, version)
-        is_fresh = self._staleness.is_fresh(version)
+        is_fresh = self.staleness.is_fresh(version)
         response = self.store.lookup((caller, request.key)) if is_fresh and caller is not None else None
         return Lookup(caller, is_fresh, response)
 
@@ -164,6 +164,7 @@ class ResponseCacheMiddleware:
             version: Version | None = await current_version(self._cache.engine)
         except CatalogUnavailable:  # the application will report it
             version = None
+        await self._cache.staleness.refresh(version)
         context = RequestContext.of(scope)
         caller, context.is_fresh, response = self._cache.lookup(request, version)
         if response is None:

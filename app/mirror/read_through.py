@@ -10,7 +10,8 @@ from functools import partial
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from app.asgi import read_body, replay_body
-from app.catalog.engine import Engine
+from app.catalog.executor import ReadExecutor
+from app.catalog.models import Upstream
 from app.catalog.replica import insert_image
 from app.context import RequestContext
 from app.errors import DomainError, ImageNotFound
@@ -35,14 +36,14 @@ class ReadThroughMiddleware:
     def __init__(
         self,
         next_app: ASGIApp,
-        engine: Engine,
+        reads: ReadExecutor,
         client_factory: GlanceClientFactory,
         *,
         timeout: float = _FETCH_TIMEOUT,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         self._next_app = next_app
-        self._engine = engine
+        self._reads = reads
         self._client_factory = client_factory
         self._timeout = timeout
         self._clock = clock
@@ -63,8 +64,7 @@ class ReadThroughMiddleware:
         image_id = scope["path_params"]["image_id"]
         if normalize_uuid(image_id) != image_id:
             return False
-        with self._engine.snapshot() as snapshot:
-            upstream, is_stored = snapshot.upstream(), snapshot.contains(image_id)
+        upstream, is_stored = await self._reads.run(partial(self._look_up, image_id))
         # Without admin credentials, the next full sync may not see the image, and would delete it.
         if upstream is None or not upstream.is_admin or is_stored:
             return False
@@ -77,6 +77,10 @@ class ReadThroughMiddleware:
             _log.warning("Image %s was not fetched from the image service in time", image_id)
             return False
 
+    def _look_up(self, image_id: str) -> tuple[Upstream | None, bool]:
+        with self._reads.engine.snapshot() as snapshot:
+            return snapshot.upstream(), snapshot.contains(image_id)
+
     def _fetch_and_store(self, url: str, token: str, image_id: str) -> bool:
         try:
             image = self._client_factory(url, token, self._timeout).get_image(image_id)
@@ -86,7 +90,7 @@ class ReadThroughMiddleware:
             if converted.visibility == "shared":
                 # Its members are unknown. As its visibility differs from upstream, the next sync fetches them.
                 converted = replace(converted, visibility="private")
-            insert_image(self._engine, url, converted, clock=self._clock)
+            insert_image(self._reads.engine, url, converted, clock=self._clock)
         except (UpstreamError, DomainError) as error:
             _log.warning("Image %s could not be fetched: %s", image_id, error)
             return False

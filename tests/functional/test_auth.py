@@ -12,6 +12,7 @@ from starlette.testclient import TestClient
 from app.auth.catalog_tokens import CatalogTokenAuthenticator
 from app.catalog.engine import current_version
 from app.catalog.engines import open_catalog
+from app.catalog.executor import ReadExecutor
 from app.catalog.tokens import add_token, list_tokens, revoke_tokens
 from app.catalog.transfer import export_images
 from app.context import Caller
@@ -121,7 +122,7 @@ def test_repeated_token_header_is_unauthorized(client: TestClient, token: Create
     ids=str,
 )
 def test_token_of_joins_all_headers_of_the_name(catalog: Path, headers: list[tuple[bytes, bytes]], token: str) -> None:
-    authenticator = CatalogTokenAuthenticator(open_catalog(catalog), "X-Auth-Token")
+    authenticator = CatalogTokenAuthenticator(ReadExecutor(open_catalog(catalog), 10), "X-Auth-Token")
     assert authenticator.token_of({"headers": headers}) == token
 
 
@@ -147,7 +148,7 @@ def test_token_is_unauthorized_from_the_second_of_its_expiry(
 
 def test_oldest_validations_are_evicted_first(catalog: Path, token: CreateToken) -> None:
     engine, texts = open_catalog(catalog), [token().encode() for _ in range(4)]
-    authenticator = CatalogTokenAuthenticator(engine, "X-Auth-Token", max_cached_tokens=2)
+    authenticator = CatalogTokenAuthenticator(ReadExecutor(engine, 10), "X-Auth-Token", max_cached_tokens=2)
 
     async def validate_all() -> list[bool]:
         for text in texts:
@@ -160,7 +161,7 @@ def test_oldest_validations_are_evicted_first(catalog: Path, token: CreateToken)
 
 def test_validation_is_cached_for_one_version_of_the_catalog(catalog: Path, token: CreateToken) -> None:
     engine, text = open_catalog(catalog), token().encode()
-    authenticator = CatalogTokenAuthenticator(engine, "X-Auth-Token")
+    authenticator = CatalogTokenAuthenticator(ReadExecutor(engine, 10), "X-Auth-Token")
 
     async def validate() -> list[bool]:
         await authenticator.authenticate(text)

@@ -13,6 +13,7 @@ import pytest
 
 from app.auth.catalog_tokens import CatalogTokenAuthenticator
 from app.catalog.engines import open_catalog
+from app.catalog.executor import ReadExecutor
 from app.catalog.sqlite.engine import SQLiteEngine
 from app.errors import IdentityUnavailable
 from app.overrides import Overrides
@@ -114,7 +115,7 @@ class SlowAuthenticator(CatalogTokenAuthenticator):
     """An authenticator whose check takes until the test ends it."""
 
     def __init__(self, catalog: Path) -> None:
-        super().__init__(open_catalog(catalog), "X-Auth-Token")
+        super().__init__(ReadExecutor(open_catalog(catalog), 10), "X-Auth-Token")
         self.started, self.ended = threading.Event(), threading.Event()
         self.is_available = False
 

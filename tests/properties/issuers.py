@@ -11,6 +11,7 @@ from app.auth.catalog_tokens import CatalogTokenAuthenticator
 from app.auth.keystone import KeystoneAuthenticator, KeystoneUnavailable
 from app.catalog.engine import Engine
 from app.catalog.engines import open_catalog
+from app.catalog.executor import ReadExecutor
 from app.catalog.tokens import add_token, revoke_tokens
 from app.context import Caller
 from app.settings import Settings
@@ -58,7 +59,7 @@ class CatalogIssuer(Callers):
 
     def authenticator(self, engine: Engine, token_cache_time: int) -> CatalogTokenAuthenticator:  # noqa: ARG002
         """Return an authenticator that can be interrupted."""
-        authenticator = _CatalogTokenAuthenticator(engine, "X-Auth-Token", clock=self.clock)
+        authenticator = _CatalogTokenAuthenticator(ReadExecutor(engine, 10), "X-Auth-Token", clock=self.clock)
         authenticator.interrupt = self._interrupt
         return authenticator
 

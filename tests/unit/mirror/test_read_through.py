@@ -9,6 +9,7 @@ import pytest
 from starlette.types import Receive, Scope, Send
 
 from app.catalog.engine import Engine
+from app.catalog.executor import ReadExecutor
 from app.context import RequestContext, current_request
 from app.errors import ImageNotFound
 from app.mirror.client import GlanceClient
@@ -52,7 +53,7 @@ def fetch(engine: Engine, connect: Callable[..., GlanceClient] | None = None, *,
     def connect_with_token(url: str, token: str, timeout: float) -> GlanceClient:
         return glance_client(url, token=token, timeout=timeout)
 
-    middleware = ReadThroughMiddleware(show, engine, connect or connect_with_token, timeout=timeout)
+    middleware = ReadThroughMiddleware(show, ReadExecutor(engine, 10), connect or connect_with_token, timeout=timeout)
     return asyncio.run(request(receive, show))
 
 
