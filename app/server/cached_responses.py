@@ -6,6 +6,7 @@ from time import perf_counter
 from typing import TYPE_CHECKING, NamedTuple
 
 from app.catalog.errors import CatalogUnavailable
+from app.catalog.models import Version
 from app.middleware.request_id import RequestIdGenerator, common_headers
 from app.middleware.response_cache import ResponseCache
 from app.middleware.stored_response import format_headers
@@ -34,6 +35,13 @@ class RawResponse(NamedTuple):
     body: bytes
 
 
+class PendingResponse(NamedTuple):
+    """A response that waits for the version of the catalog, since a time."""
+
+    version: asyncio.Future[Version]
+    begin: float
+
+
 class CachedResponses:
     """Builds the responses of a worker to requests for which the response cache has a stored response.
 
@@ -60,21 +68,27 @@ class CachedResponses:
         self._server_headers: Headers = []
         self._server_head = b""
 
-    def build(self, scope: "HTTPScope", server_headers: Headers) -> RawResponse | None:
+    def build(
+        self, scope: "HTTPScope", server_headers: Headers, pending: PendingResponse | None = None
+    ) -> RawResponse | PendingResponse | None:
         """Return the response to a request without a body, or None if the application has to respond.
 
-        `server_headers` are the headers that the server adds to each response.
+        `server_headers` are the headers that the server adds to each response. A pending response can be built, by
+        another call, once the version is known: without a task for each request that waits.
         """
-        begin, method = perf_counter(), scope["method"]
-        if method not in {"GET", "HEAD"} or scope["raw_path"] in self._cache.bypassed or not self._can_serve(scope):
-            return None
-        request = self._cache.parse_request(scope["raw_path"], scope["query_string"], scope["scheme"], scope["headers"])
+        begin = pending.begin if pending else perf_counter()
         try:
-            version = self._cache.engine.version()
+            version = pending.version.result() if pending else self._version_for(scope)
         except CatalogUnavailable:  # the application will report it
             return None
         if isinstance(version, asyncio.Future):
-            return None
+            return PendingResponse(version, begin)
+        return None if version is None else self._build_at(version, scope, server_headers, begin)
+
+    def _build_at(
+        self, version: Version, scope: "HTTPScope", server_headers: Headers, begin: float
+    ) -> RawResponse | None:
+        request = self._cache.parse_request(scope["raw_path"], scope["query_string"], scope["scheme"], scope["headers"])
         response = self._cache.lookup(request, version).response
         if response is None:
             return None
@@ -83,8 +97,14 @@ class CachedResponses:
             self._record(response.operation, 304 if is_unchanged else 200, perf_counter() - begin)
         if is_unchanged:
             return RawResponse(self._head(b"304 Not Modified", server_headers, response.not_modified_head), b"")
-        body = response.body if method == "GET" else b""
+        body = response.body if scope["method"] == "GET" else b""
         return RawResponse(self._head(b"200 OK", server_headers, response.head), body)
+
+    def _version_for(self, scope: "HTTPScope") -> Version | asyncio.Future[Version] | None:
+        """Return the version of the catalog, or None if the cache cannot serve the request."""
+        if scope["method"] not in {"GET", "HEAD"} or scope["raw_path"] in self._cache.bypassed:
+            return None
+        return self._cache.engine.version() if self._can_serve(scope) else None
 
     def _can_serve(self, scope: "HTTPScope") -> bool:
         """Return whether only the cache has to read the headers. Set the scheme that a proxy states."""

@@ -10,7 +10,7 @@ from httptools import HttpRequestParser
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from app.server.backpressure import ReadControl, ResponseWriter, WorkerState
-from app.server.cached_responses import CachedResponses
+from app.server.cached_responses import CachedResponses, PendingResponse
 from app.server.request_head import without_upgrade
 from app.server.timeouts import LAST_REQUEST_TIMEOUT
 
@@ -120,14 +120,19 @@ class PipelinedProtocol(HttpToolsProtocol):
         # connections may still receive requests in this one.
         self.loop.call_soon(self._respond, cycle, app)
 
-    def _respond(self, cycle: RequestResponseCycle, app: "ASGI3Application") -> None:
-        """Send the stored response to a request, or start the application."""
+    def _respond(
+        self, cycle: RequestResponseCycle, app: "ASGI3Application", pending: PendingResponse | None = None
+    ) -> None:
+        """Send the stored response to a request, once the catalog's version is known, or start the application."""
         if cycle.disconnected:
             return
         if self.server_state.is_stopping and not self._has_more():
             cycle.keep_alive = False
         if self.cached_responses and cycle.keep_alive:
-            response = self.cached_responses.build(cycle.scope, self.server_state.default_headers)
+            response = self.cached_responses.build(cycle.scope, self.server_state.default_headers, pending)
+            if isinstance(response, PendingResponse):
+                response.version.add_done_callback(lambda _: self._respond(cycle, app, response))
+                return
             if response:
                 self._writer.write_response(*response)
                 cycle.response_started = cycle.response_complete = True

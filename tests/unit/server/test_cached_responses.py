@@ -1,5 +1,6 @@
 """Requests to which the server responds from the response cache, without running the application."""
 
+import asyncio
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,11 +9,15 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from app.catalog.engine import Engine
+from app.catalog.sqlite.engine import SQLiteEngine
 from app.factory import create_app
 from app.middleware.response_cache import CACHE_EXTENSION
-from app.server.cached_responses import CachedResponses, RawResponse
+from app.overrides import Overrides
+from app.server.cached_responses import CachedResponses, PendingResponse, RawResponse
 from app.server.proxy_headers import ProxyHeadersMiddleware
 from app.settings import Settings
+from tests.support.engines import BlockingEngine
 from tests.support.images import catalog_of, image
 from tests.support.projects import LIST_URL
 
@@ -23,26 +28,41 @@ DATE = (b"date", b"Thu, 26 Nov 2026 00:00:00 GMT")
 
 
 @contextmanager
-def responding(**settings: object) -> Iterator[Respond]:
+def responding(engine: Engine, **settings: Any) -> Iterator[Respond]:
     """Start an application, and request one page, so that its response is stored."""
-    app = create_app(Settings(**settings))  # type: ignore[arg-type]
+    app = create_app(Settings(**settings), overrides=Overrides(engine=engine))
     with TestClient(app) as client:
         client.get(LIST_URL, headers={"Accept-Encoding": "identity"})
         proxies = ProxyHeadersMiddleware(app, "127.0.0.1")
         responses = CachedResponses(app.app.extensions[CACHE_EXTENSION], proxies.apply)
 
+        async def build(scope: Any) -> RawResponse | None:
+            response = responses.build(scope, [DATE])
+            if isinstance(response, PendingResponse):
+                await asyncio.wait([response.version])
+                response = responses.build(scope, [DATE], response)
+            assert not isinstance(response, PendingResponse)
+            return response
+
         def respond(method: str = "GET", query: bytes = b"", *headers: tuple[bytes, bytes]) -> RawResponse | None:
             assert client.portal is not None
             scope: Any = {"method": method, "raw_path": LIST_URL.encode(), "query_string": query, "scheme": "http"}
             scope |= {"client": ("127.0.0.1", 1234), "server": ("127.0.0.1", 8774), "state": {}}
-            return client.portal.call(responses.build, scope | {"headers": [HOST, *headers]}, [DATE])
+            response: RawResponse | None = client.portal.call(build, scope | {"headers": [HOST, *headers]})
+            return response
 
         yield respond
 
 
+@pytest.fixture(params=[SQLiteEngine, BlockingEngine])
+def engine_class(request: pytest.FixtureRequest) -> Callable[[Path], Engine]:
+    engine_class: Callable[[Path], Engine] = request.param
+    return engine_class
+
+
 @pytest.fixture
-def respond(sample_catalog: Path) -> Iterator[Respond]:
-    with responding(catalog=str(sample_catalog)) as respond:
+def respond(sample_catalog: Path, engine_class: Callable[[Path], Engine]) -> Iterator[Respond]:
+    with responding(engine_class(sample_catalog)) as respond:
         yield respond
 
 
@@ -84,19 +104,23 @@ def test_application_responds_to_other_requests(
     assert respond(method, query, *headers) is None
 
 
-def test_application_responds_if_responses_are_not_stored(sample_catalog: Path) -> None:
-    with responding(catalog=str(sample_catalog), response_cache_mb=0) as respond:
+def test_application_responds_if_responses_are_not_stored(
+    sample_catalog: Path, engine_class: Callable[[Path], Engine]
+) -> None:
+    with responding(engine_class(sample_catalog), response_cache_mb=0) as respond:
         assert respond() is None
 
 
-def test_application_responds_if_the_token_is_not_validated(sample_catalog: Path) -> None:
-    with responding(catalog=str(sample_catalog), auth="token") as respond:
+def test_application_responds_if_the_token_is_not_validated(
+    sample_catalog: Path, engine_class: Callable[[Path], Engine]
+) -> None:
+    with responding(engine_class(sample_catalog), auth="token") as respond:
         assert respond("GET", b"", (b"x-auth-token", b"unknown")) is None
 
 
-def test_application_reports_that_the_catalog_is_gone(tmp_path: Path) -> None:
+def test_application_reports_that_the_catalog_is_gone(tmp_path: Path, engine_class: Callable[[Path], Engine]) -> None:
     catalog = catalog_of(tmp_path, image(1))
-    with responding(catalog=str(catalog)) as respond:
+    with responding(engine_class(catalog)) as respond:
         catalog.unlink()
 
         assert respond() is None
