@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 from itertools import count
 
 from app.auth.optional_tokens import OptionalTokenAuthenticator
-from app.catalog.engine import WRITER_TIMEOUT
+from app.catalog.engine import WRITER_TIMEOUT, FileEngine
 from app.catalog.executor import ReadExecutor
 from app.catalog.image_files import GlanceConverter
 from app.catalog.models import JsonObject, StoredImage
@@ -21,10 +21,10 @@ from app.timestamps import format_utc
 class Double:
     """The state of a test double, in the memory of one process, with the contents of its catalog at the start."""
 
-    def __init__(self, reads: ReadExecutor, contract: Contract) -> None:
+    def __init__(self, engine: FileEngine, reads: ReadExecutor, contract: Contract) -> None:
         """Copy the catalog, which `reset` restores. Raises CatalogUnavailable."""
-        self._engine = reads.engine
-        self._restore = self._engine.copy_to_memory()
+        self._engine = engine
+        self._restore = engine.copy_to_memory()
         self.clock = AdjustableClock()
         self.authenticator = OptionalTokenAuthenticator(reads, contract.token_header, clock=self.clock)
         self.delays = Delays()

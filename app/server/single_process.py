@@ -3,6 +3,7 @@
 import socket
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from connexion import FlaskApp
@@ -10,7 +11,7 @@ from uvicorn import Config
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
 from app.asgi import CLOSE_AT_EOF, CLOSE_CONNECTION
-from app.catalog.engines import open_catalog
+from app.catalog.engines import open_file
 from app.catalog.executor import ReadExecutor
 from app.contract.document import Contract
 from app.double.state import Double
@@ -73,8 +74,8 @@ class DoubleServer(UvicornServer):
 def create_double(settings: Settings) -> tuple[FlaskApp, Contract]:
     """Build the application of a test double, and its contract. Raises CatalogUnavailable."""
     contract = Contract.load(secured=True, testing=True)
-    engine = open_catalog(settings.catalog)
-    double = Double(ReadExecutor(engine, settings.query_timeout), contract)
+    engine = open_file(Path(settings.catalog))
+    double = Double(engine, ReadExecutor(engine, settings.query_timeout), contract)
     overrides = Overrides(clock=double.clock, engine=engine, authenticator=double.authenticator, double=double)
     return create_app(replace(settings, auth="token"), contract, overrides=overrides), contract
 
