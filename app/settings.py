@@ -14,7 +14,10 @@ _PREFIX = "IMAGES_"
 _KUBERNETES = re.compile("IMAGES(_.+)?_(SERVICE_HOST|PORT(_.+)?)")
 _URL = re.compile(r"https?://[A-Za-z0-9._~:\[\]-]+(?<!:)(/[^?#]*)?")
 _URI = compile_schema({"type": "string", "format": "uri"})  # the format that the contract requires of links
-_SQLITE_URL = re.compile("sqlite:///.+")
+_CATALOG_URL = re.compile("sqlite:///.+|postgres(ql)?://.*")
+_POSTGRESQL = re.compile("postgres(ql)?:")
+# What may be a password in a URL, also in one that is misspelled.
+_CREDENTIALS = re.compile("(?<=:).*(?=@)|(?<=[?]).+", re.DOTALL)
 
 
 class InvalidSetting(ValueError):
@@ -32,10 +35,10 @@ class _Parser(Protocol):
 class _Location:
     """Accepts the location of a catalog, as `open_catalog` takes it."""
 
-    expected = "a path, or sqlite:///path"
+    expected = "a path, sqlite:///path, or postgresql://USER@HOST/DATABASE as libpq has it"
 
     def __call__(self, text: str) -> str:
-        if "://" in text and not _SQLITE_URL.fullmatch(text):
+        if not _CATALOG_URL.fullmatch(text) and ("://" in text or _POSTGRESQL.match(text)):
             raise ValueError(text)
         return text
 
@@ -211,4 +214,5 @@ def _parse(variable: str, text: str, parse: _Parser) -> Any:
     try:
         return parse(text)
     except ValueError:
-        raise InvalidSetting(f"{variable} is {text!r}; expected {parse.expected}") from None
+        shown = _CREDENTIALS.sub("…", text)
+        raise InvalidSetting(f"{variable} is {shown!r}; expected {parse.expected}") from None

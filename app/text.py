@@ -1,6 +1,8 @@
-"""Quoting and escaping of text in messages, and the normalization of ids."""
+"""Quoting and escaping of text in messages, commands in them, and the normalization of ids."""
 
 import re
+import shlex
+import sys
 from uuid import UUID
 
 _MAX_QUOTE_LENGTH = 100
@@ -27,3 +29,11 @@ def normalize_uuid(text: str) -> str | None:
 def normalize_project_id(project_id: str) -> str:
     """Return a project id in the form in which ids are stored and compared: a UUID in lower case and without dashes."""
     return project_id.lower().replace("-", "") if _UUID.fullmatch(project_id) else project_id
+
+
+def pip_command(extra: str) -> str:
+    """Return the command that installs the packages of an extra.
+
+    As compute-images itself is installed, from a checkout or a wheel, pip adds only those.
+    """
+    return f"{shlex.quote(sys.executable)} -m pip install 'compute-images[{extra}]'"

@@ -8,6 +8,7 @@ import click
 from app.cli.backup import backup, restore
 from app.cli.check import check
 from app.cli.console import show_error
+from app.cli.migrate import migrate
 from app.cli.mirror import mirror
 from app.cli.serve import serve
 from app.cli.status import status
@@ -45,5 +46,5 @@ def main(context: click.Context) -> None:
     context.obj = Settings.from_env(os.environ)
 
 
-for each in (serve, import_, export_, check, status, backup, restore, mirror, token):
+for each in (serve, import_, export_, check, status, migrate, backup, restore, mirror, token):
     main.add_command(each)

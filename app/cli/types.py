@@ -1,8 +1,6 @@
 """Parameter types of the commands, and the check for optional dependencies."""
 
 import re
-import shlex
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -11,7 +9,7 @@ import click
 
 from app.catalog.documents import InvalidImageFile, validate_field
 from app.settings import InvalidSetting, is_base_url
-from app.text import quote
+from app.text import pip_command, quote
 from app.timestamps import SYSTEM_CLOCK, format_utc, utc
 
 _MAX_PORT = 65535
@@ -22,17 +20,11 @@ _MAX_DAYS = 36_500
 
 @contextmanager
 def require_extra(name: str, needed_for: str) -> Iterator[None]:
-    """Raise InvalidSetting, with the command to run, if the block imports a package that is not installed.
-
-    As compute-images itself is installed, from a checkout or a wheel, pip adds only the packages of the extra.
-    """
+    """Raise InvalidSetting, with the command to run, if the block imports a package that is not installed."""
     try:
         yield
     except ImportError as error:
-        raise InvalidSetting(
-            f"{needed_for} needs {error.name}, which is not installed: "
-            f"{shlex.quote(sys.executable)} -m pip install 'compute-images[{name}]'"
-        ) from error
+        raise InvalidSetting(f"{needed_for} needs {error.name}, which is not installed: {pip_command(name)}") from error
 
 
 class ImageFieldType(click.ParamType[str]):

@@ -1,5 +1,6 @@
 """Settings: which variables there are, which values they accept, and the messages for others."""
 
+import re
 from dataclasses import FrozenInstanceError, fields
 
 import pytest
@@ -68,8 +69,18 @@ def test_each_setting_is_read_from_its_variable() -> None:
     assert {each.metadata["variable"] for each in fields(Settings)} == set(environ)
 
 
-@pytest.mark.parametrize("location", ["catalog.db", "../a b.db", ":memory:", "sqlite:///data/a.db", "sqlite:////a.db"])
-def test_catalog_is_a_path_or_a_sqlite_url(location: str) -> None:
+@pytest.mark.parametrize(
+    "location",
+    [
+        *("catalog.db", "../a b.db", ":memory:", "sqlite:///data/a.db", "sqlite:////a.db"),
+        *(
+            "postgresql://user:secret@a.test:1,b.test/images?sslmode=verify-full",
+            "postgres://",
+            "postgresql:///?service=a",
+        ),
+    ],
+)
+def test_catalog_is_a_path_or_a_url_of_a_database(location: str) -> None:
     assert Settings.from_env({"IMAGES_CATALOG": location}).catalog == location
 
 
@@ -79,7 +90,8 @@ def test_empty_variable_counts_as_unset() -> None:
 
 HOSTS = "comma-separated hosts without ports, such as images.example.com or *.example.com, or *"
 ORIGINS = "comma-separated origins, such as https://example.com, or *"
-LOCATION, URL, LIMIT = "a path, or sqlite:///path", "an http or https URL", "a whole number from 1 to 100000"
+LOCATION = "a path, sqlite:///path, or postgresql://USER@HOST/DATABASE as libpq has it"
+URL, LIMIT = "an http or https URL", "a whole number from 1 to 100000"
 
 
 @pytest.mark.parametrize(
@@ -96,8 +108,7 @@ LOCATION, URL, LIMIT = "a path, or sqlite:///path", "an http or https URL", "a w
         ("IMAGES_COMPUTE_URL", "http://[::1]:/", URL),
         ("IMAGES_COMPUTE_URL", "http://compute.test:65536", URL),
         ("IMAGES_COMPUTE_URL", "http://a b", URL),
-        ("IMAGES_COMPUTE_URL", "http://user@compute.test", URL),
-        ("IMAGES_GLANCE_URL", "http://glance.test/?a=b", URL),
+        ("IMAGES_GLANCE_URL", "http://glance.test/?", URL),
         ("IMAGES_GLANCE_URL", "http://[::1", URL),
         ("IMAGES_GLANCE_URL", "http://[::1]x", URL),
         ("IMAGES_GLANCE_URL", "http://glance.test/%zz", URL),
@@ -130,6 +141,20 @@ def test_invalid_value_is_reported_with_what_is_accepted(variable: str, text: st
     with pytest.raises(InvalidSetting) as raised:
         Settings.from_env({variable: text})
     assert str(raised.value) == f"{variable} is {text!r}; expected {expected}"
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "shown"),
+    [
+        ("IMAGES_CATALOG", "mysql://user:s3cret@host/catalog", "mysql:…@host/catalog"),
+        ("IMAGES_CATALOG", "postgresql:/user:s3@s3cret@host/db", "postgresql:…@host/db"),
+        ("IMAGES_CATALOG", "postgresql+psycopg://host/db?user=a&password=s3cret", "postgresql+psycopg://host/db?…"),
+        ("IMAGES_COMPUTE_URL", "http://user:s3cret@compute.test", "http:…@compute.test"),
+    ],
+)
+def test_credentials_of_an_invalid_url_are_not_shown(variable: str, text: str, shown: str) -> None:
+    with pytest.raises(InvalidSetting, match=re.escape(f"{variable} is '{shown}'; expected ")):
+        Settings.from_env({variable: text})
 
 
 def test_misspelled_variable_is_rejected_with_all_settings() -> None:

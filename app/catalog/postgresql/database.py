@@ -1,0 +1,168 @@
+"""Connections to the database of a catalog: opening them, the deadlines of their statements, and their errors."""
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import psycopg
+from psycopg.abc import PQGen
+from psycopg.conninfo import make_conninfo
+from psycopg.pq import TransactionStatus
+from psycopg.rows import TupleRow
+
+from app.catalog.errors import (
+    CatalogBusy,
+    CatalogConnectionLost,
+    CatalogDamaged,
+    CatalogReadOnly,
+    CatalogUnavailable,
+    CommitUnknown,
+    ReadLimitExceeded,
+    SchemaMismatch,
+)
+from app.catalog.postgresql.schema import SESSION_SETTINGS
+from app.catalog.postgresql.url import Parameters
+from app.errors import DomainError
+
+APPLICATION_NAME = "compute-images"
+# What a URL can change. An unreachable server is given up after seconds, also by commands, which have no deadlines.
+_DEFAULTS = {
+    "target_session_attrs": "read-write",  # of several hosts, only the primary
+    "connect_timeout": "2",
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "30000",  # milliseconds
+}
+# What a URL cannot change. `status` finds the connections by the name.
+_FIXED = {"application_name": APPLICATION_NAME, "client_encoding": "UTF8"}
+
+# Beginnings of SQLSTATE codes, https://www.postgresql.org/docs/current/errcodes-appendix.html
+_TRANSLATIONS: Mapping[str, Callable[[str], DomainError]] = {
+    "55P03": lambda _: CatalogBusy(),  # lock_not_available
+    "40": lambda _: CatalogBusy(),  # transaction rollback: a deadlock
+    "25006": CatalogReadOnly,  # read_only_sql_transaction
+    "42501": CatalogReadOnly,  # insufficient_privilege
+    "42P01": lambda _: SchemaMismatch(),  # undefined_table
+    "42703": lambda _: SchemaMismatch(),  # undefined_column
+    "XX001": CatalogDamaged,  # data_corrupted
+    "XX002": CatalogDamaged,  # index_corrupted
+}
+_PRIVATE_CLASSES = ("22", "23")  # of errors whose messages contain values
+
+_T = TypeVar("_T")
+
+
+class DeadlineExceeded(psycopg.OperationalError):
+    """A statement was not completed before the deadline of its connection, which is closed."""
+
+
+class Connection(psycopg.Connection[TupleRow]):
+    """A connection whose statements have a deadline on the monotonic clock, whatever the network and the server do."""
+
+    deadline = math.inf
+    is_overdue = False  # whether it was closed at its deadline
+    generation = 0  # of a pool
+
+    def wait(self, gen: PQGen[_T], *arguments: Any, **options: Any) -> _T:
+        """Wait for a statement, in psycopg's own loop, which resumes the generator at least every 0.1 seconds."""
+        if self.deadline == math.inf:
+            return super().wait(gen, *arguments, **options)
+        try:
+            return super().wait(_until(self.deadline, gen), *arguments, **options)
+        except DeadlineExceeded:
+            self.is_overdue = True
+            self.close()
+            raise
+
+
+def _until(deadline: float, gen: PQGen[_T]) -> PQGen[_T]:
+    """Pass on what a generator waits for. Raises DeadlineExceeded when it is resumed after the deadline."""
+    try:
+        waits_for = next(gen)
+        while True:
+            ready = yield waits_for
+            if time.monotonic() > deadline:
+                raise DeadlineExceeded("the statement took too long")
+            waits_for = gen.send(ready)
+    except StopIteration as end:
+        result: _T = end.value
+        return result
+
+
+def connect(parameters: Parameters, *, deadline: float = math.inf) -> Connection:
+    """Open a connection, in autocommit mode, with the settings of a session. Raises psycopg.Error."""
+    connection = Connection.connect(make_conninfo(**{**_DEFAULTS, **parameters, **_FIXED}), autocommit=True)
+    try:
+        connection.deadline = deadline
+        connection.execute("".join(f"SET {name} = {value};" for name, value in SESSION_SETTINGS.items()))
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def roll_back(connection: Connection) -> None:
+    """End the transaction, if there is one. A connection on which this fails is closed, which ends it as well."""
+    try:
+        if not connection.closed and connection.pgconn.transaction_status != TransactionStatus.IDLE:
+            connection.execute("ROLLBACK", prepare=False)
+    except psycopg.Error:
+        connection.close()
+
+
+def commit(connection: Connection, name: str) -> None:
+    """Commit the transaction. Raises CommitUnknown if the connection breaks meanwhile."""
+    try:
+        result = connection.execute("COMMIT", prepare=False)
+    except psycopg.Error as error:
+        if connection.closed:
+            raise CommitUnknown(name) from error
+        raise
+    if result.statusmessage != "COMMIT":  # the server rolls back instead after an error
+        raise CatalogUnavailable(f"{name}: the transaction was rolled back")
+
+
+@contextmanager
+def translate_errors(name: str) -> Iterator[None]:
+    """Translate errors of psycopg to errors of the domain.
+
+    These are CatalogBusy, CatalogReadOnly, CatalogDamaged, SchemaMismatch and CatalogUnavailable.
+    """
+    try:
+        yield
+    except (psycopg.Error, UnicodeDecodeError) as error:
+        raise translate(error, name) from error
+
+
+def translate(error: psycopg.Error | UnicodeDecodeError, name: str) -> DomainError:
+    """Return the error of the domain for one of psycopg. Its message has one line, without statements and values."""
+    if isinstance(error, UnicodeDecodeError):  # the encoding of the database is SQL_ASCII
+        return CatalogDamaged(f"{name}: {error}")
+    code = error.sqlstate or ""
+    message = f"{name}: {_describe(error, code)}"
+    for prefix, translated in _TRANSLATIONS.items():
+        if code.startswith(prefix):
+            return translated(message)
+    return CatalogUnavailable(message)
+
+
+def translate_read_error(
+    error: psycopg.Error | UnicodeDecodeError, name: str, connection: Connection | None
+) -> DomainError:
+    """Return the error of the domain for a read, which may have exceeded its deadline, or which can be repeated."""
+    if isinstance(error, DeadlineExceeded) or (connection is not None and connection.is_overdue):
+        return ReadLimitExceeded()
+    translated = translate(error, name)
+    if connection is not None and connection.closed:
+        return CatalogConnectionLost(str(translated))
+    return CatalogUnavailable(str(translated)) if isinstance(translated, CatalogReadOnly) else translated
+
+
+def _describe(error: psycopg.Error, code: str) -> str:
+    """Return one line. To the message of the server, psycopg adds lines with the statement and with values."""
+    if code.startswith(_PRIVATE_CLASSES) or isinstance(error, psycopg.DataError):
+        return type(error).__name__
+    return " ".join((error.diag.message_primary or str(error)).split())

@@ -1,0 +1,174 @@
+"""A catalog in a PostgreSQL database."""
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+from app.catalog.copying import OpenFile, copy_catalog, open_backup, write_backup
+from app.catalog.engine import COMMAND_TIMEOUT, SchemaState
+from app.catalog.errors import CatalogMissing, CatalogUnavailable
+from app.catalog.models import CatalogUser, DatabaseInfo, Finding, SyncStatus
+from app.catalog.postgresql import sync_status
+from app.catalog.postgresql.check import find_problems
+from app.catalog.postgresql.database import Connection, translate_errors
+from app.catalog.postgresql.info import find_users, read_info
+from app.catalog.postgresql.reader import PostgreSQLSnapshot
+from app.catalog.postgresql.sessions import Sessions
+from app.catalog.postgresql.version import TIMEOUT, VersionFuture, VersionReader
+from app.catalog.postgresql.writer import BATCH_SIZE, PostgreSQLTransaction, lock_catalog
+
+_MAX_READERS = 8
+
+
+class PostgreSQLEngine:
+    """A catalog in a PostgreSQL database. Implements `app.catalog.engine.Engine`."""
+
+    blocks = True
+    max_writers = 1  # all writers of a catalog, on whichever machine, wait for each other
+    backup_program: str | None = "pg_dump"
+
+    def __init__(
+        self,
+        url: str,
+        open_file: OpenFile,
+        *,
+        batch_size: int = BATCH_SIZE,
+        max_readers: int = _MAX_READERS,
+        version_timeout: float = TIMEOUT,
+    ) -> None:
+        """Set the function that opens a file, for backups; and the constants above. Raises InvalidUrl."""
+        self.max_readers = max_readers
+        self._open_file = open_file
+        self._batch_size = batch_size
+        self._sessions = Sessions(url, max_readers=max_readers)
+        self._version = VersionReader(
+            lambda: self._sessions.connect_for_version(version_timeout),
+            self._sessions.pool.start_generation,
+            timeout=version_timeout,
+        )
+
+    @property
+    def name(self) -> str:
+        """The URL of the database, without the user, the password and the parameters."""
+        return self._sessions.name
+
+    def connect(self) -> None:
+        """Serve requests from now on, with a pool of connections. They are opened when they are needed.
+
+        A service that starts while the database is unavailable responds as soon as the database is available.
+        """
+        self._sessions.serves_requests = True
+
+    def version(self) -> VersionFuture:
+        """Return the future of the version, which the primary sends after the call."""
+        return self._version.read()
+
+    @contextmanager
+    def snapshot(self) -> Iterator[PostgreSQLSnapshot]:
+        """Read one state of the catalog. Raises what `Engine.snapshot` raises, and CatalogConnectionLost."""
+        with self._sessions.read() as connection:
+            yield PostgreSQLSnapshot(connection, self._sessions.thread.max_images)
+
+    @contextmanager
+    def read_limits(
+        self,
+        seconds: float,
+        *,
+        cpu_seconds: float = math.inf,  # noqa: ARG002 the server has a CPU of its own
+        images: float = math.inf,
+    ) -> Iterator[None]:
+        """Limit the reads of the thread: the time of their statements, and the images of a page."""
+        thread = self._sessions.thread
+        thread.deadline, thread.max_images = time.monotonic() + seconds, images
+        try:
+            yield
+        finally:
+            thread.deadline = thread.max_images = math.inf
+
+    @contextmanager
+    def open_snapshot(self) -> Iterator[PostgreSQLSnapshot]:
+        """Read one state of the catalog on a connection that is closed at the end."""
+        with self._open_catalog() as (connection, state):
+            if state is not SchemaState.CURRENT:
+                raise CatalogUnavailable(f"{self.name} holds {state.value}")
+            yield PostgreSQLSnapshot(connection)
+
+    @contextmanager
+    def transaction(self, *, timeout: float) -> Iterator[PostgreSQLTransaction]:
+        """Write to the catalog; create or upgrade it if necessary. Raises also CommitUnknown."""
+        with self._sessions.write(timeout) as (connection, is_new):
+            lock_catalog(connection)
+            yield PostgreSQLTransaction(connection, is_new=is_new, batch_size=self._batch_size)
+
+    def schema_state(self) -> SchemaState:
+        """Return what the database contains, without changing it. Raises what `Engine.schema_state` raises."""
+        with self._sessions.open_snapshot() as (_, state):
+            return state
+
+    def check(self) -> Iterator[Finding]:
+        """Yield what is wrong with the tables. Raises what `Engine.check` raises."""
+        with self._open_catalog() as (connection, state):
+            yield from find_problems(connection, self.name, state)
+
+    def info(self) -> DatabaseInfo:
+        """Return the size of the tables, and who migrated them last. Raises what `Engine.info` raises."""
+        with self._open_catalog() as (connection, _):
+            return read_info(connection)
+
+    def users(self) -> list[CatalogUser] | None:
+        """Return the sessions of all machines. Their process ids are those of the server."""
+        with self._sessions.open_snapshot() as (connection, _):
+            return find_users(connection)
+
+    def backup(self, file: Path) -> None:
+        """Copy one state of the catalog to a file of the other engine. Raises what `Engine.backup` raises."""
+        with self.open_snapshot() as snapshot:
+            write_backup(snapshot, self.read_sync_status(), file, self._open_file)
+
+    def restore(self, file: Path, *, timeout: float) -> None:
+        """Replace what the catalog contains by a backup. Raises what `Engine.restore` raises."""
+        with (
+            open_backup(file, self._open_file) as (source, status),
+            self._sessions.write(timeout) as (connection, is_new),
+        ):
+            lock_catalog(connection)
+            copy_catalog(source, PostgreSQLTransaction(connection, is_new=is_new, batch_size=self._batch_size))
+            sync_status.write_sync_status(connection, status)
+
+    def read_sync_status(self) -> SyncStatus:
+        """Return the status of the mirror's syncs, in the state of the thread's snapshot if it has one."""
+        sessions = self._sessions
+        with translate_errors(self.name):
+            if connection := sessions.thread.connection:
+                return sync_status.read_sync_status(connection)
+            if sessions.is_locked:
+                with sessions.locked_session() as connection:
+                    return sync_status.read_sync_status(connection)
+            if sessions.serves_requests:
+                with sessions.read() as connection:
+                    return sync_status.read_sync_status(connection)
+            with sessions.open_snapshot() as (connection, _):
+                return sync_status.read_sync_status(connection)
+
+    def write_sync_status(self, status: SyncStatus) -> None:
+        """Store the status of the mirror's syncs."""
+        with self._sessions.write(COMMAND_TIMEOUT) as (connection, _):
+            sync_status.write_sync_status(connection, status)
+
+    def mirror_lock(self) -> AbstractContextManager[None]:
+        """Hold the lock that only one mirror of the catalog can have, until the session ends at the latest."""
+        return self._sessions.mirror_lock()
+
+    def close(self) -> None:
+        """Close the connections of this process. Those in use are closed at the end of their transactions."""
+        self._version.close()
+        self._sessions.pool.start_generation(-1)
+
+    @contextmanager
+    def _open_catalog(self) -> Iterator[tuple[Connection, SchemaState]]:
+        with self._sessions.open_snapshot() as (connection, state):
+            if state is SchemaState.EMPTY:
+                raise CatalogMissing(self.name)
+            yield connection, state

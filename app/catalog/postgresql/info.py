@@ -1,0 +1,34 @@
+"""What is known of a catalog's database without reading images: its size, its migrations, and who uses it."""
+
+from app.catalog.models import CatalogUser, DatabaseInfo
+from app.catalog.postgresql.database import APPLICATION_NAME, Connection
+from app.catalog.postgresql.migrations import MIGRATIONS, applied_migrations, migrated_by
+from app.catalog.postgresql.sync_status import LOCK_NUMBER
+
+_SIZE = """
+SELECT coalesce(sum(pg_total_relation_size(oid)), 0)::bigint FROM pg_class
+WHERE relnamespace = current_schema()::regnamespace AND relkind = 'r'
+"""
+# Of the sessions of other roles, a role that is no member of pg_read_all_stats sees only that they exist.
+_USERS = """
+SELECT pid, application_name, backend_xid IS NOT NULL, EXISTS (
+    SELECT FROM pg_locks
+    WHERE locktype = 'advisory' AND granted AND pg_locks.pid = pg_stat_activity.pid AND database = datid
+      AND classid = %s AND objid = current_schema()::regnamespace::oid
+), host(client_addr)
+FROM pg_stat_activity
+WHERE datname = current_database() AND application_name = %s AND pid <> pg_backend_pid()
+ORDER BY client_addr, pid
+"""
+
+
+def read_info(connection: Connection) -> DatabaseInfo:
+    """Return the size of the tables and indexes, and who migrated the catalog, which exists."""
+    (size,) = connection.execute(_SIZE).fetchone() or (0,)
+    last = [name for name in MIGRATIONS if name in applied_migrations(connection)][-1]
+    return DatabaseInfo(size, last, migrated_by(connection))
+
+
+def find_users(connection: Connection) -> list[CatalogUser]:
+    """Return the sessions of all machines, each with the process id that it has on the server, without this one."""
+    return [CatalogUser(*row) for row in connection.execute(_USERS, [LOCK_NUMBER, APPLICATION_NAME])]

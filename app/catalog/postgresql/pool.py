@@ -1,0 +1,95 @@
+"""A pool of connections for the requests of one process."""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import BoundedSemaphore, Lock
+
+import psycopg
+
+from app.catalog.postgresql.database import Connection, DeadlineExceeded, roll_back
+
+
+class PoolExhausted(DeadlineExceeded):
+    """All connections were in use until the deadline."""
+
+
+class ConnectionPool:
+    """A bounded number of connections, which threads use one after the other. The last one returned is reused first.
+
+    Each connection belongs to a generation. After a failover, connections of earlier generations may lead to the server
+    that was replaced, so they are not used any more.
+    """
+
+    def __init__(self, connect: Callable[[float], Connection], size: int) -> None:
+        """Set the function that opens a connection, given the deadline of its statements."""
+        self._connect = connect
+        self._free = BoundedSemaphore(size)
+        self._lock = Lock()  # of what follows
+        self._idle: list[Connection] = []
+        self._generation = 0
+
+    @contextmanager
+    def transaction(self, begin: str, *, deadline: float) -> Iterator[Connection]:
+        """Execute the block in a transaction, which is rolled back at the end unless the block committed it.
+
+        A connection that breaks at the first statement is replaced, once. All waits end at the deadline, on the
+        monotonic clock. Raises psycopg.Error.
+        """
+        if not self._free.acquire(timeout=max(0.0, deadline - time.monotonic())):
+            raise PoolExhausted("all connections of this process are in use")
+        try:
+            connection = self._begin(begin, deadline)
+            try:
+                yield connection
+            finally:
+                roll_back(connection)
+                self._put_back(connection)
+        finally:
+            self._free.release()
+
+    def start_generation(self, number: int) -> None:
+        """Close all connections of earlier generations as soon as they are idle."""
+        with self._lock:
+            self._generation = number
+        self._close_idle()
+
+    def _begin(self, begin: str, deadline: float) -> Connection:
+        with self._lock:
+            connection = self._idle.pop() if self._idle else None
+        if connection:
+            try:
+                return _execute(connection, begin, deadline)
+            except DeadlineExceeded:
+                raise
+            except psycopg.OperationalError:
+                self._close_idle()  # what broke one of them has probably broken all
+        with self._lock:
+            generation = self._generation  # before the server is chosen
+        connection = self._connect(deadline)
+        connection.generation = generation
+        return _execute(connection, begin, deadline)
+
+    def _put_back(self, connection: Connection) -> None:
+        with self._lock:
+            if not (connection.closed or connection.generation != self._generation):
+                self._idle.append(connection)
+                return
+        connection.close()
+
+    def _close_idle(self) -> None:
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for connection in idle:
+            connection.close()
+
+
+def _execute(connection: Connection, begin: str, deadline: float) -> Connection:
+    """Return the connection after the first statement, which closes it if it fails."""
+    connection.deadline = deadline
+    try:
+        connection.execute(begin, prepare=False)
+    except BaseException:
+        connection.close()
+        raise
+    return connection

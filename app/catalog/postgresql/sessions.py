@@ -1,0 +1,181 @@
+"""The sessions in which a catalog is read and written: those of requests, of commands, and of the mirror."""
+
+import math
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+
+import psycopg
+from psycopg.errors import InsufficientPrivilege, UndefinedTable
+
+from app.catalog.engine import SchemaState
+from app.catalog.errors import CatalogMissing, CatalogReadOnly, CatalogUnavailable, ReadLimitExceeded
+from app.catalog.postgresql.database import (
+    Connection,
+    commit,
+    connect,
+    roll_back,
+    translate_errors,
+    translate_read_error,
+)
+from app.catalog.postgresql.migrations import migrate, read_state
+from app.catalog.postgresql.pool import ConnectionPool
+from app.catalog.postgresql.sync_status import try_lock
+from app.catalog.postgresql.url import catalog_name, parse_url
+from app.catalog.postgresql.version import PREPARE
+from app.errors import MirrorAlreadyRunning, MirrorLockLost
+
+# Seconds: of a read without limits of its own; of a request's writes, in addition to the wait for other writers.
+_READ_TIMEOUT, _WRITE_TIMEOUT = 10.0, 10.0
+# Seconds for which the transaction of a request, or of a command, can be idle before the server ends it.
+_IDLE_TIMEOUT, _COMMAND_IDLE_TIMEOUT = 30, 900
+_SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+_WRITE = """
+BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;
+SET LOCAL lock_timeout = {};
+SET LOCAL idle_in_transaction_session_timeout = '{}s'
+"""
+
+
+class ThreadState(threading.local):
+    """The limits of a thread's reads, and the connection of its snapshot, if it has one."""
+
+    deadline = math.inf  # on the monotonic clock
+    max_images = math.inf  # of a page
+    connection: Connection | None = None
+
+
+class Sessions:
+    """Opens the connections of one process to the database of a catalog. Each is used in the process that opens it.
+
+    Requests share a pool, whose connections have deadlines. A command opens connections of its own, which wait for the
+    database as long as it takes. A mirror writes in the session that holds its lock.
+    """
+
+    def __init__(self, url: str, *, max_readers: int) -> None:
+        """Set the number of connections of the pool. Raises InvalidUrl."""
+        self._parameters = parse_url(url)
+        self.name = catalog_name(self._parameters)
+        self.pool = ConnectionPool(lambda deadline: connect(self._parameters, deadline=deadline), max_readers)
+        self.thread = ThreadState()
+        self.serves_requests = False
+        self._lock_connection: Connection | None = None  # of the mirror
+
+    @contextmanager
+    def read(self) -> Iterator[Connection]:
+        """Execute the block in a read-only transaction of one state, for a request, within the limits of the thread."""
+        thread, connection, outer = self.thread, None, self.thread.connection
+        is_limited = thread.deadline < math.inf
+        deadline = thread.deadline if is_limited else time.monotonic() + _READ_TIMEOUT
+        try:
+            with self.pool.transaction(_SNAPSHOT, deadline=deadline) as connection:
+                thread.connection = connection
+                yield connection
+        except (psycopg.Error, UnicodeDecodeError) as error:
+            translated = translate_read_error(error, self.name, connection)
+            if isinstance(translated, ReadLimitExceeded) and not is_limited:
+                raise CatalogUnavailable(f"{self.name} did not respond within {_READ_TIMEOUT:g} s") from error
+            raise translated from error
+        finally:
+            thread.connection = outer
+
+    @contextmanager
+    def open_snapshot(self) -> Iterator[tuple[Connection, SchemaState]]:
+        """Execute the block in a read-only transaction of one state, on a connection of its own.
+
+        Yields also what the database contains. Raises CatalogUnavailable for a database of another application, and
+        CatalogOfLaterVersion.
+        """
+        with translate_errors(self.name), closing(connect(self._parameters)) as connection:
+            connection.execute(_SNAPSHOT)
+            yield connection, read_state(connection, self.name)
+
+    @contextmanager
+    def write(self, timeout: float) -> Iterator[tuple[Connection, bool]]:
+        """Execute the block in a transaction; create or upgrade the catalog if necessary.
+
+        Yields also whether it was created. Raises CatalogBusy if locks take longer than the timeout in seconds,
+        CatalogReadOnly, CommitUnknown, and CatalogUnavailable.
+        """
+        with translate_errors(self.name), self._begin(timeout) as connection:
+            is_current = read_state(connection, self.name) is SchemaState.CURRENT
+            yield connection, False if is_current else self._migrate(connection)
+            commit(connection, self.name)
+
+    @contextmanager
+    def _begin(self, timeout: float) -> Iterator[Connection]:
+        lock_timeout = max(1, int(timeout * 1000))  # 0 would be none
+        if self.serves_requests:
+            begin, deadline = _WRITE.format(lock_timeout, _IDLE_TIMEOUT), time.monotonic() + timeout + _WRITE_TIMEOUT
+            with self.pool.transaction(begin, deadline=deadline) as connection:
+                yield connection
+            return
+        begin = _WRITE.format(lock_timeout, _COMMAND_IDLE_TIMEOUT)
+        if self._lock_connection is None:
+            with closing(connect(self._parameters)) as connection:
+                connection.execute(begin)
+                yield connection
+            return
+        with self.locked_session() as connection:
+            try:
+                connection.execute(begin)
+                yield connection
+            finally:
+                roll_back(connection)
+
+    def _migrate(self, connection: Connection) -> bool:
+        try:
+            return migrate(connection)
+        except InsufficientPrivilege as error:
+            raise CatalogReadOnly(
+                f"{self.name}: the role of the URL cannot create or upgrade the catalog: run compute-images migrate "
+                "with one that can"
+            ) from error
+
+    @contextmanager
+    def mirror_lock(self) -> Iterator[None]:
+        """Hold the lock that only one mirror of the catalog can have. Raises MirrorAlreadyRunning."""
+        with translate_errors(self.name):
+            connection = connect(self._parameters)
+        with closing(connection):
+            with translate_errors(self.name):
+                if not try_lock(connection):
+                    raise MirrorAlreadyRunning(self.name)
+            self._lock_connection = connection
+            try:
+                yield
+            finally:
+                self._lock_connection = None
+
+    @property
+    def is_locked(self) -> bool:
+        """Whether this process holds the lock of the mirror, or held it when it was last seen."""
+        return self._lock_connection is not None
+
+    @contextmanager
+    def locked_session(self) -> Iterator[Connection]:
+        """Execute the block in the session that holds the lock of the mirror. Raises MirrorLockLost."""
+        connection = self._lock_connection
+        if connection is None or connection.closed:
+            raise MirrorLockLost(self.name)
+        try:
+            yield connection
+        except psycopg.Error as error:
+            if connection.closed:
+                raise MirrorLockLost(self.name) from error
+            raise
+
+    def connect_for_version(self, timeout: float) -> Connection:
+        """Open a connection that has the query of the version prepared. Raises CatalogUnavailable."""
+        with translate_errors(self.name):
+            connection = connect(self._parameters, deadline=time.monotonic() + timeout)
+            try:
+                connection.execute(PREPARE)
+            except UndefinedTable:
+                connection.close()
+                raise CatalogMissing(self.name) from None
+            except BaseException:
+                connection.close()
+                raise
+        return connection
