@@ -30,7 +30,7 @@ _TYPES = (
     *("int8", "text", "text", "text", "int4", "text", "text", "int4", "int4", "int8", "text"),
     *("text", "text", "text", "text", "bool", "text", "int8", "int8", "int2", "bytea", "bytea", "text"),
 )
-_STAGED = ", ".join("audiences::integer[]" if column == "audiences" else column for column in _COLUMNS)
+_STAGED = ", ".join(f"staged.{column}{'::integer[]' if column == 'audiences' else ''}" for column in _COLUMNS)
 _FIND_STORED = f"""
 UPDATE staged SET sequence = images.sequence, is_unchanged =
     ({", ".join(f"images.{column}" for column in _FIELDS)})
