@@ -213,7 +213,7 @@ class Engine(Protocol):
         """Return the status of the mirror's syncs. Reading or writing it does not change the version."""
 
     def write_sync_status(self, status: SyncStatus) -> None:
-        """Store the status of the mirror's syncs."""
+        """Store the status of the mirror's syncs. That of a missing catalog may be lost."""
 
     def mirror_lock(self) -> AbstractContextManager[None]:
         """Hold the lock that only one mirror of a catalog can have, on whichever machine. Raises MirrorAlreadyRunning.

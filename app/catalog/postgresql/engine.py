@@ -124,8 +124,9 @@ class PostgreSQLEngine:
 
     def backup(self, file: Path) -> None:
         """Copy one state of the catalog to a file of the other engine. Raises what `Engine.backup` raises."""
-        with self.open_snapshot() as snapshot:
-            write_backup(snapshot, self.read_sync_status(), file, self._open_file)
+        status = self.read_sync_status()  # before the images: the next sync then reads more than it needs to, not less
+        with self.open_snapshot() as source:
+            write_backup(source, status, file, self._open_file)
 
     def restore(self, file: Path, *, timeout: float) -> None:
         """Replace what the catalog contains by a backup. Raises what `Engine.restore` raises."""
@@ -153,9 +154,10 @@ class PostgreSQLEngine:
                 return sync_status.read_sync_status(connection)
 
     def write_sync_status(self, status: SyncStatus) -> None:
-        """Store the status of the mirror's syncs."""
-        with self._sessions.write(COMMAND_TIMEOUT) as (connection, _):
-            sync_status.write_sync_status(connection, status)
+        """Store the status of the mirror's syncs. While there is no catalog, there is no place for it."""
+        with self._sessions.write_existing(COMMAND_TIMEOUT) as (connection, state):
+            if state is SchemaState.CURRENT:
+                sync_status.write_sync_status(connection, status)
 
     def mirror_lock(self) -> AbstractContextManager[None]:
         """Hold the lock that only one mirror of the catalog can have, until the session ends at the latest."""

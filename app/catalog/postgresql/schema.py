@@ -24,8 +24,9 @@ Texts that are compared or sorted have the collation "C": the order of their byt
 import hashlib
 from collections.abc import Mapping
 
-# Of every connection. Without them, PostgreSQL would scan and sort whole tables as soon as it estimates that many rows
-# match, or plan the same query anew for each value.
+# Of every connection. Without those of the planner, PostgreSQL would scan and sort whole tables as soon as it estimates
+# that many rows match, or plan the same query anew for each value. Without those of TCP, it would notice only after two
+# hours that a machine has vanished: until then, that machine would hold its locks, and no other mirror could start.
 SESSION_SETTINGS: Mapping[str, str] = {
     "client_encoding": "UTF8",
     "enable_bitmapscan": "off",
@@ -35,6 +36,9 @@ SESSION_SETTINGS: Mapping[str, str] = {
     "jit": "off",
     "max_parallel_workers_per_gather": "0",
     "plan_cache_mode": "force_generic_plan",
+    "tcp_keepalives_count": "3",
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
 }
 
 TOMBSTONE = "(status = 'DELETED' AND (deleted_at IS NOT NULL OR revision IS NULL))"

@@ -98,9 +98,17 @@ class Sessions:
         Yields also whether it was created. Raises CatalogBusy if locks take longer than the timeout in seconds,
         CatalogReadOnly, CommitUnknown, and CatalogUnavailable.
         """
+        with self.write_existing(timeout) as (connection, state):
+            yield connection, False if state is SchemaState.CURRENT else self._migrate(connection)
+
+    @contextmanager
+    def write_existing(self, timeout: float) -> Iterator[tuple[Connection, SchemaState]]:
+        """Execute the block in a transaction, as `write` does, but neither create nor upgrade the catalog.
+
+        Yields also what the database contains.
+        """
         with translate_errors(self.name), self._begin(timeout) as connection:
-            is_current = read_state(connection, self.name) is SchemaState.CURRENT
-            yield connection, False if is_current else self._migrate(connection)
+            yield connection, read_state(connection, self.name)
             commit(connection, self.name)
 
     @contextmanager
