@@ -39,7 +39,7 @@ from app.middleware.double import DoubleMiddleware
 from app.middleware.request_body import RequestBodyMiddleware
 from app.middleware.request_id import RequestIdMiddleware
 from app.middleware.response_cache import CACHE_EXTENSION, ResponseCache, ResponseCacheMiddleware, ResponseStore
-from app.middleware.swagger_ui import SwaggerUIMiddleware
+from app.middleware.swagger_ui import SwaggerUIMiddleware, swagger_ui_paths
 from app.mirror.staleness import StalenessMonitor
 from app.overrides import NO_OVERRIDES, Overrides
 from app.settings import Settings
@@ -168,6 +168,6 @@ def _response_cache(
         engine,
         authenticator,
         services.staleness,
-        bypassed=contract.independent_paths,
+        independent=contract.independent_paths | (swagger_ui_paths() if services.settings.docs == "on" else set()),
         on_change=services.catalog.clear_damage,
     )

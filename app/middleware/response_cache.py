@@ -99,11 +99,11 @@ class ResponseCache:
         authenticator: Authenticator,
         staleness: StalenessMonitor,
         *,
-        bypassed: Iterable[str],
+        independent: Iterable[str],
         on_change: Callable[[], None],
     ) -> None:
         """Set paths whose responses do not depend on the catalog, and what is called after a change of it."""
-        self.bypassed = frozenset(path.encode() for path in bypassed)
+        self.independent = frozenset(path.encode() for path in independent)
         self.headers = frozenset({*_KEY_HEADERS, authenticator.header})
         self.engine = engine
         self.store = store
@@ -111,7 +111,7 @@ class ResponseCache:
         self.staleness = staleness
         self._on_change = on_change
         self._token_header = authenticator.header
-        self._version: Version | None = None  # of the catalog that the stored responses were built from
+        self.version: Version | None = None  # of the catalog that the stored responses were built from
 
     def parse_request(self, path: bytes, query: bytes, scheme: str, headers: Iterable[Header]) -> CacheRequest:
         """Return what the cache needs to know of a request."""
@@ -126,10 +126,10 @@ class ResponseCache:
 
     def lookup(self, request: CacheRequest, version: Version | None) -> Lookup:
         """Look up the response to a request that arrived before the catalog's version was read."""
-        if version != self._version:
+        if version != self.version:
             self.store.invalidate()
             self._on_change()
-            self._version = version
+            self.version = version
         caller = self._authenticator.cached_caller(request.token, version)
         is_fresh = self.staleness.is_fresh(version)
         response = self.store.lookup((caller, request.key)) if is_fresh and caller is not None else None
@@ -137,7 +137,7 @@ class ResponseCache:
 
     def add(self, caller: Caller, request: CacheRequest, version: Version | None, response: StoredResponse) -> None:
         """Store a response, unless the catalog has changed since its version was read."""
-        if version is not None and version == self._version:
+        if version is not None and version == self.version:
             self.store.store((caller, request.key), response)
 
 
@@ -151,20 +151,13 @@ class ResponseCacheMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a read, or pass the request on. HEAD is served as GET without the body."""
         if scope["type"] == "http" and scope["method"] in {"GET", "HEAD"}:
-            if scope["raw_path"] in self._cache.bypassed:
-                await self._next_app({**scope, "method": "GET"}, receive, send)
-            else:
-                await self._serve(scope, receive, send)
+            await self._serve(scope, receive, send)
         else:
             await self._next_app(scope, receive, send)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = self._cache.parse_request(scope["raw_path"], scope["query_string"], scope["scheme"], scope["headers"])
-        try:  # before the query, so that the next request notices any later change
-            version: Version | None = await current_version(self._cache.engine)
-        except CatalogUnavailable:  # the application will report it
-            version = None
-        await self._cache.staleness.refresh(version)
+        version = await self._version_for(scope)  # before the query, so that the next request notices any later change
         context = RequestContext.of(scope)
         caller, context.is_fresh, response = self._cache.lookup(request, version)
         if response is None:
@@ -176,6 +169,20 @@ class ResponseCacheMiddleware:
         else:
             context.operation, context.cache_result = response.operation, "hit"
         await send_stored(response, request.if_none_match, scope["method"], send)
+
+    async def _version_for(self, scope: Scope) -> Version | None:
+        """Return the catalog's version, None if it is unavailable: the application will report it.
+
+        A response that does not depend on the catalog counts as one of the stored version.
+        """
+        if scope["raw_path"] in self._cache.independent:
+            return self._cache.version
+        try:
+            version = await current_version(self._cache.engine)
+        except CatalogUnavailable:
+            return None
+        await self._cache.staleness.refresh(version)
+        return version
 
     async def _forward(self, key: RequestKey, scope: Scope, receive: Receive, send: Send) -> StoredResponse | None:
         """Return the application's response if it can be stored; send it unchanged otherwise."""

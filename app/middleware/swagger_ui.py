@@ -1,5 +1,7 @@
 """The OpenAPI document and Swagger UI."""
 
+from pathlib import Path
+
 from starlette.datastructures import MutableHeaders
 from starlette.responses import RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
@@ -23,6 +25,13 @@ _SECURITY_HEADERS = {
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
 }
+_FILES = StaticFiles(packages=[("app", "ui"), ("flask_swagger_ui", "dist")])
+
+
+def swagger_ui_paths() -> frozenset[str]:
+    """Return the paths of all pages, documents and files."""
+    files = (file.name for folder in _FILES.all_directories for file in Path(folder).iterdir())
+    return frozenset({"/openapi.yaml", "/openapi.json", "/ui", "/ui/", *(f"/ui/{name}" for name in files)})
 
 
 class SwaggerUIMiddleware:
@@ -45,7 +54,6 @@ class SwaggerUIMiddleware:
             "/ui": RedirectResponse("ui/"),  # relative, because a proxy may add a prefix to the path
             "/ui/": Response(resource_path("ui/index.html").read_bytes(), media_type="text/html"),
         }
-        self._ui: ASGIApp = StaticFiles(packages=[("app", "ui"), ("flask_swagger_ui", "dist")])
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve a page, or pass the request on."""
@@ -55,7 +63,7 @@ class SwaggerUIMiddleware:
         elif path in self._documents:
             app = self._document(path, scope)
         elif path.startswith("/ui/") and not self._contract.methods(path):  # a project may have the id "ui"
-            app, scope = self._ui, {**scope, "root_path": "/ui"}
+            app, scope = _FILES, {**scope, "root_path": "/ui"}
         if app is self._next_app:
             await app(scope, receive, send)
             return

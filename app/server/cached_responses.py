@@ -102,9 +102,10 @@ class CachedResponses:
 
     def _version_for(self, scope: "HTTPScope") -> Version | asyncio.Future[Version] | None:
         """Return the version of the catalog, or None if the cache cannot serve the request."""
-        if scope["method"] not in {"GET", "HEAD"} or scope["raw_path"] in self._cache.bypassed:
+        if scope["method"] not in {"GET", "HEAD"} or not self._can_serve(scope):
             return None
-        return self._cache.engine.version() if self._can_serve(scope) else None
+        cache = self._cache
+        return cache.version if scope["raw_path"] in cache.independent else cache.engine.version()
 
     def _can_serve(self, scope: "HTTPScope") -> bool:
         """Return whether only the cache has to read the headers. Set the scheme that a proxy states."""
