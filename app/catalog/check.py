@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from app.catalog.documents import validate_stored_image
 from app.catalog.engine import Engine, SchemaState
-from app.catalog.errors import CatalogDamaged
+from app.catalog.errors import CatalogDamaged, SchemaMismatch
 from app.catalog.models import Finding
 from app.catalog.transfer import export_images
 
@@ -21,8 +21,8 @@ def check_catalog(engine: Engine) -> Iterator[Finding]:
                 snapshot.ping()
                 snapshot.tokens()
             yield from _invalid_images(engine)
-    except CatalogDamaged as error:
-        yield Finding(str(error), RESTORE)
+    except (CatalogDamaged, SchemaMismatch) as error:
+        yield Finding(str(error).removesuffix("."), RESTORE)
 
 
 def _invalid_images(engine: Engine) -> Iterator[Finding]:

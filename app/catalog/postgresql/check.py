@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from app.catalog.engine import SchemaState
 from app.catalog.models import Finding
 from app.catalog.postgresql.database import Connection
+from app.catalog.postgresql.migrations import VERSIONED_TABLES
 from app.catalog.postgresql.schema import INDEX_COLUMNS, index_entries
 
 _REBUILD = "back up the catalog with `compute-images backup`, and restore it into an empty database"
@@ -15,12 +16,17 @@ WHERE relnamespace = current_schema()::regnamespace AND NOT (indisvalid AND indi
 """
 # Without its trigger, a change would not change the version, and services would go on using stored responses.
 _WITHOUT_TRIGGER = """
-SELECT relname FROM pg_class
-WHERE relnamespace = current_schema()::regnamespace AND relkind = 'r'
-  AND relname NOT IN ('catalog', 'sync_status', 'migrations') AND NOT EXISTS (
-    SELECT FROM pg_trigger WHERE tgrelid = pg_class.oid AND tgname = 'change_version' AND tgenabled IN ('O', 'A')
+SELECT name FROM unnest(%s::text[]) AS name WHERE NOT EXISTS (
+    SELECT FROM pg_trigger WHERE tgrelid = name::regclass AND tgname = 'change_version' AND tgenabled IN ('O', 'A')
 )
-ORDER BY relname
+"""
+# Whoever changes a table also changes the version, by the trigger, and fills a temporary table first.
+_READ_ONLY_TABLES = """
+SELECT name FROM unnest(%s::text[]) AS name
+WHERE NOT (has_table_privilege(name, 'INSERT') AND has_table_privilege(name, 'UPDATE')
+           AND has_table_privilege(name, 'DELETE'))
+UNION ALL SELECT 'catalog' WHERE NOT has_table_privilege('catalog', 'UPDATE')
+UNION ALL SELECT 'temporary tables' WHERE NOT has_database_privilege(current_database(), 'TEMPORARY')
 """
 _PUBLIC_TABLES = """
 SELECT relname FROM pg_class, aclexplode(relacl)
@@ -54,23 +60,43 @@ def find_problems(connection: Connection, name: str, state: SchemaState) -> Iter
     if state is SchemaState.OUTDATED:
         yield Finding(f"{name} holds {state.value}", "back it up before the upgrade", is_warning=True)
         return
-    if tables := _names(connection, _WITHOUT_TRIGGER):
+    yield from _version(connection, name)
+    yield from _derived_tables(connection, name)
+    yield from _permissions(connection, name)
+
+
+def _version(connection: Connection, name: str) -> Iterator[Finding]:
+    if connection.execute("SELECT FROM catalog").fetchone() is None:
+        problem = (
+            f"{name}: the table catalog has no row, so there is no version, and writers do not wait for each other"
+        )
+        yield Finding(problem, "INSERT INTO catalog DEFAULT VALUES")
+    if tables := _names(connection, _WITHOUT_TRIGGER, [*VERSIONED_TABLES]):
         problem = f"{name}: changes of {tables} do not change the version, so services respond with earlier states"
         yield Finding(
             problem, "ALTER TABLE … ENABLE TRIGGER change_version, or restore a backup into an empty database"
         )
+
+
+def _derived_tables(connection: Connection, name: str) -> Iterator[Finding]:
     for derived, (expected, stored) in _DERIVED.items():
         missing, surplus = _count_surplus(connection, expected, stored), _count_surplus(connection, stored, expected)
         if missing or surplus:
             problem = f"{name}: {derived} lacks {missing} entries, and has {surplus} that belong to no image"
             yield Finding(problem, _REBUILD)
+
+
+def _permissions(connection: Connection, name: str) -> Iterator[Finding]:
+    if tables := _names(connection, _READ_ONLY_TABLES, [*VERSIONED_TABLES, "sync_status"]):
+        problem = f"{name}: the role of the URL cannot change {tables}, so the service cannot change images"
+        yield Finding(problem, "grant it what the README grants the role of the service", is_warning=True)
     if tables := _names(connection, _PUBLIC_TABLES):
         problem = f"{name}: every role of the server can access {tables}"
         yield Finding(problem, f"REVOKE ALL ON {tables} FROM PUBLIC", is_warning=True)
 
 
-def _names(connection: Connection, query: str) -> str:
-    return ", ".join(name for (name,) in connection.execute(query.encode()))
+def _names(connection: Connection, query: str, *parameters: list[str]) -> str:
+    return ", ".join(name for (name,) in connection.execute(query.encode(), parameters))
 
 
 def _count_surplus(connection: Connection, query: str, other: str) -> int:

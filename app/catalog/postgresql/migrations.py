@@ -14,7 +14,7 @@ from app.catalog.errors import CatalogOfLaterVersion, CatalogUnavailable
 from app.resources import version
 
 _LOCK = 0x636F6D707574652D  # "compute-": the key of the advisory lock of migrations
-_VERSIONED_TABLES = ("images", "image_index", "image_members", "audiences", "status_types", "tokens", "upstream")
+VERSIONED_TABLES = ("images", "image_index", "image_members", "audiences", "status_types", "tokens", "upstream")
 _CATALOG = (
     """
     CREATE TABLE catalog (
@@ -147,7 +147,7 @@ _CATALOG = (
         CREATE TRIGGER change_version AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON {table}
         FOR EACH STATEMENT EXECUTE FUNCTION change_version()
         """
-        for table in _VERSIONED_TABLES
+        for table in VERSIONED_TABLES
     ),
 )
 
