@@ -3,8 +3,8 @@
 import re
 from collections.abc import Iterable
 from contextvars import ContextVar
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 from starlette.types import Scope
 
@@ -43,6 +43,7 @@ class RequestContext:
     is_validated: bool = False  # the response conforms to the contract
     headers: Iterable[tuple[bytes, bytes]] = ()  # of the request
     operation: str = NO_OPERATION  # the operationId
+    arguments: dict[str, Any] = field(default_factory=dict)  # of the operation, as validation parsed them
     cache_result: str = NOT_CACHED  # or "hit" or "miss"
 
     @property

@@ -1,6 +1,5 @@
 """Builds the application from its parts."""
 
-import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from functools import partial
@@ -47,9 +46,6 @@ from app.settings import Settings
 if TYPE_CHECKING:
     from app.middleware.metrics import Metrics
 
-# Connexion would log an error for each unknown parameter that is ignored, because the operations take **query.
-logging.getLogger("connexion.decorators.parameter").setLevel(logging.CRITICAL)
-
 Middleware = Callable[[ASGIApp], ASGIApp]
 Lifespan = Callable[[object], AbstractAsyncContextManager[None]]
 
@@ -89,7 +85,6 @@ def create_app(
         __name__,
         middlewares=list(filter(None, _middlewares(contract, services, auth, cache, metrics))),
         resolver=Resolver(overrides.resolve_operation),
-        pythonic_params=True,
         strict_validation=settings.unknown_parameters == "reject",
         validate_responses=True,
         lifespan=partial(_close_at_end, reads.engine, lifespan),

@@ -1,6 +1,5 @@
 """Operations on images. The name of each function is its operationId in the contract, in snake case."""
 
-from dataclasses import replace
 from typing import Any
 
 from flask import Response, request
@@ -55,6 +54,5 @@ def _page(serialize: serializers.ImageSerializer, tenant_id: str, query: dict[st
 
 
 def _filters(query: dict[str, Any]) -> ImageFilters:
-    """Return the filters of a valid query: a status may be in lower case, and an empty marker counts as none."""
-    filters = ImageFilters(**query)
-    return replace(filters, status=filters.status and filters.status.upper(), marker=filters.marker or None)
+    """Return the filters of a valid query. An empty marker counts as none."""
+    return ImageFilters(**query | {"marker": query.get("marker") or None})

@@ -43,15 +43,17 @@ class Parameter:
             validator=compile_schema(schema, formats={"date-time": is_date_time}),
         )
 
-    def validate(self, text: str) -> None:
-        """Raise InvalidParameter unless the percent-decoded text conforms to the schema."""
+    def parse(self, text: str) -> str | int:
+        """Return the value of the percent-decoded text. Raises InvalidParameter unless it conforms to the schema."""
         if not _is_unicode(text):
             raise InvalidParameter(self.name, f": {quote(_percent_encode(text))} is not percent-encoded UTF-8")
-        if not self.validator.is_valid(self._parse(text)):
+        value = self._convert(text)
+        if not self.validator.is_valid(value):
             hint = "; encode '+' as %2B" if self.schema.get("format") == "date-time" and " " in text else ""
             raise InvalidParameter(self.name, f": {quote(text)} is not {self.expected}{hint}")
+        return value
 
-    def _parse(self, text: str) -> str | int:
+    def _convert(self, text: str) -> str | int:
         if self.schema["type"] == "integer" and _INTEGER.fullmatch(text):
             return int(text)
         # Some other characters have an ASCII letter as their upper case.
@@ -64,6 +66,7 @@ class Operation:
 
     path: Mapping[str, Parameter]
     query: Mapping[str, Parameter]
+    defaults: Mapping[str, str | int]  # of the query parameters that have one
     body: jsonschema_rs.Validator | None
     body_schema: Schema | None
     responses: Mapping[int, jsonschema_rs.Validator]
@@ -75,36 +78,42 @@ class Operation:
         body = _json_schema(definition["requestBody"]) if "requestBody" in definition else None
         for parameter in definition.get("parameters", []):
             parameters[parameter["in"]][parameter["name"]] = Parameter.of(parameter)
-        responses = {status: compile_schema(schema) for status, schema in response_schemas(definition)}
-        return cls(parameters["path"], parameters["query"], compile_schema(body) if body else None, body, responses)
+        return cls(
+            path=parameters["path"],
+            query=parameters["query"],
+            defaults={n: each.schema["default"] for n, each in parameters["query"].items() if "default" in each.schema},
+            body=compile_schema(body) if body else None,
+            body_schema=body,
+            responses={status: compile_schema(schema) for status, schema in response_schemas(definition)},
+        )
 
-    def validate_path(self, values: Mapping[str, str]) -> None:
-        """Raise InvalidParameter for the first decoded path parameter that is not valid."""
-        for name, parameter in self.path.items():
-            parameter.validate(values[name])
+    def parse_path(self, texts: Mapping[str, str]) -> dict[str, str | int]:
+        """Return the values of the decoded path parameters. Raises InvalidParameter for the first that is not valid."""
+        return {name: parameter.parse(texts[name]) for name, parameter in self.path.items()}
 
-    def validate_query(self, query_string: bytes, *, lenient: bool) -> None:
-        """Raise InvalidParameter for the first query parameter that is unknown, contradictory, invalid or missing.
+    def parse_query(self, query_string: bytes, *, lenient: bool) -> dict[str, str | int]:
+        """Return the values of the query parameters that a query has, and of those that have a default.
 
-        If `lenient`, unknown parameters are ignored, and of a parameter with several values the last one counts.
+        Raises InvalidParameter for the first that is unknown, contradictory, invalid or missing. If `lenient`, unknown
+        parameters are ignored, and of a parameter with several values the last one counts.
         """
-        values: dict[str, str] = {}
+        texts: dict[str, str] = {}
         for name, text in _decode_query(query_string):
             if name in self.query:
-                if values.setdefault(name, text) != text and not lenient:
+                if texts.setdefault(name, text) != text and not lenient:
                     raise InvalidParameter(name, " appears more than once, with different values")
-                values[name] = text
+                texts[name] = text
             elif not lenient:
                 accepted = ", ".join(sorted(self.query)) or "none"
                 raise InvalidParameter(name, f" is unknown; accepted parameters: {accepted}")
-        for name, text in values.items():
-            self.query[name].validate(text)
+        values = {name: self.query[name].parse(text) for name, text in texts.items()}
         for name, parameter in self.query.items():
-            if parameter.required and name not in values:
+            if parameter.required and name not in texts:
                 raise InvalidParameter(name, f" is missing; expected {parameter.expected}")
+        return {**self.defaults, **values}
 
-    def validate_body(self, body: bytes) -> None:
-        """Raise InvalidBody unless a request body is JSON and conforms to the schema."""
+    def parse_body(self, body: bytes) -> Any:
+        """Return the document of a request body. Raises InvalidBody unless it is JSON and conforms to the schema."""
         try:
             document = orjson.loads(body)
         except orjson.JSONDecodeError as reason:
@@ -112,6 +121,7 @@ class Operation:
         error = self.body and first_error(self.body, document, self.body_schema)
         if error:
             raise InvalidBody(error)
+        return document
 
     def validate_response(self, status: int, document: Any) -> None:
         """Raise InvalidResponse unless the document conforms to the schema of responses with this status."""

@@ -4,18 +4,15 @@ Runs Flask on the event loop, and passes the JSON document along with the serial
 """
 
 from collections.abc import Callable, Collection
-from functools import lru_cache, partial
+from functools import partial, wraps
 from io import BytesIO
 from typing import Any
 
 from a2wsgi.wsgi import build_environ
 from connexion.apps.flask import FlaskApi
-from connexion.context import context
-from connexion.decorators import FlaskDecorator
-from connexion.decorators.parameter import SyncParameterDecorator
 from connexion.middleware.abstract import SpecMiddleware
 from connexion.operations import AbstractOperation
-from flask import Flask, Response
+from flask import Flask, Response, request
 from starlette.concurrency import run_in_threadpool
 from starlette.types import Receive, Scope, Send
 
@@ -24,38 +21,26 @@ from app.catalog.documents import first_invalid
 from app.catalog.engine import WRITER_TIMEOUT
 from app.catalog.errors import CatalogBusy, CatalogDamaged
 from app.catalog.executor import ReadExecutor, Slots
+from app.context import RequestContext
 from app.errors import InvalidResponse
 from app.framework.responses import CatalogResponse, DeferredResponse, JSONResponse
 
 View = Callable[..., Response]
 
 
-class _CachedParameterDecorator(SyncParameterDecorator):
-    """Connexion's parameter decorator, with a cache for the conversion of parameter names to Python's."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        self.sanitize_fn: Callable[[str], str] = lru_cache(maxsize=64)(self.sanitize_fn)
-
-
-class _CachedFlaskDecorator(FlaskDecorator):
-    """Connexion's decorator of operations, applied at the start instead of for each request."""
-
-    _parameter_decorator_cls = _CachedParameterDecorator
-
-    def __call__(self, function: View) -> View:
-        decorated = self.decorate(function)
-
-        def operation(**_path: str) -> Response:
-            context.clear()  # Connexion would pass values that the security handler stored there as parameters
-            return decorated(self.framework.get_request(uri_parser=self.uri_parser))  # type: ignore[no-any-return]
-
-        return operation
-
-
 class _FlaskApi(FlaskApi):
     def make_operation(self, operation: AbstractOperation) -> View:
-        return _CachedFlaskDecorator(pythonic_params=self.pythonic_params, jsonifier=self.jsonifier)(operation.function)
+        """Return a view that calls the operation with the arguments that validation has parsed.
+
+        Connexion's decorator would parse them again, which takes 100 of 600 µs of a new response with seven images.
+        """
+        function: View = operation.function
+
+        @wraps(function)
+        def view(**_path: str) -> Response:
+            return function(**RequestContext.of(request.environ["asgi.scope"]).arguments)
+
+        return view
 
 
 class FlaskDispatcher(SpecMiddleware):

@@ -7,6 +7,7 @@ schemas for each request, ignore most formats, and accept contradictory paramete
 from functools import partial
 from typing import Any
 
+from connexion.decorators.parameter import pythonic
 from connexion.middleware.abstract import ROUTING_CONTEXT
 from starlette.concurrency import run_in_threadpool
 from starlette.types import Message, Receive, Scope, Send
@@ -30,23 +31,25 @@ def validator_map(contract: Contract) -> dict[str, Any]:
 
 
 class ParameterValidator:
-    """Validates the path and the query of a request."""
+    """Validates the path and the query of a request, and sets them as the arguments of the operation."""
 
     def __init__(
-        self, contract: Contract, _definitions: list[dict[str, Any]], *, strict_validation: bool, **_: Any
+        self, contract: Contract, definitions: list[dict[str, Any]], *, strict_validation: bool, **_: Any
     ) -> None:
         self._contract = contract
         self._strict = strict_validation
+        self._names = {each["name"]: pythonic(each["name"]) for each in definitions}
 
     def validate(self, scope: Scope) -> None:
         """Raise InvalidParameter unless all parameters are valid."""
         operation = _operation_of(self._contract, scope)
-        operation.validate_path(scope["path_params"])
-        operation.validate_query(scope["query_string"], lenient=not self._strict)
+        values = operation.parse_path(scope["path_params"])
+        values |= operation.parse_query(scope["query_string"], lenient=not self._strict)
+        RequestContext.of(scope).arguments = {self._names[name]: value for name, value in values.items()}
 
 
 class BodyValidator:
-    """Validates the body of a request before the operation receives it."""
+    """Validates the body of a request, and sets its document as an argument of the operation."""
 
     def __init__(self, contract: Contract, **_: Any) -> None:
         self._contract = contract
@@ -54,7 +57,7 @@ class BodyValidator:
     async def wrap_receive(self, receive: Receive, *, scope: Scope) -> tuple[Receive, Scope]:
         """Read the body, and return a `receive` that replays it. Raises InvalidBody unless it is valid."""
         body = await read_body(receive)
-        _operation_of(self._contract, scope).validate_body(body)
+        RequestContext.of(scope).arguments["body"] = _operation_of(self._contract, scope).parse_body(body)
         return replay_body(body, receive), scope
 
 

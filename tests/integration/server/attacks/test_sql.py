@@ -50,7 +50,7 @@ class Place(NamedTuple):
     def expected_status(self, text: str) -> int:
         """Return the status for the text: invalid, or valid without a match."""
         try:
-            self.parameter.validate(text)
+            self.parameter.parse(text)
         except InvalidParameter:
             return 400
         if self.names_project and self.path.endswith(("/images", "/images/detail")):
