@@ -38,9 +38,8 @@ class StrictRoutingMiddleware(RoutingMiddleware):
 class RouteGuardMiddleware:
     """Rejects requests that Connexion did not route (404), or routed contrary to the contract (405).
 
-    Flask's own routing strips leading slashes. It would find a handler for `//v2/…`, which would run without validation
-    and with the context of the previous request (spec-first/connexion, pallets/flask #5489). Connexion's routing falls
-    back to a less exact path that supports the method: DELETE of `images/detail` would delete the image `detail`.
+    Connexion passes a request that it did not route on, without authentication and validation. Its routing falls back
+    to a less exact path that supports the method: DELETE of `images/detail` would delete the image `detail`.
     """
 
     def __init__(self, next_app: ASGIApp, contract: Contract) -> None:
