@@ -10,8 +10,6 @@ from connexion.exceptions import ProblemException
 from connexion.middleware.context import ContextMiddleware
 from connexion.middleware.exceptions import ExceptionMiddleware
 from connexion.middleware.lifespan import LifespanMiddleware
-from connexion.middleware.request_validation import RequestValidationMiddleware
-from connexion.middleware.response_validation import ResponseValidationMiddleware
 from connexion.middleware.security import SecurityMiddleware
 from connexion.middleware.server_error import ServerErrorMiddleware
 from connexion.resolver import Resolver
@@ -31,6 +29,7 @@ from app.framework.faults import FaultHandler
 from app.framework.flask_app import FlaskDispatcher
 from app.framework.routing import RouteGuardMiddleware, StrictRoutingMiddleware
 from app.framework.security import security_map
+from app.framework.validation import RequestValidationMiddleware, ResponseValidationMiddleware
 from app.framework.validators import validator_map
 from app.middleware.access_log import AccessLogMiddleware
 from app.middleware.cross_origin import CORSMiddleware, origin_checks
