@@ -37,9 +37,7 @@ SELECT extract(epoch FROM created::timestamptz)::bigint, -sequence FROM images W
 # the images of the page are read from the table.
 _PAGE = f"""
 SELECT {", ".join(f"images.{field.name}" for field in fields(Image))} FROM (
-    {{scans}}
-    ORDER BY created DESC, sort_key DESC
-    LIMIT %s
+    SELECT created, sort_key FROM ({{scans}}) AS scans ORDER BY created DESC, sort_key DESC LIMIT %s
 ) AS page JOIN images ON sequence = -sort_key
 ORDER BY page.created DESC, page.sort_key DESC
 """  # noqa: S608 no user input
