@@ -49,7 +49,7 @@ _DELETE_STORED = (
     f"DELETE FROM image_members USING {_STORED} AS image WHERE image_members.sequence = image.sequence",  # noqa: S608 no user input
 )
 _UPDATE = f"""
-UPDATE images SET ({", ".join(_COLUMNS)}) = (SELECT {_STAGED})
+UPDATE images SET ({", ".join(_COLUMNS)}) = ROW ({_STAGED})
 FROM staged WHERE is_unchanged IS NOT NULL AND images.sequence = staged.sequence
 """  # noqa: S608 no user input
 _INSERT = f"""
