@@ -26,19 +26,22 @@ from collections.abc import Mapping
 
 # Of every connection. Without those of the planner, PostgreSQL would scan and sort whole tables as soon as it estimates
 # that many rows match, or plan the same query anew for each value. Without those of TCP, it would notice only after two
-# hours that a machine has vanished: until then, that machine would hold its locks, and no other mirror could start.
+# hours that a machine has vanished: until then, that machine would hold its locks, and no other mirror could start. A
+# mirror is idle between its syncs, and must not lose its lock by that.
 SESSION_SETTINGS: Mapping[str, str] = {
     "client_encoding": "UTF8",
     "enable_bitmapscan": "off",
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
     "enable_seqscan": "off",
+    "idle_session_timeout": "0",
     "jit": "off",
     "max_parallel_workers_per_gather": "0",
     "plan_cache_mode": "force_generic_plan",
     "tcp_keepalives_count": "3",
     "tcp_keepalives_idle": "10",
     "tcp_keepalives_interval": "5",
+    "tcp_user_timeout": "25000",  # milliseconds
 }
 
 TOMBSTONE = "(status = 'DELETED' AND (deleted_at IS NOT NULL OR revision IS NULL))"
