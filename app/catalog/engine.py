@@ -144,10 +144,10 @@ class Engine(Protocol):
         """Open the catalog for requests. Raises CatalogUnavailable if there is none."""
 
     def version(self) -> Version | asyncio.Future[Version]:
-        """Return the version of a state that includes every change committed before the call.
+        """Return the version of a state that includes every change committed before the current request arrived.
 
-        An engine that has to wait for it returns a future, which callers share: await it by `current_version` only.
-        Raises CatalogUnavailable, also as the exception of the future.
+        An engine that has to wait for it returns a future, which callers share and which is never cancelled: await it
+        by `current_version` only. Raises CatalogUnavailable, also as the exception of the future.
         """
 
     def snapshot(self) -> AbstractContextManager[Snapshot]:
@@ -238,7 +238,7 @@ class FileEngine(Engine, Protocol):
 
 
 async def current_version(engine: Engine) -> Version:
-    """Return the version of a state that includes every change committed before the call. Raises CatalogUnavailable."""
+    """Return the version of the catalog, as `Engine.version`. Raises CatalogUnavailable."""
     version = engine.version()
     if isinstance(version, asyncio.Future):
         return await asyncio.shield(version)  # or the end of one request would cancel it for all that share it

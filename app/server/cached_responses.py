@@ -29,16 +29,20 @@ _IRRELEVANT_HEADERS = frozenset(
 
 
 class RawResponse(NamedTuple):
-    """A response as it is sent."""
+    """A response as it is sent, and what is recorded of it."""
 
     head: bytes
     body: bytes
+    operation: str
+    status: int
 
 
 class PendingResponse(NamedTuple):
-    """A response that waits for the version of the catalog, since a time."""
+    """A response that was built for the version of the stored responses, and waits for that of the catalog."""
 
     version: asyncio.Future[Version]
+    known_version: Version | None
+    response: RawResponse | None
     begin: float
 
 
@@ -68,37 +72,45 @@ class CachedResponses:
         self._server_headers: Headers = []
         self._server_head = b""
 
-    def build(
-        self, scope: "HTTPScope", server_headers: Headers, pending: PendingResponse | None = None
-    ) -> RawResponse | PendingResponse | None:
+    def build(self, scope: "HTTPScope", server_headers: Headers) -> RawResponse | PendingResponse | None:
         """Return the response to a request without a body, or None if the application has to respond.
 
-        `server_headers` are the headers that the server adds to each response. A pending response can be built, by
-        another call, once the version is known: without a task for each request that waits.
+        `server_headers` are the headers that the server adds to each response. If the version of the catalog is not
+        known yet, the response is pending: `complete` returns it. It is built while the database works.
         """
-        begin = pending.begin if pending else perf_counter()
+        begin = perf_counter()
         try:
-            version = pending.version.result() if pending else self._version_for(scope)
+            version = self._version_for(scope)
         except CatalogUnavailable:  # the application will report it
             return None
         if isinstance(version, asyncio.Future):
-            return PendingResponse(version, begin)
-        return None if version is None else self._build_at(version, scope, server_headers, begin)
+            known_version = self._cache.version
+            return PendingResponse(version, known_version, self._build(known_version, scope, server_headers), begin)
+        return self._recorded(self._build(version, scope, server_headers), begin)
 
-    def _build_at(
-        self, version: Version, scope: "HTTPScope", server_headers: Headers, begin: float
-    ) -> RawResponse | None:
+    def complete(self, pending: PendingResponse) -> RawResponse | None:
+        """Return a pending response whose version is known, or None if the application has to respond."""
+        if pending.version.exception() or pending.version.result() != pending.known_version:
+            return None
+        return self._recorded(pending.response, pending.begin)
+
+    def _build(self, version: Version | None, scope: "HTTPScope", server_headers: Headers) -> RawResponse | None:
+        if version is None:
+            return None
         request = self._cache.parse_request(scope["raw_path"], scope["query_string"], scope["scheme"], scope["headers"])
         response = self._cache.lookup(request, version).response
         if response is None:
             return None
-        is_unchanged = request.if_none_match and response.matches(request.if_none_match)
-        if self._record:
-            self._record(response.operation, 304 if is_unchanged else 200, perf_counter() - begin)
-        if is_unchanged:
-            return RawResponse(self._head(b"304 Not Modified", server_headers, response.not_modified_head), b"")
+        if request.if_none_match and response.matches(request.if_none_match):
+            head = self._head(b"304 Not Modified", server_headers, response.not_modified_head)
+            return RawResponse(head, b"", response.operation, 304)
         body = response.body if scope["method"] == "GET" else b""
-        return RawResponse(self._head(b"200 OK", server_headers, response.head), body)
+        return RawResponse(self._head(b"200 OK", server_headers, response.head), body, response.operation, 200)
+
+    def _recorded(self, response: RawResponse | None, begin: float) -> RawResponse | None:
+        if response and self._record:
+            self._record(response.operation, response.status, perf_counter() - begin)
+        return response
 
     def _version_for(self, scope: "HTTPScope") -> Version | asyncio.Future[Version] | None:
         """Return the version of the catalog, or None if the cache cannot serve the request."""

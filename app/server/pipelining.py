@@ -129,12 +129,16 @@ class PipelinedProtocol(HttpToolsProtocol):
         if self.server_state.is_stopping and not self._has_more():
             cycle.keep_alive = False
         if self.cached_responses and cycle.keep_alive:
-            response = self.cached_responses.build(cycle.scope, self.server_state.default_headers, pending)
-            if isinstance(response, PendingResponse):
+            response = (
+                self.cached_responses.complete(pending)
+                if pending
+                else self.cached_responses.build(cycle.scope, self.server_state.default_headers)
+            )
+            if isinstance(response, PendingResponse):  # without a task for each request that waits
                 response.version.add_done_callback(lambda _: self._respond(cycle, app, response))
                 return
             if response:
-                self._writer.write_response(*response)
+                self._writer.write_response(response.head, response.body)
                 cycle.response_started = cycle.response_complete = True
                 self.on_response_complete()
                 return

@@ -34,9 +34,10 @@ class _Query:
 class VersionReader:
     """Reads the version on a connection of its own. All methods are for the thread of the event loop.
 
-    Callers share a query that is sent after they called: at the end of the iteration of the event loop, or when the
-    query before it has a result. A version contains the number of the connection: a server that was promoted without
-    the last changes has an earlier state of the catalog, and could reach the same version with another one.
+    Callers share a query that is sent in the iteration of the event loop in which they call: the requests of all of
+    them had arrived before it began. While a query has no result, callers share the next one. A version contains the
+    number of the connection: a server that was promoted without the last changes has an earlier state of the catalog,
+    and could reach the same version with another one.
 
     When the connection breaks, callers wait for the first attempt to replace it. If that fails, or if a query has no
     result in time, all callers fail at once, until an attempt succeeds.
@@ -57,12 +58,15 @@ class VersionReader:
         self._number = 0
         self._sent: _Query | None = None
         self._next: _Query | None = None
+        self._current: VersionFuture | None = None  # of the query that was sent in this iteration of the event loop
         self._value: bytes | None = None
         self._error: CatalogUnavailable | None = None  # why there is no connection, since the first attempt failed
         self._stop: Event | None = None  # of the thread that tries to connect, if there is one
 
     def read(self) -> VersionFuture:
         """Return the future of the version. Raises CatalogUnavailable, also as the exception of the future."""
+        if self._current is not None:
+            return self._current
         if self._next is None:
             loop = asyncio.get_running_loop()
             if loop is not self._loop:
@@ -76,7 +80,10 @@ class VersionReader:
             if self._connection is None:
                 self._start_connecting(loop)
             elif self._sent is None:
-                loop.call_soon(self._send)
+                self._current = self._next.results[0]
+                self._send()
+                loop.call_soon(self._expire)
+                return self._current
         return self._next.results[0]
 
     def close(self) -> None:
@@ -84,10 +91,13 @@ class VersionReader:
         self._fail(CatalogUnavailable("the catalog was closed"))
         self._detach()
 
+    def _expire(self) -> None:
+        self._current = None
+
     def _detach(self) -> None:
         """Leave the event loop. Its queries can have no result any more."""
         self._disconnect()
-        self._loop = self._sent = self._next = self._timer = self._error = None
+        self._loop = self._sent = self._next = self._current = self._timer = self._error = None
         if self._stop is not None:
             self._stop.set()
             self._stop = None

@@ -40,8 +40,7 @@ def responding(engine: Engine, **settings: Any) -> Iterator[Respond]:
             response = responses.build(scope, [DATE])
             if isinstance(response, PendingResponse):
                 await asyncio.wait([response.version])
-                response = responses.build(scope, [DATE], response)
-            assert not isinstance(response, PendingResponse)
+                return responses.complete(response)
             return response
 
         def respond(method: str = "GET", query: bytes = b"", *headers: tuple[bytes, bytes]) -> RawResponse | None:
