@@ -12,15 +12,23 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from app.context import RequestContext
 from app.contract.document import Contract
 
+_MAX_RESULTS = 1000  # of routing; about a kilobyte each
+_MAX_PATH_LENGTH = 128  # characters; longer than the paths of images with usual ids
+
 
 class StrictRoutingMiddleware(RoutingMiddleware):
     """Connexion's routing without redirects: a path with an additional or a missing slash is another path.
 
     Starlette would redirect to a URL with the host from the request, which the client can set to anything.
+
+    The results for the last paths are remembered, which saves 15 of 400 µs of a new response with seven images. They
+    depend on the method and the path alone, and nothing may change them.
     """
 
     def __init__(self, app: ASGIApp) -> None:
-        super().__init__(app)
+        super().__init__(self._pass_on)
+        self._next_app = app
+        self._results = dict[tuple[str, str], tuple[dict[str, str], dict[str, str]]]()
         self.router.redirect_slashes = False
 
     def add_api(self, *args: object, **kwargs: object) -> None:
@@ -33,6 +41,24 @@ class StrictRoutingMiddleware(RoutingMiddleware):
                 route.path_regex = re.compile(route.path_regex.pattern, re.DOTALL)
                 for each in (inner for inner in route.app.routes if isinstance(inner, Route)):
                     each.path_regex = re.compile(each.path_regex.pattern.replace("$", r"\Z"))
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on with its operation and its path parameters, as an equal request before or as routed."""
+        result = self._results.get((scope["method"], scope["path"])) if scope["type"] == "http" else None
+        if result is None:
+            await super().__call__(scope, receive, send)
+        else:
+            scope.setdefault("extensions", {})[ROUTING_CONTEXT], scope["path_params"] = result
+            await self._next_app(scope, receive, send)
+
+    async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and len(scope["path"]) <= _MAX_PATH_LENGTH:
+            routing = scope["extensions"][ROUTING_CONTEXT]
+            if routing["operation_id"]:
+                if len(self._results) >= _MAX_RESULTS:
+                    del self._results[next(iter(self._results))]
+                self._results[scope["method"], scope["path"]] = routing, scope["path_params"]
+        await self._next_app(scope, receive, send)
 
 
 class RouteGuardMiddleware:
