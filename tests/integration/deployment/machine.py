@@ -1,6 +1,8 @@
 """A copy of this machine on which recipes run as they are written: its files and its network are its own."""
 
+import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -9,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from tests.integration.server.service import until
 from tests.support.checkout import CHECKOUT, copy_sources
@@ -60,7 +62,8 @@ def wheels() -> Path:
     """Return a folder with the wheels of all dependencies. Raises Missing."""
     settings = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())
     project, tools = settings["project"], settings["build-system"]["requires"]
-    names = [*project["dependencies"], *project["optional-dependencies"]["keystone"], *tools]
+    extras = project["optional-dependencies"]
+    names = [*project["dependencies"], *extras["keystone"], *extras["postgres"], *tools]
 
     probe = [_PYTHON, "-c", "import ensurepip, sys; print('{}.{}'.format(*sys.version_info))"]
     try:
@@ -103,6 +106,11 @@ class Machine:
     def run(self, script: str) -> str:
         """Run a script in /src, as root, and return its output. pip installs from the folder of wheels."""
         return _output(self._entered("/src", [*_INSTALLATION, "bash", "-ec", script]))
+
+    def fetch(self, url: str, *options: str) -> Any:
+        """Return the JSON document at a URL, once a server listens there."""
+        command = shlex.join(["curl", "-s", "--max-time", "20", *options, url])
+        return json.loads(self.run(f"timeout 60 bash -c {shlex.quote(f'until {command}; do sleep 0.1; done')}"))
 
     def write(self, files: Mapping[str, str]) -> None:
         """Write files, and create their folders."""

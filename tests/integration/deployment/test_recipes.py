@@ -4,23 +4,16 @@ import json
 import re
 import shlex
 import shutil
-from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
 from tests.integration.deployment.machine import Machine, confined, wheels
-from tests.support.checkout import CHECKOUT
-from tests.support.packages import Missing
+from tests.integration.deployment.recipes import files, scripts, section
 
 pytestmark = pytest.mark.external(install=[wheels])
 
-README = (CHECKOUT / "README.md").read_text()
-FILES = dict(
-    re.findall(r"^```(?:ini|nginx|caddy|dockerfile)\n# (\S+)\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
-)
-DEPLOYMENT = README.partition("### Deployment\n")[2].partition("\n### ")[0]
-INSTALL, START, _ = re.findall(r"^```bash\n(.*?)^```$", DEPLOYMENT, flags=re.MULTILINE | re.DOTALL)
+FILES = files(section("Deployment") + section("Behind a proxy"))
+_, START, _ = scripts(section("Deployment"))
 IMAGE = re.findall(r"^([A-Z]+) (.*)$", FILES["Containerfile"], flags=re.MULTILINE)
 ENVIRON = dict(word.split("=", 1) for name, text in IMAGE if name == "ENV" for word in shlex.split(text))
 ENTRYPOINT, CMD = (json.loads(dict(IMAGE)[name]) for name in ("ENTRYPOINT", "CMD"))
@@ -39,27 +32,6 @@ openssl req -x509 -nodes -newkey rsa:2048 -subj /CN=cloud.example.com -addext su
 """
 
 
-@pytest.fixture(scope="module")
-def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
-    """Start a machine that has run the steps that install the service, of which systemd and containers share some."""
-    try:
-        machine = Machine(tmp_path_factory.mktemp("deployment"))
-    except Missing as error:
-        pytest.skip(str(error))
-    with machine:
-        for step in dict.fromkeys([*INSTALL.splitlines(), *(text for name, text in IMAGE if name == "RUN")]):
-            machine.run(step)
-        # Compile the modules here, where they can be stored.
-        machine.run(f"{ENTRYPOINT[0]} --version; /opt/compute-images/bin/python -c 'import app.server.gunicorn'")
-        yield machine
-
-
-def fetch(machine: Machine, url: str, *options: str) -> Any:
-    """Return the JSON document at a URL, once a server listens there."""
-    command = shlex.join(["curl", "-s", "--max-time", "20", *options, url])
-    return json.loads(machine.run(f"timeout 60 bash -c {shlex.quote(f'until {command}; do sleep 0.1; done')}"))
-
-
 def run(machine: Machine, *command: str) -> str:
     """Run a command of the container and return its output."""
     with machine.running(confined([*ENTRYPOINT, *command], ENVIRON, user=USER, writable=VOLUME)) as process:
@@ -70,8 +42,8 @@ def test_container_starts_without_privileges_and_writes_to_its_volume_only(machi
     token = run(machine, "token", "add", "openstack").strip()
     with machine.running(confined([*ENTRYPOINT, *CMD], ENVIRON, user=USER, writable=VOLUME)) as process:
         url = f"{SERVICE}/v2/openstack/images"
-        assert fetch(machine, url, "-H", f"X-Auth-Token: {token}") == {"images": []}
-        assert fetch(machine, url)["unauthorized"]["code"] == 401
+        assert machine.fetch(url, "-H", f"X-Auth-Token: {token}") == {"images": []}
+        assert machine.fetch(url)["unauthorized"]["code"] == 401
         process.terminate()
         assert process.wait(60) == 0
 
@@ -99,7 +71,7 @@ def test_systemd_starts_the_unit_once_the_service_is_ready_and_stops_it(
 ) -> None:
     with machine.systemd() as run:
         token = run(START).splitlines()[0]
-        images = fetch(machine, f"{SERVICE}/v2/openstack/images", "-H", f"X-Auth-Token: {token}")
+        images = machine.fetch(f"{SERVICE}/v2/openstack/images", "-H", f"X-Auth-Token: {token}")
         assert images == {"images": []}
         run("systemctl stop compute-images-web")
         status = run("systemctl show --property ActiveState,Result,NRestarts compute-images-web")
@@ -128,8 +100,8 @@ def test_proxies_serve_with_tls_and_a_prefix(machine: Machine, address: str, ngi
     with machine.running(confined(service, environ, user="10001:www-data", writable=folders)):
         for proxy in (["nginx", "-g", "daemon off;"], ["caddy", "run", "--config", CADDYFILE]):
             with machine.running(proxy):
-                page = fetch(machine, f"{URL}/v2/openstack/images/detail?limit=2", "-f", "--cacert", CERTIFICATE)
-                next_page = fetch(machine, page["images_links"][0]["href"], "--cacert", CERTIFICATE)
-                image = fetch(machine, page["images"][0]["links"][0]["href"], "--cacert", CERTIFICATE)
+                page = machine.fetch(f"{URL}/v2/openstack/images/detail?limit=2", "-f", "--cacert", CERTIFICATE)
+                next_page = machine.fetch(page["images_links"][0]["href"], "--cacert", CERTIFICATE)
+                image = machine.fetch(page["images"][0]["links"][0]["href"], "--cacert", CERTIFICATE)
             assert image == {"image": page["images"][0]}
             assert len({each["id"] for each in page["images"] + next_page["images"]}) == 4
