@@ -137,7 +137,7 @@ _CATALOG = (
     """
     CREATE FUNCTION change_version() RETURNS trigger LANGUAGE plpgsql AS $$
     BEGIN
-        UPDATE catalog SET version = gen_random_uuid();
+        EXECUTE format('UPDATE %I.catalog SET version = gen_random_uuid()', TG_TABLE_SCHEMA);
         RETURN NULL;
     END
     $$
@@ -156,9 +156,12 @@ MIGRATIONS: Mapping[str, tuple[str, ...]] = {"1: catalog": _CATALOG}
 # Every later version has to have this table: an earlier one reads it, to name the version that it cannot replace.
 _CREATE_MIGRATIONS = "CREATE TABLE migrations (name text PRIMARY KEY, version text NOT NULL)"
 _RECORD = "INSERT INTO migrations VALUES (%s, %s)"
-_HAS_CATALOG = "SELECT to_regclass('migrations') IS NOT NULL AND to_regclass('image_index') IS NOT NULL"
+# Not to_regclass, which would not see tables that another process created while this one waited for the lock.
+_HAS_CATALOG = """
+SELECT count(*) = 2 FROM pg_class WHERE relname IN ('migrations', 'image_index') AND pg_table_is_visible(oid)
+"""
 _OTHER_TABLES = """
-SELECT FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
+SELECT 1 FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
 WHERE nspname = current_schema() AND relkind IN ('r', 'p', 'v', 'm', 'f') LIMIT 1
 """
 _LAST = "SELECT version FROM migrations ORDER BY split_part(name, ':', 1)::integer DESC LIMIT 1"
@@ -166,18 +169,18 @@ _LAST = "SELECT version FROM migrations ORDER BY split_part(name, ':', 1)::integ
 _Connection = Connection[tuple[Any, ...]]
 
 
-def migrate(connection: _Connection) -> bool:
+def migrate(connection: _Connection, migrations: Mapping[str, tuple[str, ...]] = MIGRATIONS) -> bool:
     """Apply the pending migrations within the transaction. Return whether there was no catalog before.
 
     Two processes that migrate at the same time do so one after the other.
     """
-    if applied_migrations(connection) == MIGRATIONS.keys():
+    if applied_migrations(connection) == migrations.keys():
         return False
     connection.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
     applied = applied_migrations(connection)
     if not applied:
         connection.execute(_CREATE_MIGRATIONS)
-    for name, statements in MIGRATIONS.items():
+    for name, statements in migrations.items():
         if name not in applied:
             for statement in statements:
                 connection.execute(statement.encode())

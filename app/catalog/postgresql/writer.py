@@ -208,7 +208,8 @@ def lock_catalog(connection: Connection[Row]) -> None:
 
 def _origin(image: StoredImage) -> tuple[StoredImage, str, str | None]:
     """Return an image with its type, and with the id of the server from which it was created."""
-    metadata = orjson.loads(image.metadata)
+    text = image.metadata  # which is parsed only if it can have one of the items: that halves the time
+    metadata = orjson.loads(text) if "instance_uuid" in text or "image_type" in text else {}
     server, image_type = metadata.get("instance_uuid") or None, metadata.get("image_type")
     return image, image_type if image_type in {"snapshot", "backup"} else "SERVER" if server else "BASE", server
 

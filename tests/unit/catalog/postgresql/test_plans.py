@@ -1,0 +1,128 @@
+"""PostgreSQL's query plans for lists: pages are read along indexes, never by scanning or sorting a table.
+
+They are the same for an empty catalog and for one whose statistics suggest to scan.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from itertools import count
+from typing import Any
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from app.catalog.listing import plan_scans
+from app.catalog.models import ImageFilters
+from app.catalog.postgresql.database import Connection, connect
+from app.catalog.postgresql.migrations import migrate
+from app.catalog.postgresql.reader import PostgreSQLSnapshot
+from app.catalog.postgresql.url import parse_url
+from app.catalog.postgresql.writer import PostgreSQLTransaction
+from tests.support.images import Fields, image, image_id, stored_images
+from tests.support.postgresql import Cluster
+from tests.support.projects import PROJECT
+
+pytestmark = pytest.mark.external
+
+# Which index a page uses, and which columns of it the query constrains, within a partition.
+BY_INDEX: list[tuple[Fields, str, str]] = [
+    ({}, "image_index_pkey", ""),
+    ({"min_ram": 0, "min_disk": 0}, "image_index_pkey", ""),
+    ({"server": "s"}, "image_index_by_server", "server_hash ="),
+    ({"name": "a"}, "image_index_by_name", "name_hash ="),
+    ({"status": "ACTIVE"}, "image_index_by_status_type", "status_type ="),
+    ({"status": "DELETED"}, "image_index_by_status_type", "status_type ="),
+    ({"type_": "SERVER"}, "image_index_by_status_type", "status_type ="),
+    ({"min_ram": 512}, "image_index_by_min_ram", "min_ram ="),
+    ({"min_disk": 20}, "image_index_by_min_disk", "min_disk ="),
+]
+INDEX_SCANS = ("Index Scan", "Index Only Scan")
+OTHERS: list[Fields] = [{}, {"name": "a"}, {"status": "ACTIVE", "type_": "SERVER"}, {"server": "s", "min_ram": 512}]
+
+
+class ExplainingSnapshot(PostgreSQLSnapshot):
+    """Records the plan of each query of the image index."""
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__(connection)
+        self.plans: list[Fields] = []
+
+    def _execute(self, statement: str, values: Sequence[Any] | dict[str, Any] = ()) -> psycopg.Cursor[Any]:
+        if "image_index" in statement:
+            numbers = count(1)
+            query = re.sub("%s", lambda _: f"${next(numbers)}", statement)
+            self._connection.execute(b"PREPARE explained AS " + query.encode())
+            literals = sql.SQL(", ").join(map(sql.Literal, values))
+            explain = sql.SQL("EXPLAIN (FORMAT JSON) EXECUTE explained ({})").format(literals)
+            self.plans.append(self._connection.execute(explain).fetchall()[0][0][0]["Plan"])
+            self._connection.execute("DEALLOCATE explained")
+        return super()._execute(statement, values)
+
+
+@pytest.fixture(scope="module", params=["empty", "one name", "many names"])
+def snapshot(request: pytest.FixtureRequest, postgresql: Cluster) -> Iterator[ExplainingSnapshot]:
+    fields = {"empty": [], "one name": [{"name": "a"}] * 300, "many names": [{"name": str(n)} for n in range(3000)]}
+    with connect(parse_url(postgresql.url(postgresql.create_database()))) as connection:
+        migrate(connection)
+        connection.execute("BEGIN")
+        own: Fields = {"owner": PROJECT, "visibility": "private", "metadata": {"instance_uuid": "s"}}
+        images = [image(number, minRam=512, **own, **each) for number, each in enumerate(fields[request.param])]
+        images += [image(10_000, **own), image(10_001, status="DELETED")]
+        PostgreSQLTransaction(connection, is_new=True).upsert_images(stored_images(*images))
+        connection.execute("COMMIT")
+        connection.execute("VACUUM ANALYZE")
+        yield ExplainingSnapshot(connection)
+
+
+def plans(snapshot: ExplainingSnapshot, filters: Fields, *, probe_limit: int | None = None) -> list[Fields]:
+    """Read a page, and return the plan of each query of the image index."""
+    snapshot.plans.clear()
+    scans = plan_scans(snapshot, PROJECT, ImageFilters(**filters), 21, probe_limit=probe_limit)
+    snapshot.read_page(scans, 21)
+    return snapshot.plans
+
+
+def nodes(plan: Fields) -> Iterator[Fields]:
+    yield plan
+    for child in plan.get("Plans", ()):
+        yield from nodes(child)
+
+
+def scans(plan: Fields) -> list[tuple[str, str]]:
+    """Return the index and the condition of each scan of the image index."""
+    return [
+        (each["Index Name"], each["Index Cond"]) for each in nodes(plan) if each.get("Relation Name") == "image_index"
+    ]
+
+
+@pytest.mark.parametrize("marker", [None, image_id(10_000)])
+@pytest.mark.parametrize(("filters", "index", "condition"), BY_INDEX)
+def test_page_is_read_along_the_index_of_its_filter(
+    snapshot: ExplainingSnapshot, filters: Fields, index: str, condition: str, marker: str | None
+) -> None:
+    page = plans(snapshot, {**filters, "marker": marker})[-1]
+    after = ["ROW(created, sort_key) <"] if marker else []
+    assert scans(page)
+    for used, constrained in scans(page):
+        assert used == index
+        assert all(each in constrained for each in ["audience =", "deleted =", condition, *after])
+    assert {each["Node Type"] for each in nodes(page)} <= {
+        *("Nested Loop", "Limit", "Merge Append", "Subquery Scan", *INDEX_SCANS),
+    }
+
+
+@pytest.mark.parametrize("filters", OTHERS)
+def test_few_changes_are_sorted_and_nothing_else(snapshot: ExplainingSnapshot, filters: Fields) -> None:
+    page = plans(snapshot, {**filters, "changes_since": "2999-01-01T00:00:00Z"})[-1]
+    assert {index for index, _ in scans(page)} == {"image_index_by_change"}
+    assert all("changed >=" in condition for _, condition in scans(page))
+    assert "Seq Scan" not in {each["Node Type"] for each in nodes(page)}
+
+
+@pytest.mark.parametrize("filters", OTHERS)
+def test_matches_are_counted_in_the_index_of_their_filter(snapshot: ExplainingSnapshot, filters: Fields) -> None:
+    for count_plan in plans(snapshot, {**filters, "changes_since": "2019-01-01T00:00:00Z"})[:-1]:
+        [(index, _)] = scans(count_plan)
+        assert index != "image_index_pkey"
+        assert {each["Node Type"] for each in nodes(count_plan)} <= {"Aggregate", "Limit", *INDEX_SCANS}
