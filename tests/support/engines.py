@@ -2,7 +2,9 @@
 
 import asyncio
 from contextlib import _GeneratorContextManager
+from functools import partial
 from pathlib import Path
+from queue import Queue
 from typing import Any
 
 from app.catalog.errors import CatalogUnavailable
@@ -61,6 +63,26 @@ class BlockingEngine(SQLiteEngine):
         except CatalogUnavailable as error:
             asked.set_exception(error)
             asked.exception()  # its client may have disconnected
+
+
+class HeldEngine(BlockingEngine):
+    """An engine whose versions a test can hold back: those that are requested until it releases one share it."""
+
+    def __init__(self, path: Path, **options: Any) -> None:
+        super().__init__(path, **options)
+        self.holds = False
+        self._held: Queue[partial[asyncio.Handle]] = Queue()
+
+    def release(self) -> None:
+        """Wait until a version is requested, and release it."""
+        self._held.get(timeout=20)()
+
+    def _read_version(self, asked: asyncio.Future[Version]) -> None:
+        read = partial(super()._read_version, asked)
+        if self.holds:
+            self._held.put(partial(asyncio.get_running_loop().call_soon_threadsafe, read))
+        else:
+            read()
 
 
 def _require_thread() -> None:

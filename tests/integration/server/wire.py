@@ -1,6 +1,7 @@
 """A raw HTTP/1.1 client, which can also send what no client library would."""
 
 import socket
+import struct
 from http import HTTPStatus
 from typing import Any, NamedTuple, Self
 from urllib.parse import quote
@@ -91,6 +92,11 @@ class Connection:
     def finish(self) -> None:
         """Close the sending side of the connection."""
         self._socket.shutdown(socket.SHUT_WR)
+
+    def abort(self) -> None:
+        """Reset the connection, which the server detects even while a request waits for its response."""
+        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.__exit__()
 
     def wait(self) -> None:
         """Wait for the first byte of the next response."""
