@@ -1,9 +1,11 @@
 """Connections to the database of a catalog: opening them, the deadlines of their statements, and their errors."""
 
 import math
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from socket import SHUT_RDWR, socket
 from typing import Any, TypeVar
 
 import psycopg
@@ -102,6 +104,12 @@ def connect(parameters: Parameters, *, deadline: float = math.inf) -> Connection
         connection.close()
         raise
     return connection
+
+
+def shut_down(connection: Connection) -> None:
+    """End the statement of another thread, which then finds that the connection is lost."""
+    with suppress(OSError, psycopg.Error), socket(fileno=os.dup(connection.fileno())) as duplicate:
+        duplicate.shutdown(SHUT_RDWR)
 
 
 def roll_back(connection: Connection) -> None:

@@ -46,6 +46,7 @@ class PostgreSQLEngine:
         self._version = VersionReader(
             lambda: self._sessions.connect_for_version(version_timeout),
             self._sessions.pool.start_generation,
+            self._sessions.pool.suspend,
             timeout=version_timeout,
         )
 

@@ -7,7 +7,8 @@ from threading import BoundedSemaphore, Lock
 
 import psycopg
 
-from app.catalog.postgresql.database import Connection, DeadlineExceeded, roll_back
+from app.catalog.errors import CatalogUnavailable
+from app.catalog.postgresql.database import Connection, DeadlineExceeded, roll_back, shut_down
 
 
 class PoolExhausted(DeadlineExceeded):
@@ -27,15 +28,19 @@ class ConnectionPool:
         self._free = BoundedSemaphore(size)
         self._lock = Lock()  # of what follows
         self._idle: list[Connection] = []
+        self._in_use: set[Connection] = set()
         self._generation = 0
+        self._outage: str | None = None  # why there is no generation that can be used
 
     @contextmanager
     def transaction(self, begin: str, *, deadline: float) -> Iterator[Connection]:
         """Execute the block in a transaction, which is rolled back at the end unless the block committed it.
 
         A connection that breaks at the first statement is replaced, once. All waits end at the deadline, on the
-        monotonic clock. Raises psycopg.Error.
+        monotonic clock. Raises psycopg.Error, and CatalogUnavailable at once during an outage.
         """
+        if self._outage:
+            raise CatalogUnavailable(self._outage)
         if not self._free.acquire(timeout=max(0.0, deadline - time.monotonic())):
             raise PoolExhausted("all connections of this process are in use")
         try:
@@ -51,7 +56,15 @@ class ConnectionPool:
     def start_generation(self, number: int) -> None:
         """Close all connections of earlier generations as soon as they are idle."""
         with self._lock:
-            self._generation = number
+            self._generation, self._outage = number, None
+        self._close_idle()
+
+    def suspend(self, reason: str) -> None:
+        """Let all transactions fail, also those in progress, until the next generation."""
+        with self._lock:
+            self._outage = reason
+            for connection in self._in_use:
+                shut_down(connection)
         self._close_idle()
 
     def _begin(self, begin: str, deadline: float) -> Connection:
@@ -59,7 +72,7 @@ class ConnectionPool:
             connection = self._idle.pop() if self._idle else None
         if connection:
             try:
-                return _execute(connection, begin, deadline)
+                return self._execute(connection, begin, deadline)
             except DeadlineExceeded:
                 raise
             except psycopg.OperationalError:
@@ -68,10 +81,11 @@ class ConnectionPool:
             generation = self._generation  # before the server is chosen
         connection = self._connect(deadline)
         connection.generation = generation
-        return _execute(connection, begin, deadline)
+        return self._execute(connection, begin, deadline)
 
     def _put_back(self, connection: Connection) -> None:
         with self._lock:
+            self._in_use.discard(connection)
             if not (connection.closed or connection.generation != self._generation):
                 self._idle.append(connection)
                 return
@@ -83,13 +97,15 @@ class ConnectionPool:
         for connection in idle:
             connection.close()
 
-
-def _execute(connection: Connection, begin: str, deadline: float) -> Connection:
-    """Return the connection after the first statement, which closes it if it fails."""
-    connection.deadline = deadline
-    try:
-        connection.execute(begin, prepare=False)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
+    def _execute(self, connection: Connection, begin: str, deadline: float) -> Connection:
+        """Return the connection after the first statement, which closes it if it fails."""
+        connection.deadline = deadline
+        with self._lock:
+            self._in_use.add(connection)
+        try:
+            connection.execute(begin, prepare=False)
+        except BaseException:
+            connection.close()
+            self._put_back(connection)
+            raise
+        return connection

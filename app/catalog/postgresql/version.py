@@ -44,11 +44,20 @@ class VersionReader:
     """
 
     def __init__(
-        self, connect: Callable[[], Connection], on_connect: Callable[[int], None], *, timeout: float = TIMEOUT
+        self,
+        connect: Callable[[], Connection],
+        on_connect: Callable[[int], None],
+        on_outage: Callable[[str], None],
+        *,
+        timeout: float = TIMEOUT,
     ) -> None:
-        """Set a function that opens a connection and prepares the query, and one that receives its number."""
+        """Set a function that opens a connection and prepares the query, and what is called with its number.
+
+        `on_outage` is called with the reason why there is no connection, until there is one again.
+        """
         self._connect = connect
         self._on_connect = on_connect
+        self._on_outage = on_outage
         self._timeout = timeout
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -152,7 +161,7 @@ class VersionReader:
             self._timer = self._loop.call_at(query.deadline, self._check_deadline)
             return
         self._disconnect()
-        self._fail(CatalogUnavailable(f"the database did not respond within {self._timeout:g} s"))
+        self._begin_outage(CatalogUnavailable(f"the database did not respond within {self._timeout:g} s"))
         self._start_connecting(self._loop)
 
     def _reconnect(self) -> None:
@@ -171,6 +180,10 @@ class VersionReader:
                 self._loop.remove_reader(self._socket)
             self._connection.close()
             self._connection = None
+
+    def _begin_outage(self, error: CatalogUnavailable) -> None:
+        self._on_outage(str(error))
+        self._fail(error)
 
     def _fail(self, error: CatalogUnavailable) -> None:
         self._error = error
@@ -203,7 +216,7 @@ class VersionReader:
     def _finish_attempt(self, stop: Event, outcome: Connection | CatalogUnavailable) -> None:
         if isinstance(outcome, CatalogUnavailable):
             if not stop.is_set():
-                self._fail(outcome)
+                self._begin_outage(outcome)
         elif stop.is_set() or self._loop is None:
             outcome.close()
         else:
