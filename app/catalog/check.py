@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from app.catalog.documents import validate_stored_image
 from app.catalog.engine import Engine, SchemaState
 from app.catalog.errors import CatalogDamaged, SchemaMismatch
-from app.catalog.models import Finding
+from app.catalog.inspection import Finding
 from app.catalog.transfer import export_images
 
 RESTORE = 'restore a backup (README, "Backup and restore"); without one, fill a new catalog by import or mirror'

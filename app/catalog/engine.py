@@ -8,11 +8,9 @@ from enum import Enum
 from pathlib import Path
 from typing import Protocol
 
+from app.catalog.inspection import CatalogUser, DatabaseInfo, Finding
 from app.catalog.listing import Condition, Cursor, IndexScan, Partition
 from app.catalog.models import (
-    CatalogUser,
-    DatabaseInfo,
-    Finding,
     Image,
     ImageCount,
     Record,

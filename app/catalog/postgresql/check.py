@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from app.catalog.engine import SchemaState
-from app.catalog.models import Finding
+from app.catalog.inspection import Finding
 from app.catalog.postgresql.database import Connection
 from app.catalog.postgresql.migrations import VERSIONED_TABLES
 from app.catalog.postgresql.schema import INDEX_COLUMNS, index_entries

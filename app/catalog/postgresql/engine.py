@@ -9,7 +9,8 @@ from pathlib import Path
 from app.catalog.copying import OpenFile, copy_catalog, open_backup, write_backup
 from app.catalog.engine import COMMAND_TIMEOUT, SchemaState
 from app.catalog.errors import CatalogMissing, CatalogUnavailable
-from app.catalog.models import CatalogUser, DatabaseInfo, Finding, SyncStatus
+from app.catalog.inspection import CatalogUser, DatabaseInfo, Finding
+from app.catalog.models import SyncStatus
 from app.catalog.postgresql import sync_status
 from app.catalog.postgresql.check import find_problems
 from app.catalog.postgresql.database import Connection, translate_errors

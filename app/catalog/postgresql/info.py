@@ -1,6 +1,6 @@
 """What is known of a catalog's database without reading images: its size, its migrations, and who uses it."""
 
-from app.catalog.models import CatalogUser, DatabaseInfo
+from app.catalog.inspection import CatalogUser, DatabaseInfo
 from app.catalog.postgresql.database import APPLICATION_NAME, Connection
 from app.catalog.postgresql.migrations import MIGRATIONS, applied_migrations, migrated_by
 from app.catalog.postgresql.sync_status import LOCK_NUMBER

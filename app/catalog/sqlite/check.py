@@ -7,7 +7,7 @@ from pathlib import Path
 from sqlite_utils import Database
 
 from app.catalog.engine import SchemaState
-from app.catalog.models import Finding
+from app.catalog.inspection import Finding
 from app.catalog.sqlite.database import open_reader, require_catalog, translate_errors
 
 _MAX_PROBLEMS = 10  # of the file's structure

@@ -12,7 +12,8 @@ from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
 
 from app.catalog.engine import SchemaState
 from app.catalog.errors import CatalogReadOnly, CatalogUnavailable
-from app.catalog.models import CatalogUser, DatabaseInfo, Finding, SyncStatus, Version
+from app.catalog.inspection import CatalogUser, DatabaseInfo, Finding
+from app.catalog.models import SyncStatus, Version
 from app.catalog.sqlite import database, sync_status
 from app.catalog.sqlite.backup import BACKUP_STEP, copy_to_memory, restore_backup, write_backup
 from app.catalog.sqlite.check import find_problems

@@ -5,7 +5,7 @@ import re
 from contextlib import closing, suppress
 from pathlib import Path
 
-from app.catalog.models import CatalogUser, DatabaseInfo
+from app.catalog.inspection import CatalogUser, DatabaseInfo
 from app.catalog.sqlite.database import open_reader, require_catalog, translate_errors
 from app.catalog.sqlite.migrations import MIGRATIONS, migrated_by
 from app.catalog.sqlite.sync_status import lock_path
