@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from connexion import FlaskApp
 from connexion.exceptions import ProblemException
-from connexion.middleware.context import ContextMiddleware
 from connexion.middleware.exceptions import ExceptionMiddleware
 from connexion.middleware.lifespan import LifespanMiddleware
 from connexion.middleware.security import SecurityMiddleware
@@ -133,9 +132,9 @@ def _middlewares(
         SecurityMiddleware,
         RequestValidationMiddleware,
         ResponseValidationMiddleware,
-        # As in Connexion's own order.
+        # As in Connexion's own order, but without ContextMiddleware, which sets variables for Connexion's decorators:
+        # the operations have none.
         LifespanMiddleware,
-        ContextMiddleware,
         auth.read_through,  # last, because it repeats only the operation, after fetching an image that was missing
     ]
 
