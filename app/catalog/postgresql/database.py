@@ -25,6 +25,7 @@ from app.catalog.errors import (
     SchemaMismatch,
 )
 from app.catalog.postgresql.schema import SESSION_SETTINGS
+from app.catalog.postgresql.statements import command
 from app.catalog.postgresql.url import Parameters
 from app.errors import DomainError
 
@@ -67,6 +68,7 @@ class Connection(psycopg.Connection[TupleRow]):
     deadline = math.inf
     is_overdue = False  # whether it was closed at its deadline
     generation = 0  # of a pool
+    prepared: dict[tuple[str, tuple[int, ...]], bytes]  # the names of statements, by text and types of the parameters
 
     def wait(self, gen: PQGen[_T], *arguments: Any, **options: Any) -> _T:
         """Wait for a statement, in psycopg's own loop, which resumes the generator at least every 0.1 seconds."""
@@ -98,6 +100,8 @@ def connect(parameters: Parameters, *, deadline: float = math.inf) -> Connection
     """Open a connection, in autocommit mode, with the settings of a session. Raises psycopg.Error."""
     connection = Connection.connect(make_conninfo(**{**_DEFAULTS, **parameters, **_FIXED}), autocommit=True)
     try:
+        connection.prepare_threshold = None  # or psycopg would deallocate all prepared statements after each ROLLBACK
+        connection.prepared = {}
         connection.deadline = deadline
         connection.execute("".join(f"SET {name} = {value};" for name, value in SESSION_SETTINGS.items()))
     except BaseException:
@@ -116,7 +120,7 @@ def roll_back(connection: Connection) -> None:
     """End the transaction, if there is one. A connection on which this fails is closed, which ends it as well."""
     try:
         if not connection.closed and connection.pgconn.transaction_status != TransactionStatus.IDLE:
-            connection.execute("ROLLBACK", prepare=False)
+            command(connection, "ROLLBACK")
     except psycopg.Error:
         connection.close()
 
@@ -124,7 +128,7 @@ def roll_back(connection: Connection) -> None:
 def commit(connection: Connection, name: str) -> None:
     """Commit the transaction. Raises CommitUnknown if the connection breaks meanwhile."""
     try:
-        result = connection.execute("COMMIT", prepare=False)
+        result = connection.execute("COMMIT")
     except psycopg.Error as error:
         if connection.closed:
             raise CommitUnknown(name) from error

@@ -9,6 +9,7 @@ import psycopg
 
 from app.catalog.errors import CatalogUnavailable
 from app.catalog.postgresql.database import Connection, DeadlineExceeded, roll_back, shut_down
+from app.catalog.postgresql.statements import command
 
 
 class PoolExhausted(DeadlineExceeded):
@@ -103,7 +104,7 @@ class ConnectionPool:
         with self._lock:
             self._in_use.add(connection)
         try:
-            connection.execute(begin, prepare=False)
+            command(connection, begin)
         except BaseException:
             connection.close()
             self._put_back(connection)

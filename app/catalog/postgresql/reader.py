@@ -1,37 +1,36 @@
 """Reads of one state of the catalog."""
 
 import math
+import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import fields
 from functools import lru_cache
-from itertools import starmap
+from itertools import count, starmap
 from typing import Any
-
-from psycopg import Connection, Cursor
 
 from app.catalog import listing
 from app.catalog.errors import ReadLimitExceeded, SchemaMismatch
 from app.catalog.listing import EVERYONE, Condition, IndexScan, Partition
 from app.catalog.models import Image, ImageCount, Record, ReplicatedImage, StoredImage, SyncMark, Token, Upstream
+from app.catalog.postgresql.database import Connection
 from app.catalog.postgresql.migrations import MIGRATIONS, applied_migrations
 from app.catalog.postgresql.schema import INDEX_COLUMNS, TOMBSTONE, VISIBLE, text_hash
-
-Row = tuple[Any, ...]
+from app.catalog.postgresql.statements import Row, query
 
 _Term = tuple[str, str]  # a column, and its condition
 _Shape = tuple[_Term | None, tuple[_Term, ...], bool]  # of a scan: its driving term, the others, whether it continues
 
 COLUMNS = ", ".join(field.name for field in fields(StoredImage))
 
-_AUDIENCE = "SELECT id FROM audiences WHERE project_id = %s"
+_AUDIENCE = "SELECT id FROM audiences WHERE project_id = $1"
 _STATUS_TYPES = """
 SELECT id FROM status_types
-WHERE (status = 'DELETED') = %(deleted)s
-  AND (%(status)s::text IS NULL OR status = %(status)s)
-  AND CASE %(type)s WHEN 'ALL' THEN true WHEN 'SERVER' THEN type <> 'BASE' ELSE type = %(type)s END
+WHERE (status = 'DELETED') = $1
+  AND ($2::text IS NULL OR status = $2)
+  AND CASE $3 WHEN 'ALL' THEN true WHEN 'SERVER' THEN type <> 'BASE' ELSE type = $3 END
 """
 _CURSOR = f"""
-SELECT extract(epoch FROM created::timestamptz)::bigint, -sequence FROM images WHERE id = %(id)s AND {VISIBLE}
+SELECT extract(epoch FROM created::timestamptz)::bigint, -sequence FROM images WHERE id = $1 AND {VISIBLE}
 """  # noqa: S608 no user input
 # Each scan has an order and a limit of its own, or PostgreSQL would read all entries that match, and sort them. Only
 # the images of the page are read from the table.
@@ -45,8 +44,8 @@ _PING_IMAGES = 200  # are read by each health check: all images of a small catal
 # Names every column that a page reads. If one is missing, this fails even if there are no images.
 _PING = f"SELECT {INDEX_COLUMNS} FROM image_index LIMIT 1"  # noqa: S608 no user input
 _SOME_IMAGES = f"SELECT {COLUMNS} FROM images LIMIT {_PING_IMAGES}"  # noqa: S608 no user input
-_IMAGE = f"SELECT {COLUMNS} FROM images WHERE id = %(id)s AND NOT {TOMBSTONE} AND {VISIBLE}"  # noqa: S608 no user input
-_OWNED = f"SELECT {COLUMNS} FROM images WHERE owner IS NOT DISTINCT FROM %s AND status <> 'DELETED'"  # noqa: S608 no user input
+_IMAGE = f"SELECT {COLUMNS} FROM images WHERE id = $1 AND NOT {TOMBSTONE} AND {VISIBLE}"  # noqa: S608 no user input
+_OWNED = f"SELECT {COLUMNS} FROM images WHERE owner IS NOT DISTINCT FROM $1 AND status <> 'DELETED'"  # noqa: S608 no user input
 _EXPORT = f"""
 SELECT {COLUMNS} FROM images
 WHERE (%(owner)s::text IS NULL OR owner = %(owner)s) AND (%(deleted)s OR status <> 'DELETED')
@@ -54,7 +53,7 @@ ORDER BY sequence
 """  # noqa: S608 no user input
 _RECORDS = f"SELECT {COLUMNS}, deleted_at, {', '.join(SyncMark._fields)} FROM images ORDER BY sequence"  # noqa: S608 no user input
 _REPLICATED = f"SELECT {COLUMNS}, coalesce(revision, 0), {TOMBSTONE} FROM images"  # noqa: S608 no user input
-_SOME_REPLICATED = f"{_REPLICATED} WHERE id = ANY(%s)"
+_SOME_REPLICATED = f"{_REPLICATED} WHERE id = ANY($1)"
 _IMAGE_IDS = f"SELECT id FROM images WHERE NOT {TOMBSTONE}"  # noqa: S608 no user input
 _UPSTREAM = f"SELECT {', '.join(Upstream._fields)} FROM upstream"  # noqa: S608 no user input
 _COUNTS = f"""
@@ -62,13 +61,13 @@ SELECT status, visibility, {TOMBSTONE} AS is_tombstone, count(*) AS count FROM i
 GROUP BY status, visibility, is_tombstone ORDER BY count DESC, status, visibility
 """  # noqa: S608 no user input
 _TOKENS = f"SELECT {', '.join(Token._fields)}, hash FROM tokens ORDER BY created, id"  # noqa: S608 no user input
-_TOKEN = f"SELECT {', '.join(Token._fields)}, hash FROM tokens WHERE id = %s"  # noqa: S608 no user input
+_TOKEN = f"SELECT {', '.join(Token._fields)}, hash FROM tokens WHERE id = $1"  # noqa: S608 no user input
 
 
 class PostgreSQLSnapshot:
     """Reads within the transaction of a connection. Implements `app.catalog.engine.Snapshot`."""
 
-    def __init__(self, connection: Connection[Row], max_images: float = math.inf) -> None:
+    def __init__(self, connection: Connection, max_images: float = math.inf) -> None:
         """Set the number of images that a page may have: more raise ReadLimitExceeded."""
         self._connection = connection
         self._max_images = max_images
@@ -80,19 +79,18 @@ class PostgreSQLSnapshot:
 
     def status_types(self, status: str | None, type_: str, *, deleted: bool) -> list[int]:
         """Return the ids of the pairs of status and type that match. None matches every status, ALL every type."""
-        rows = self._execute(_STATUS_TYPES, {"status": status, "type": type_, "deleted": deleted})
-        return [number for (number,) in rows.fetchall()]
+        return [number for (number,) in self._query(_STATUS_TYPES, deleted, status, type_)]
 
     def cursor(self, project_id: str, marker: str) -> listing.Cursor | None:
         """Return the position of an image in the order of the list; None if the project cannot see the image."""
-        row = self._find(_CURSOR, id=marker, project_id=project_id)
+        row = self._find(_CURSOR, marker, project_id)
         return listing.Cursor._make(row) if row else None
 
     def count(self, partition: Partition, condition: Condition, *, at_most: int) -> int:
         """Count the index entries that meet an indexed condition, up to a limit."""
         values: list[Any] = []
         statement = _count_statement(_shape(IndexScan(partition, condition, (), None), values))
-        return int(self._execute(statement, [*values, at_most]).fetchall()[0][0])
+        return int(self._query(statement, *values, at_most)[0][0])
 
     def read_page(self, scans: Sequence[IndexScan], count: int) -> list[Image]:
         """Return the first images that the scans find, merged in the order of the list."""
@@ -103,26 +101,26 @@ class PostgreSQLSnapshot:
         for scan in scans:
             shapes.append(_shape(scan, values))
             values.append(count)
-        images = list(starmap(Image, self._execute(_page_statement(tuple(shapes)), [*values, count]).fetchall()))
+        images = list(starmap(Image, self._query(_page_statement(tuple(shapes)), *values, count)))
         if len(images) > self._max_images:
             raise ReadLimitExceeded
         return images
 
     def find_image(self, project_id: str, image_id: str) -> StoredImage | None:
         """Return an image that the project can see, which includes unlisted community images; None otherwise."""
-        row = self._find(_IMAGE, id=image_id, project_id=project_id)
+        row = self._find(_IMAGE, image_id, project_id)
         return StoredImage(*row) if row else None
 
     def contains(self, image_id: str) -> bool:
         """Return whether the catalog has an image or a tombstone with this id, visible to the caller or not."""
-        return self._find("SELECT 1 FROM images WHERE id = %s", image_id) is not None
+        return self._find("SELECT 1 FROM images WHERE id = $1", image_id) is not None
 
     def ping(self) -> None:
         """Raise SchemaMismatch, or an error of PostgreSQL, unless the schema is current and images can be read."""
         if applied_migrations(self._connection) != MIGRATIONS.keys():
             raise SchemaMismatch
         for statement in (_PING, _SOME_IMAGES):
-            self._execute(statement)
+            self._query(statement)
         self.read_page([IndexScan(Partition(EVERYONE, deleted=False), None, (), None)], _PING_IMAGES)
         self.upstream()
         self.audience_of("")
@@ -130,7 +128,7 @@ class PostgreSQLSnapshot:
 
     def images_of(self, owner: str | None) -> list[StoredImage]:
         """Return the images that a project owns, or that nobody owns, without tombstones."""
-        return list(starmap(StoredImage, self._execute(_OWNED, [owner])))
+        return list(starmap(StoredImage, self._query(_OWNED, owner)))
 
     def all_images(self, *, owner: str | None, deleted: bool) -> Iterator[StoredImage]:
         """Yield all images, or those of one owner, in the order in which they were added; tombstones optional."""
@@ -143,17 +141,16 @@ class PostgreSQLSnapshot:
 
     def image_ids(self) -> set[str]:
         """Return the ids of all images, without tombstones."""
-        return {image_id for (image_id,) in self._execute(_IMAGE_IDS)}
+        return {image_id for (image_id,) in self._query(_IMAGE_IDS)}
 
     def replicated_images(self, ids: Collection[str] | None) -> dict[str, ReplicatedImage]:
         """Return the images and tombstones with these ids (None: all of them), by id."""
-        rows = self._execute(_REPLICATED) if ids is None else self._execute(_SOME_REPLICATED, [list(ids)])
+        rows = self._query(_REPLICATED) if ids is None else self._query(_SOME_REPLICATED, list(ids))
         return {row[0]: ReplicatedImage(StoredImage(*row[:-2]), row[-2], row[-1]) for row in rows}
 
     def upstream(self) -> Upstream | None:
         """Return the image service that the catalog replicates; None if it is not a replica."""
-        row = self._execute(_UPSTREAM).fetchone()
-        return Upstream._make(row) if row else None
+        return next(starmap(Upstream, self._query(_UPSTREAM)), None)
 
     def find_token(self, token_id: str) -> tuple[Token, bytes] | None:
         """Return a token and the SHA-256 of its secret."""
@@ -162,7 +159,7 @@ class PostgreSQLSnapshot:
 
     def count_images(self) -> list[ImageCount]:
         """Count the images and tombstones by status and visibility, most first. Reads the whole table."""
-        return list(starmap(ImageCount, self._execute(_COUNTS)))
+        return list(starmap(ImageCount, self._query(_COUNTS)))
 
     def tokens(self) -> list[Token]:
         """Return all tokens, the oldest first."""
@@ -170,10 +167,10 @@ class PostgreSQLSnapshot:
 
     def tokens_with_hashes(self) -> list[tuple[Token, bytes]]:
         """Return all tokens, each with the SHA-256 of its secret, the oldest first."""
-        return list(map(_to_token_with_hash, self._execute(_TOKENS)))
+        return list(map(_to_token_with_hash, self._query(_TOKENS)))
 
-    def _execute(self, statement: str, values: Sequence[Any] | dict[str, Any] = ()) -> Cursor[Row]:
-        return self._connection.execute(statement.encode(), values, prepare=True)
+    def _query(self, statement: str, *values: Any) -> list[Row]:
+        return query(self._connection, statement, values)
 
     def _stream(self, statement: str, values: dict[str, Any] | None = None) -> Iterator[Row]:
         """Yield rows from a cursor of the server: they may not fit into memory."""
@@ -181,11 +178,11 @@ class PostgreSQLSnapshot:
             cursor.itersize = 2000
             yield from cursor.execute(statement.encode(), values)
 
-    def _find(self, statement: str, *values: str, **named_values: str) -> Row | None:
+    def _find(self, statement: str, *values: str) -> Row | None:
         """Return the first row. Text with U+0000, which PostgreSQL cannot hold, finds none."""
-        if any("\0" in value for value in (*values, *named_values.values())):
+        if any("\0" in value for value in values):
             return None
-        return self._execute(statement, named_values or values).fetchone()
+        return next(iter(self._query(statement, *values)), None)
 
 
 def _to_token_with_hash(row: Row) -> tuple[Token, bytes]:
@@ -212,12 +209,18 @@ def _term(condition: Condition, values: list[Any]) -> _Term:
 
 @lru_cache(maxsize=1024)
 def _count_statement(shape: _Shape) -> str:
-    return f"SELECT count(*) FROM (SELECT FROM image_index WHERE {_where_clause(shape)} LIMIT %s) AS entries"  # noqa: S608 no user input
+    return _number(f"SELECT count(*) FROM (SELECT FROM image_index WHERE {_where_clause(shape)} LIMIT %s) AS entries")  # noqa: S608 no user input
 
 
 @lru_cache(maxsize=1024)
 def _page_statement(shapes: tuple[_Shape, ...]) -> str:
-    return _PAGE.format(scans=" UNION ALL ".join(map(_scan_statement, shapes)))
+    return _number(_PAGE.format(scans=" UNION ALL ".join(map(_scan_statement, shapes))))
+
+
+def _number(statement: str) -> str:
+    """Replace each %s by $1, $2 and so on."""
+    numbers = count(1)
+    return re.sub("%s", lambda _: f"${next(numbers)}", statement)
 
 
 def _scan_statement(shape: _Shape) -> str:

@@ -46,14 +46,14 @@ SESSION_SETTINGS: Mapping[str, str] = {
 
 TOMBSTONE = "(status = 'DELETED' AND (deleted_at IS NOT NULL OR revision IS NULL))"
 
-# The images that a project may see if it knows the id. Members are looked up in a table of their own: the time to
+# The images that the project $2 may see if it knows the id. Members are looked up in a table of their own: the time to
 # search the list of members in the image would grow with their number, and thereby disclose that the image exists.
 VISIBLE = """(
     visibility IN ('public', 'community')
-    OR owner = %(project_id)s
+    OR owner = $2
     OR visibility = 'shared' AND EXISTS (
         SELECT FROM image_members
-        WHERE image_members.sequence = images.sequence AND image_members.project_id = %(project_id)s
+        WHERE image_members.sequence = images.sequence AND image_members.project_id = $2
     )
 )"""
 

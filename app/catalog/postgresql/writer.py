@@ -7,11 +7,13 @@ from operator import attrgetter
 from typing import Any
 
 import orjson
-from psycopg import Connection
+from psycopg import Cursor
 
 from app.catalog.models import Record, StoredImage, SyncMark, Token, Upstream
-from app.catalog.postgresql.reader import PostgreSQLSnapshot, Row
+from app.catalog.postgresql.database import Connection
+from app.catalog.postgresql.reader import PostgreSQLSnapshot
 from app.catalog.postgresql.schema import INDEX_COLUMNS, index_entries, text_hash
+from app.catalog.postgresql.statements import Row
 
 BATCH_SIZE = 100_000  # images
 _EVERYONE = "/"  # stands for a project, of which it cannot be the id
@@ -89,7 +91,7 @@ class PostgreSQLTransaction(PostgreSQLSnapshot):
     No method changes the version of the catalog without changing what it contains.
     """
 
-    def __init__(self, connection: Connection[Row], *, is_new: bool, batch_size: int = BATCH_SIZE) -> None:
+    def __init__(self, connection: Connection, *, is_new: bool, batch_size: int = BATCH_SIZE) -> None:
         super().__init__(connection)
         self.is_new = is_new
         self._batch_size = batch_size
@@ -197,11 +199,14 @@ class PostgreSQLTransaction(PostgreSQLSnapshot):
             self._execute("DELETE FROM tokens WHERE id = %s", [token_id])
         return exists
 
+    def _execute(self, statement: str, values: Sequence[Any] = ()) -> Cursor[Row]:
+        return self._connection.execute(statement.encode(), values)
+
     def _scalar(self, query: str) -> Any:
         return self._execute(query).fetchall()[0][0]
 
 
-def lock_catalog(connection: Connection[Row]) -> None:
+def lock_catalog(connection: Connection) -> None:
     """Wait until no other transaction writes to the catalog, at most for `lock_timeout`, and keep others waiting."""
     connection.execute("SELECT FROM catalog FOR UPDATE")
 

@@ -3,12 +3,9 @@
 They are the same for an empty catalog and for one whose statistics suggest to scan.
 """
 
-import re
-from collections.abc import Iterator, Sequence
-from itertools import count
+from collections.abc import Iterator
 from typing import Any
 
-import psycopg
 import pytest
 from psycopg import sql
 
@@ -17,6 +14,7 @@ from app.catalog.models import ImageFilters
 from app.catalog.postgresql.database import Connection, connect
 from app.catalog.postgresql.migrations import migrate
 from app.catalog.postgresql.reader import PostgreSQLSnapshot
+from app.catalog.postgresql.statements import Row
 from app.catalog.postgresql.url import parse_url
 from app.catalog.postgresql.writer import PostgreSQLTransaction
 from tests.support.images import Fields, image, image_id, stored_images
@@ -48,16 +46,14 @@ class ExplainingSnapshot(PostgreSQLSnapshot):
         super().__init__(connection)
         self.plans: list[Fields] = []
 
-    def _execute(self, statement: str, values: Sequence[Any] | dict[str, Any] = ()) -> psycopg.Cursor[Any]:
+    def _query(self, statement: str, *values: Any) -> list[Row]:
         if "image_index" in statement:
-            numbers = count(1)
-            query = re.sub("%s", lambda _: f"${next(numbers)}", statement)
-            self._connection.execute(b"PREPARE explained AS " + query.encode())
+            self._connection.execute(b"PREPARE explained AS " + statement.encode())
             literals = sql.SQL(", ").join(map(sql.Literal, values))
             explain = sql.SQL("EXPLAIN (FORMAT JSON) EXECUTE explained ({})").format(literals)
             self.plans.append(self._connection.execute(explain).fetchall()[0][0][0]["Plan"])
             self._connection.execute("DEALLOCATE explained")
-        return super()._execute(statement, values)
+        return super()._query(statement, *values)
 
 
 @pytest.fixture(scope="module", params=["empty", "one name", "many names"])
