@@ -9,6 +9,7 @@ from app.catalog.inspection import Finding
 from app.catalog.transfer import export_images
 
 RESTORE = 'restore a backup (README, "Backup and restore"); without one, fill a new catalog by import or mirror'
+REBUILD = "export the catalog, move it away, and import the export into a new one"
 _MAX_INVALID = 10  # images with a finding of their own; the others are counted
 
 

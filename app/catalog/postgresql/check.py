@@ -2,13 +2,12 @@
 
 from collections.abc import Iterator
 
+from app.catalog.check import REBUILD
 from app.catalog.engine import SchemaState
 from app.catalog.inspection import Finding
 from app.catalog.postgresql.database import Connection
 from app.catalog.postgresql.migrations import VERSIONED_TABLES
 from app.catalog.postgresql.schema import INDEX_COLUMNS, index_entries
-
-_REBUILD = "back up the catalog with `compute-images backup`, and restore it into an empty database"
 
 _INVALID_INDEXES = """
 SELECT indexrelid::regclass::text FROM pg_index JOIN pg_class ON pg_class.oid = indrelid
@@ -83,7 +82,7 @@ def _derived_tables(connection: Connection, name: str) -> Iterator[Finding]:
         missing, surplus = _count_surplus(connection, expected, stored), _count_surplus(connection, stored, expected)
         if missing or surplus:
             problem = f"{name}: {derived} lacks {missing} entries, and has {surplus} that belong to no image"
-            yield Finding(problem, _REBUILD)
+            yield Finding(problem, REBUILD)
 
 
 def _permissions(connection: Connection, name: str) -> Iterator[Finding]:

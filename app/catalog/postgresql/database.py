@@ -70,6 +70,9 @@ class Connection(psycopg.Connection[TupleRow]):
     generation = 0  # of a pool
     prepared: dict[tuple[str, tuple[int, ...]], bytes]  # the names of statements, by text and types of the parameters
 
+    def __del__(self, *_: object) -> None:
+        """Do not warn: libpq's connection is closed, also when an engine is dropped without `close`."""
+
     def wait(self, gen: PQGen[_T], *arguments: Any, **options: Any) -> _T:
         """Wait for a statement, in psycopg's own loop, which resumes the generator at least every 0.1 seconds."""
         if self.deadline == math.inf:

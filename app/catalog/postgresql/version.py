@@ -79,8 +79,7 @@ class VersionReader:
         if self._next is None:
             loop = asyncio.get_running_loop()
             if loop is not self._loop:
-                self._detach()
-                self._loop = loop
+                self._attach(loop)
             if self._error is not None:
                 raise self._error
             self._next = _Query([loop.create_future()], loop.time() + self._timeout)
@@ -97,19 +96,24 @@ class VersionReader:
 
     def close(self) -> None:
         """Close the connection, and fail what waits for it. A later read opens another one."""
+        self._disconnect()
         self._fail(CatalogUnavailable("the catalog was closed"))
-        self._detach()
+        self._attach(None)
 
     def _expire(self) -> None:
         self._current = None
 
-    def _detach(self) -> None:
-        """Leave the event loop. Its queries can have no result any more."""
-        self._disconnect()
-        self._loop = self._sent = self._next = self._current = self._timer = self._error = None
+    def _attach(self, loop: asyncio.AbstractEventLoop | None) -> None:
+        """Change to another event loop. Queries of the one before can have no result any more."""
+        if self._sent is not None:
+            self._disconnect()
+        if self._connection is not None and loop is not None:
+            self._remove_reader()
+            loop.add_reader(self._socket, self._receive)
         if self._stop is not None:
             self._stop.set()
-            self._stop = None
+        self._sent = self._next = self._current = self._timer = self._error = self._stop = None
+        self._loop = loop
 
     def _send(self) -> None:
         if self._sent is not None or self._next is None or self._connection is None:
@@ -176,10 +180,13 @@ class VersionReader:
 
     def _disconnect(self) -> None:
         if self._connection is not None:
-            if self._loop is not None and not self._loop.is_closed():
-                self._loop.remove_reader(self._socket)
+            self._remove_reader()
             self._connection.close()
             self._connection = None
+
+    def _remove_reader(self) -> None:
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.remove_reader(self._socket)
 
     def _begin_outage(self, error: CatalogUnavailable) -> None:
         self._on_outage(str(error))

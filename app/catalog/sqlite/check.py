@@ -6,6 +6,7 @@ from pathlib import Path
 
 from sqlite_utils import Database
 
+from app.catalog.check import REBUILD
 from app.catalog.engine import SchemaState
 from app.catalog.inspection import Finding
 from app.catalog.sqlite.database import open_reader, require_catalog, translate_errors
@@ -16,7 +17,6 @@ _FOLDER_WRITABLE = 0o002  # by others; many systems give each user a group, and 
 _SUFFIXES = ("", "-wal", "-shm", ".mirror", ".mirror-lock")  # of the names of a catalog's files
 
 _RESTORE = 'restore a backup (README, "Backup and restore")'
-_REBUILD = "export the catalog, move it away, and import the export into a new one"
 
 _ENTRY = "audience, deleted, created, sort_key, changed, status_type, min_disk, min_ram, name, server"
 _ENTRIES = f"SELECT {_ENTRY} FROM image_index_entries", f"SELECT {_ENTRY} FROM image_index"  # noqa: S608 no user input
@@ -58,7 +58,7 @@ def _derived_tables(db: Database, path: Path) -> Iterator[Finding]:
         missing, surplus = _count_surplus(db, expected, stored), _count_surplus(db, stored, expected)
         if missing or surplus:
             problem = f"{path}: {name} lacks {missing} entries, and has {surplus} that belong to no image"
-            yield Finding(problem, _REBUILD)
+            yield Finding(problem, REBUILD)
 
 
 def _count_surplus(db: Database, query: str, other: str) -> int:
