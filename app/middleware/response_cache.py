@@ -22,6 +22,7 @@ from app.middleware.stored_response import Header, StoredResponse, accepts_gzip,
 from app.mirror.staleness import StalenessMonitor
 
 CACHE_EXTENSION = "response-cache"  # the key of the cache among Flask's extensions, where the server finds it
+CATALOG_VERSION = "catalog-version"  # the key of a version in the state of a request, for which the server has waited
 _KEY_HEADERS = (b"host", b"accept-encoding", b"if-none-match")
 _MAX_LOOP_BYTES = 1_000_000  # of a body that is hashed and compressed on the event loop
 _ENTRY_OVERHEAD_BYTES = 1000  # approximate memory of an entry in addition to its body and its key
@@ -178,7 +179,7 @@ class ResponseCacheMiddleware:
         if scope["raw_path"] in self._cache.independent:
             return self._cache.version
         try:
-            version = await current_version(self._cache.engine)
+            version = scope["state"].get(CATALOG_VERSION) or await current_version(self._cache.engine)
         except CatalogUnavailable:
             return None
         await self._cache.staleness.refresh(version)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from app.catalog.errors import CatalogUnavailable
 from app.catalog.models import Version
 from app.middleware.request_id import RequestIdGenerator, common_headers
-from app.middleware.response_cache import ResponseCache
+from app.middleware.response_cache import CATALOG_VERSION, ResponseCache
 from app.middleware.stored_response import format_headers
 from app.server.request_head import Headers
 
@@ -88,11 +88,15 @@ class CachedResponses:
             return PendingResponse(version, known_version, self._build(known_version, scope, server_headers), begin)
         return self._recorded(self._build(version, scope, server_headers), begin)
 
-    def complete(self, pending: PendingResponse) -> RawResponse | None:
+    def complete(self, pending: PendingResponse, scope: "HTTPScope") -> RawResponse | None:
         """Return a pending response whose version is known, or None if the application has to respond."""
-        if pending.version.exception() or pending.version.result() != pending.known_version:
+        if pending.version.exception():  # the application will report it
             return None
-        return self._recorded(pending.response, pending.begin)
+        version = pending.version.result()
+        if version == pending.known_version and pending.response:
+            return self._recorded(pending.response, pending.begin)
+        scope["state"][CATALOG_VERSION] = version
+        return None
 
     def _build(self, version: Version | None, scope: "HTTPScope", server_headers: Headers) -> RawResponse | None:
         if version is None:

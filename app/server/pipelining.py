@@ -130,7 +130,7 @@ class PipelinedProtocol(HttpToolsProtocol):
             cycle.keep_alive = False
         if self.cached_responses and cycle.keep_alive:
             response = (
-                self.cached_responses.complete(pending)
+                self.cached_responses.complete(pending, cycle.scope)
                 if pending
                 else self.cached_responses.build(cycle.scope, self.server_state.default_headers)
             )

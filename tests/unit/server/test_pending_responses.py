@@ -145,9 +145,8 @@ def test_change_before_the_version_is_in_the_response(server: Server) -> None:
     connection = server.connect()
     connection.send(ALL)
     add_images(open_catalog(server.path), image(3))
-    server.engine.holds = False
     server.engine.release()
-    assert image_id(3) in connection.receive().images
+    assert image_id(3) in connection.receive().images  # the application has not waited for the version again
 
 
 def test_outage_is_not_answered_from_the_cache(server: Server) -> None:
