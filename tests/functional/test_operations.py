@@ -13,6 +13,7 @@ from starlette.testclient import TestClient
 from app.catalog.engines import open_catalog
 from app.catalog.tokens import add_token
 from app.errors import UpstreamConflict
+from app.framework.responses import JSONResponse
 from app.middleware.request_body import MAX_BODY_BYTES
 from app.overrides import NO_OVERRIDES, Overrides
 from tests.conftest import Serve, loaded
@@ -438,3 +439,39 @@ def test_version_is_discoverable(client: TestClient, path: str) -> None:
     (version,) = client.get("/").json()["versions"]
     assert client.get(path).json() == {"version": version}
     assert client.get(version["links"][0]["href"]).status_code == 200
+
+
+def test_operation_receives_the_parameters_as_parsed(serve: Serve, catalog: Path) -> None:
+    received: list[Any] = []
+
+    def operation(**arguments: Any) -> JSONResponse:
+        received.append(arguments)
+        return JSONResponse({"images": []})
+
+    client = serve(catalog, overrides=Overrides(resolve_operation=lambda _: operation))
+    client.get(f"{IMAGES}?changes-since=2011-01-24T17%3A08Z&minRam=01&status=error&marker=")
+    client.get(f"{IMAGES}?type=backup")
+    assert received == [
+        {"changes_since": "2011-01-24T17:08Z", "min_ram": 1, "status": "ERROR", "marker": "", "type_": "ALL"}
+        | {"tenant_id": PROJECT},
+        {"tenant_id": PROJECT, "type_": "backup"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [({"Retry-After": "5"}, 503), ({}, 500), ({"Retry-After": "5", "Content-Type": "text/html"}, 500)],
+    ids=str,
+)
+def test_headers_of_each_response_are_validated(
+    serve: Serve, catalog: Path, headers: dict[str, str], status: int
+) -> None:
+    def operation() -> JSONResponse:
+        checks = {part: {"status": "ok"} for part in ("catalog", "migrations")}
+        response = JSONResponse({"status": "unavailable", "checks": checks})
+        response.status_code = 503
+        response.headers.update(headers)
+        return response
+
+    client = serve(catalog, overrides=Overrides(resolve_operation=lambda _: operation))
+    assert [client.get("/healthcheck/ready").status_code for _ in range(2)] == [status] * 2
