@@ -1,0 +1,214 @@
+"""Machines that serve one catalog, each a process with its own folder and settings, and a load balancer."""
+
+import re
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.integration.postgresql.clients import Model, Numbers, Reader, Target, Worker, Writer
+from tests.integration.server.service import COMMAND, SERVE, Service, free_port, run, serving, session, until
+from tests.integration.server.wire import Connection, Response, request
+from tests.support.images import file_of, image, image_id, image_number
+from tests.support.packages import Missing
+
+WRITTEN, IMPORTED = "written", "imported"  # projects, whose images are changed through the API and by imports
+WRITERS, IMPORTED_IMAGES = 2, 20
+BY_HAND = WRITERS  # the number of the image that is changed with SQL
+NUMBER = "number"  # the metadata item
+
+_BALANCER = """
+global
+    maxconn 1000
+defaults
+    mode http
+    timeout connect 2s
+    timeout client 60s
+    timeout server 60s
+frontend images
+    bind 127.0.0.1:{port}
+    default_backend machines
+backend machines
+    balance roundrobin
+    option httpchk
+    http-check send meth GET uri /healthcheck/ready ver HTTP/1.1 hdr Host localhost
+    default-server check inter 200ms fall 1 rise 1
+    http-error status 503 content-type text/plain string "No machine is ready." hdr Retry-After 1
+{servers}
+"""
+
+
+class Machine(NamedTuple):
+    """A machine: its service, and its settings for commands."""
+
+    service: Service
+    settings: dict[str, str]
+
+    @property
+    def resources(self) -> str:
+        """The memory and the threads of its worker."""
+        status = Path(f"/proc/{self.service.workers[-1]}/status").read_text()
+        memory, threads = (re.search(rf"^{name}:\s+(\d+)", status, re.MULTILINE) for name in ("VmRSS", "Threads"))
+        assert memory is not None
+        assert threads is not None
+        return f"{int(memory[1]) // 1024} MiB, {threads[1]} threads"
+
+    def run(self, *command: str) -> str:
+        """Run a command of compute-images, and return its output. Raises CommandFailed."""
+        result = run(COMMAND, *command, folder=self.service.folder, **self.settings)
+        if result.returncode:
+            raise CommandFailed(result.stderr)
+        return result.stdout
+
+
+class CommandFailed(Exception):
+    """A command of compute-images failed. The message is what it wrote to standard error."""
+
+
+class Fleet:
+    """Machines with a load balancer, and a catalog with numbers that clients increase."""
+
+    def __init__(self, machines: Sequence[Machine], balancer_port: int) -> None:
+        self.machines = machines
+        self.ports = [machine.service.port for machine in machines]
+        self.balancer_port = balancer_port
+        self.model = Model()
+        self.token = machines[0].run("token", "add", "--admin", WRITTEN).strip()
+        self._token_target: Target | None = None
+        first, file = machines[0], machines[0].service.folder / "images.json"
+        file.write_bytes(file_of(*(image(each, metadata={NUMBER: "0"}) for each in range(WRITERS + 1))))
+        first.run("import", str(file), "--tenant", WRITTEN, "--visibility", "private")
+        self.import_number(0)
+
+    def import_number(self, number: int) -> None:
+        """Import images that all have this number."""
+        machine = self.machines[0]
+        images = (image(100 + each, metadata={NUMBER: str(number)}) for each in range(IMPORTED_IMAGES))
+        (machine.service.folder / "import.json").write_bytes(file_of(*images))
+        machine.run("import", "import.json", "--tenant", IMPORTED, "--visibility", "private")
+
+    def add_token(self, name: str) -> str:
+        """Add a token, and let readers use it."""
+        token = self.machines[0].run("token", "add", WRITTEN).strip()
+        self.model.see({name: 1}, "an acknowledgement")
+        self._token_target = Target(
+            item_path(0), token, lambda response: {name: 2 if response.status == 401 else 1}, frozenset({200, 401})
+        )
+        return token
+
+    def targets(self) -> list[Target]:
+        """Return what readers read: single items, lists, and an item with a token that is revoked at some time."""
+        lists = [
+            Target(f"/v2/{WRITTEN}/images/detail", self.token, _written_numbers),
+            Target(f"/v2/{IMPORTED}/images/detail", self.token, _imported_number),
+        ]
+        items = [Target(item_path(each), self.token, _item_number(item_path(each))) for each in range(WRITERS + 1)]
+        return lists + items + ([self._token_target] if self._token_target else [])
+
+    def workers(self) -> list[Worker]:
+        """Return sixteen clients: two writers and an operator of the first machine, and readers of all ports."""
+        first, second = self.ports
+        writers = [Writer(self.model, first, item_path(each), self.token, pause=0.02) for each in range(WRITERS)]
+        ports = [first] * 2 + [second] * 6 + [self.balancer_port] * 5
+        return [*writers, Operator(self, pause=0.2), *(Reader(self.model, port, self.targets) for port in ports)]
+
+    def settle(self) -> None:
+        """Compare what each machine shows now with everything that was acknowledged. Raises if it cannot be read."""
+        for port in self.ports:
+            with Connection(port) as connection:
+                for target in self.targets():
+                    assert self.model.read(connection, target)[1]
+        for machine in self.machines:
+            assert "Traceback" not in machine.service.log
+
+
+class Operator(Worker):
+    """Imports images, and adds and revokes tokens, with the commands of a machine."""
+
+    def __init__(self, fleet: Fleet, *, pause: float) -> None:
+        super().__init__(fleet.model)
+        self._fleet = fleet
+        self._pause = pause
+        self._tokens = 0
+
+    def step(self) -> None:
+        """Import the next number, and revoke a new token after a while."""
+        fleet, model = self._fleet, self.model
+        try:
+            number = model.send(IMPORTED)
+            fleet.import_number(number)
+            model.see({IMPORTED: number}, "an acknowledgement")
+            self._tokens += 1
+            name = f"token {self._tokens}"
+            model.send(name)
+            token = fleet.add_token(name)
+            self.stopped.wait(self._pause)
+            model.send(name)
+            fleet.machines[0].run("token", "revoke", token)
+            model.see({name: 2}, "an acknowledgement")
+        except CommandFailed as error:
+            if "Traceback" in str(error) or not str(error).startswith("Error: "):
+                model.problems.append(f"unexpected: {error}")
+        self.stopped.wait(self._pause)
+
+
+def item_path(number: int) -> str:
+    return f"/v2/{WRITTEN}/images/{image_id(number)}/metadata/{NUMBER}"
+
+
+def _item_number(name: str) -> Callable[[Response], Numbers]:
+    return lambda response: {name: int(response.document["meta"][NUMBER])}
+
+
+def _written_numbers(response: Response) -> Numbers:
+    images = response.document["images"]
+    assert len(images) == WRITERS + 1
+    return {item_path(image_number(each["id"])): int(each["metadata"][NUMBER]) for each in images}
+
+
+def _imported_number(response: Response) -> Numbers:
+    """Return the number that all imported images have: an import is atomic."""
+    numbers = [each["metadata"][NUMBER] for each in response.document["images"]]
+    assert numbers == numbers[:1] * IMPORTED_IMAGES
+    return {IMPORTED: int(numbers[0])}
+
+
+@contextmanager
+def fleet(folder: Path, catalogs: Sequence[str], **settings: str) -> Iterator[Fleet]:
+    """Run a machine for each location, all of which lead to one catalog, and a balancer until the end of the block."""
+    with ExitStack() as stack:
+        machines = []
+        for number, catalog in enumerate(catalogs):
+            own = folder / f"machine{number}"
+            own.mkdir()
+            variables = {"IMAGES_CATALOG": catalog, "IMAGES_AUTH": "token", **settings}
+            if number == 0:
+                run(COMMAND, "token", "add", WRITTEN, folder=own, **variables)  # creates the catalog
+            machines.append(
+                Machine(stack.enter_context(serving(own, command=SERVE, workers=1, **variables)), variables)
+            )
+        port = stack.enter_context(_balancing(folder, [machine.service.port for machine in machines]))
+        yield Fleet(machines, port)
+
+
+@contextmanager
+def _balancing(folder: Path, ports: Sequence[int]) -> Iterator[int]:
+    """Run HAProxy in front of ports until the end of the block, and return its port. Raises Missing."""
+    if not shutil.which("haproxy"):
+        raise Missing("haproxy (apt-get install haproxy)")
+    port = free_port()
+    servers = "\n".join(f"    server machine{number} 127.0.0.1:{each}" for number, each in enumerate(ports))
+    (folder / "haproxy.cfg").write_text(_BALANCER.format(port=port, servers=servers))
+    command = ("haproxy", "-f", "haproxy.cfg")
+    with (folder / "haproxy.log").open("wb") as log, session(command, folder, {}, output=log.fileno()):
+        until(lambda: _is_ready(port))
+        yield port
+
+
+def _is_ready(port: int) -> bool:
+    try:
+        with Connection(port) as connection:
+            return connection.fetch(request("/healthcheck/ready")).status == 200
+    except OSError:
+        return False
