@@ -115,6 +115,10 @@ class Model:
             self.see({path: number}, "an acknowledgement")
         return response, is_expected
 
+    def between(self, begin: float, end: float, *ports: int) -> list[Exchange]:
+        """Return the exchanges with some ports that were in progress at some time between two times."""
+        return [each for each in self.exchanges.copy() if each.end > begin and each.begin < end and each.port in ports]
+
     def since(self, begin: float, *ports: int) -> list[Exchange]:
         """Return the exchanges with some ports whose requests were sent after a time."""
         return [each for each in self.exchanges.copy() if each.begin > begin and each.port in ports]

@@ -7,10 +7,11 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from tests.integration.deployment import recipes
 from tests.integration.postgresql.clients import Model, Numbers, Reader, Target, Worker, Writer
 from tests.integration.server.service import COMMAND, SERVE, Service, free_port, run, serving, session, until
 from tests.integration.server.wire import Connection, Response, request
-from tests.support.images import file_of, image, image_id, image_number
+from tests.support.images import Fields, file_of, image, image_id, image_number
 from tests.support.packages import Missing
 
 WRITTEN, IMPORTED = "written", "imported"  # projects, whose images are changed through the API and by imports
@@ -18,36 +19,21 @@ WRITERS, IMPORTED_IMAGES = 2, 20
 BY_HAND = WRITERS  # the number of the image that is changed with SQL
 NUMBER = "number"  # the metadata item
 
-_BALANCER = """
-global
-    maxconn 1000
-defaults
-    mode http
-    timeout connect 2s
-    timeout client 60s
-    timeout server 60s
-frontend images
-    bind 127.0.0.1:{port}
-    default_backend machines
-backend machines
-    balance roundrobin
-    option httpchk
-    http-check send meth GET uri /healthcheck/ready ver HTTP/1.1 hdr Host localhost
-    default-server check inter 200ms fall 1 rise 1
-    http-error status 503 content-type text/plain string "No machine is ready." hdr Retry-After 1
-{servers}
-"""
+_RECIPE = recipes.files(recipes.section("Several machines"))["/etc/haproxy/haproxy.cfg"]
 
 
 class Machine(NamedTuple):
-    """A machine: its service, and its settings for commands."""
+    """A machine: its folder and its settings, with which commands run, and its service."""
 
-    service: Service
+    folder: Path
     settings: dict[str, str]
+    service: Service
 
     @property
     def resources(self) -> str:
-        """The memory and the threads of its worker."""
+        """The memory and the threads of its worker, if it runs."""
+        if self.service.process.poll() is not None:
+            return "killed"
         status = Path(f"/proc/{self.service.workers[-1]}/status").read_text()
         memory, threads = (re.search(rf"^{name}:\s+(\d+)", status, re.MULTILINE) for name in ("VmRSS", "Threads"))
         assert memory is not None
@@ -56,10 +42,7 @@ class Machine(NamedTuple):
 
     def run(self, *command: str) -> str:
         """Run a command of compute-images, and return its output. Raises CommandFailed."""
-        result = run(COMMAND, *command, folder=self.service.folder, **self.settings)
-        if result.returncode:
-            raise CommandFailed(result.stderr)
-        return result.stdout
+        return _run(self.folder, self.settings, *command)
 
 
 class CommandFailed(Exception):
@@ -69,24 +52,20 @@ class CommandFailed(Exception):
 class Fleet:
     """Machines with a load balancer, and a catalog with numbers that clients increase."""
 
-    def __init__(self, machines: Sequence[Machine], balancer_port: int) -> None:
+    def __init__(self, machines: Sequence[Machine], balancer_port: int, token: str) -> None:
+        """Set the machines, and the token of an administrator."""
         self.machines = machines
         self.ports = [machine.service.port for machine in machines]
         self.balancer_port = balancer_port
+        self.token = token
         self.model = Model()
-        self.token = machines[0].run("token", "add", "--admin", WRITTEN).strip()
         self._token_target: Target | None = None
-        first, file = machines[0], machines[0].service.folder / "images.json"
-        file.write_bytes(file_of(*(image(each, metadata={NUMBER: "0"}) for each in range(WRITERS + 1))))
-        first.run("import", str(file), "--tenant", WRITTEN, "--visibility", "private")
-        self.import_number(0)
 
     def import_number(self, number: int) -> None:
         """Import images that all have this number."""
         machine = self.machines[0]
-        images = (image(100 + each, metadata={NUMBER: str(number)}) for each in range(IMPORTED_IMAGES))
-        (machine.service.folder / "import.json").write_bytes(file_of(*images))
-        machine.run("import", "import.json", "--tenant", IMPORTED, "--visibility", "private")
+        (machine.folder / "images.json").write_bytes(file_of(*_imported_images(number)))
+        machine.run("import", "images.json")
 
     def add_token(self, name: str) -> str:
         """Add a token, and let readers use it."""
@@ -106,11 +85,11 @@ class Fleet:
         items = [Target(item_path(each), self.token, _item_number(item_path(each))) for each in range(WRITERS + 1)]
         return lists + items + ([self._token_target] if self._token_target else [])
 
-    def workers(self) -> list[Worker]:
-        """Return sixteen clients: two writers and an operator of the first machine, and readers of all ports."""
+    def workers(self, ports: Sequence[int] = ()) -> list[Worker]:
+        """Return sixteen clients: writers and an operator of the first machine, and readers of some or all ports."""
         first, second = self.ports
         writers = [Writer(self.model, first, item_path(each), self.token, pause=0.02) for each in range(WRITERS)]
-        ports = [first] * 2 + [second] * 6 + [self.balancer_port] * 5
+        ports = ports or [first] * 2 + [second] * 6 + [self.balancer_port] * 5
         return [*writers, Operator(self, pause=0.2), *(Reader(self.model, port, self.targets) for port in ports)]
 
     def settle(self) -> None:
@@ -153,6 +132,11 @@ class Operator(Worker):
         self.stopped.wait(self._pause)
 
 
+def _imported_images(number: int) -> list[Fields]:
+    access = {"owner": IMPORTED, "visibility": "private"}
+    return [image(100 + each, metadata={NUMBER: str(number)}, **access) for each in range(IMPORTED_IMAGES)]
+
+
 def item_path(number: int) -> str:
     return f"/v2/{WRITTEN}/images/{image_id(number)}/metadata/{NUMBER}"
 
@@ -175,31 +159,47 @@ def _imported_number(response: Response) -> Numbers:
 
 
 @contextmanager
-def fleet(folder: Path, catalogs: Sequence[str], **settings: str) -> Iterator[Fleet]:
+def fleet(folder: Path, catalogs: Sequence[str]) -> Iterator[Fleet]:
     """Run a machine for each location, all of which lead to one catalog, and a balancer until the end of the block."""
+    settings = [{"IMAGES_CATALOG": catalog, "IMAGES_AUTH": "token"} for catalog in catalogs]
+    token = _create_catalog(folder, settings[0])
     with ExitStack() as stack:
         machines = []
-        for number, catalog in enumerate(catalogs):
+        for number, each in enumerate(settings):
             own = folder / f"machine{number}"
             own.mkdir()
-            variables = {"IMAGES_CATALOG": catalog, "IMAGES_AUTH": "token", **settings}
-            if number == 0:
-                run(COMMAND, "token", "add", WRITTEN, folder=own, **variables)  # creates the catalog
-            machines.append(
-                Machine(stack.enter_context(serving(own, command=SERVE, workers=1, **variables)), variables)
-            )
+            service = stack.enter_context(serving(own, command=SERVE, workers=1, **each))
+            machines.append(Machine(own, each, service))
         port = stack.enter_context(_balancing(folder, [machine.service.port for machine in machines]))
-        yield Fleet(machines, port)
+        yield Fleet(machines, port, token)
+
+
+def _create_catalog(folder: Path, settings: dict[str, str]) -> str:
+    """Create a catalog in which all numbers are 0, and return the token of an administrator."""
+    token = _run(folder, settings, "token", "add", "--admin", WRITTEN).strip()
+    access = {"owner": WRITTEN, "visibility": "private"}
+    written = [image(number, metadata={NUMBER: "0"}, **access) for number in range(WRITERS + 1)]
+    (folder / "images.json").write_bytes(file_of(*written, *_imported_images(0)))
+    _run(folder, settings, "import", "images.json")
+    return token
+
+
+def _run(folder: Path, settings: dict[str, str], *command: str) -> str:
+    result = run(COMMAND, *command, folder=folder, **settings)
+    if result.returncode:
+        raise CommandFailed(result.stderr)
+    return result.stdout
 
 
 @contextmanager
 def _balancing(folder: Path, ports: Sequence[int]) -> Iterator[int]:
-    """Run HAProxy in front of ports until the end of the block, and return its port. Raises Missing."""
+    """Run the README's HAProxy in front of ports until the end of the block, and return its port. Raises Missing."""
     if not shutil.which("haproxy"):
         raise Missing("haproxy (apt-get install haproxy)")
     port = free_port()
-    servers = "\n".join(f"    server machine{number} 127.0.0.1:{each}" for number, each in enumerate(ports))
-    (folder / "haproxy.cfg").write_text(_BALANCER.format(port=port, servers=servers))
+    local = re.sub(r"bind :443 .*", f"bind 127.0.0.1:{port}", _RECIPE.replace(" if { path_beg /images/ }", ""))
+    servers = re.sub(r"10\.0\.0\.1(\d):8774", lambda machine: f"127.0.0.1:{ports[int(machine[1]) - 1]}", local)
+    (folder / "haproxy.cfg").write_text(servers)
     command = ("haproxy", "-f", "haproxy.cfg")
     with (folder / "haproxy.log").open("wb") as log, session(command, folder, {}, output=log.fileno()):
         until(lambda: _is_ready(port))

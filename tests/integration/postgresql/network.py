@@ -93,7 +93,7 @@ class Network:
             finally:
                 self._connections.remove(server_writer)
                 server_writer.transport.abort()
-        except OSError:  # the server refuses the connection, or one side has reset it
+        except (OSError, asyncio.CancelledError):  # refused by the server, reset by one side, or at the end of the test
             pass
         finally:
             self._connections.remove(writer)

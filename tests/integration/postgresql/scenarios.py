@@ -3,12 +3,14 @@
 Whatever happens, a response is right, or a 503 with Retry-After. `Model.problems` lists the others.
 """
 
+import math
 import os
 import signal
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
+from secrets import token_hex
 from statistics import median
 
 import orjson
@@ -18,7 +20,7 @@ from tests.integration.postgresql.clients import Exchange, put_number, working
 from tests.integration.postgresql.machines import BY_HAND, NUMBER, item_path
 from tests.integration.postgresql.site import DATABASE, PASSWORD, ROLE, Site
 from tests.integration.server.service import until
-from tests.integration.server.wire import Connection, Response, request
+from tests.integration.server.wire import JSON, Connection, Response, request
 from tests.support.images import image_id
 
 Figures = dict[str, object]
@@ -46,19 +48,18 @@ class Outage:
     def figures(self) -> Figures:
         """Return how long requests took, and how long after the outage there was still a 503."""
         model = self._site.fleet.model
-        sent = model.since(self._begin, *self._site.ports)
-        wrong = [each for each in sent if each.end < self._end and each.is_success and each.port in self._ports]
+        wrong = [each for each in model.since(self._begin, *self._ports) if each.end < self._end and each.is_success]
         model.problems.extend(f"answered during the outage: {each}" for each in wrong)
-        errors = [each for each in sent if not each.is_success]
+        errors = [each for each in model.between(self._begin, math.inf, *self._site.ports) if not each.is_success]
         first = min(each.end for each in errors)
-        last = [max((each.end for each in errors if each.port == port), default=0) for port in self._site.ports]
+        by_port = [[each for each in errors if each.port == port] for port in self._site.ports]
         following = [each.seconds for each in errors if each.begin > first and each.end < self._end]
         return {
             "outage": f"{self._over - self._begin:.2f} s",
             "503": len(errors),
             "first 503": f"{max(each.seconds for each in errors if each.begin <= first):.3f} s",
             "following 503": _milliseconds(following),
-            "right after": ", ".join(f"{max(0, each - self._over):.2f} s" for each in last),
+            "right after": ", ".join(_last(each, self._over) for each in by_port),
         }
 
 
@@ -114,6 +115,18 @@ def promote(site: Site) -> Figures:
     return caused.figures()
 
 
+def lose_machine(site: Site) -> Figures:
+    """Lose the machine of the primary, which does not close connections, and promote the standby."""
+    assert site.standby is not None
+    with ExitStack() as stack, outage(site) as caused:
+        for network in site.networks:
+            stack.enter_context(network.silent())
+        caused.last()
+        site.primary.kill()
+        site.standby.promote()
+    return caused.figures()
+
+
 def silence(site: Site, machine: int) -> Figures:
     """Let the network between a machine and the database forward nothing, and then everything again."""
     with outage(site, site.fleet.ports[machine]) as caused, site.networks[machine].silent():
@@ -126,6 +139,21 @@ def refuse(site: Site, machine: int) -> Figures:
     with outage(site, site.fleet.ports[machine]) as caused, site.networks[machine].refusing():
         caused.last()
     return caused.figures()
+
+
+def kill_machine(site: Site) -> Figures:
+    """Kill the second machine. The requests that it has received are lost; the balancer uses the first one."""
+    fleet, model, port = site.fleet, site.fleet.model, site.fleet.balancer_port
+    with working(fleet.workers([port] * 13)):
+        site.await_traffic(time.monotonic(), port)
+        begin = time.monotonic()
+        os.killpg(fleet.machines[1].service.process.pid, signal.SIGKILL)
+        site.await_traffic(begin + 3, port)
+    sent = model.since(begin, port)
+    failed = [each for each in sent if not each.is_success]
+    lost = [each for each in model.problems if not each.startswith(("stale", "impossible"))]
+    model.problems[:] = set(model.problems).difference(lost)
+    return {"requests": len(sent), "failed": len(failed), "lost": len(lost), "last": _last(failed, begin)}
 
 
 def terminate_backends(site: Site, times: int) -> Figures:
@@ -144,10 +172,10 @@ def terminate_backends(site: Site, times: int) -> Figures:
 
 def terminate_writer(site: Site) -> Figures:
     """Terminate the connection of a writer within its transaction, while it waits for another writer."""
-    with _locked_by_hand(site), _write(site) as responses:
+    with _locked_by_hand(site), _write(site) as sent:
         until(lambda: site.terminate("wait_event_type = 'Lock'") == 1)
     site.fleet.settle()
-    return {"status": responses[0].status, "is written": _number_by_hand(site) == 1}
+    return {"status": _status(sent), "is written": _number_by_hand(site) == 1}
 
 
 def hang_writer(site: Site, seconds: float) -> Figures:
@@ -159,25 +187,25 @@ def hang_writer(site: Site, seconds: float) -> Figures:
             end = time.monotonic()
         site.await_success(time.monotonic())
     site.fleet.settle()
-    sent = [each for each in site.fleet.model.since(begin, *site.ports) if each.begin < end]
+    sent = site.fleet.model.between(begin, end, *site.ports)
     writes = [each.seconds for each in sent if not each.is_read]
     return _by_kind(sent) | {"slowest write": f"{max(writes):.2f} s"}
 
 
 def stop_writer(site: Site) -> Figures:
     """Stop a machine within its transaction, until the database ends the transaction. It does not write later."""
-    service = site.fleet.machines[0].service
-    with _write(site) as responses:
+    pid = site.fleet.machines[0].service.process.pid
+    with _write(site) as sent:
         with _locked_by_hand(site):
-            until(lambda: len(site.execute("SELECT FROM pg_stat_activity WHERE wait_event_type = 'Lock'")) == 1)
-            os.kill(service.workers[-1], signal.SIGSTOP)
+            until(lambda: len(site.execute("SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock'")) == 1)
+            os.killpg(pid, signal.SIGSTOP)
         begin = time.monotonic()
         with _locked_by_hand(site):
             seconds = time.monotonic() - begin
-        os.kill(service.workers[-1], signal.SIGCONT)
+        os.killpg(pid, signal.SIGCONT)
     site.fleet.settle()
     is_written = _number_by_hand(site) == 1
-    return {"others can write after": f"{seconds:.1f} s", "status": responses[0].status, "is written": is_written}
+    return {"others can write after": f"{seconds:.1f} s", "status": _status(sent), "is written": is_written}
 
 
 def slow_down(site: Site, delay: float, requests: int) -> Figures:
@@ -202,17 +230,19 @@ def slow_down(site: Site, delay: float, requests: int) -> Figures:
 
 def fill_disk(site: Site) -> Figures:
     """Fill the disk of the database until no page is left, and make space again."""
-    site.execute("CREATE TABLE ballast (data text STORAGE PLAIN)")
+    site.execute("CREATE TABLE ballast (data text); ALTER TABLE ballast ALTER data SET STORAGE PLAIN")
     with working(site.fleet.workers()):
         with suppress(psycopg.errors.DiskFull):
-            site.execute("INSERT INTO ballast SELECT repeat('x', 7000) FROM generate_series(1, 1000000)")
+            site.execute("INSERT INTO ballast SELECT repeat('x', 7000 + 0 * generate_series(1, 1000000))")
         begin = time.monotonic()
+        status = _add_metadata(site)
         site.await_traffic(begin, count=100)
         end = time.monotonic()
         site.execute("DROP TABLE ballast")
         site.await_success(time.monotonic())
     site.fleet.settle()
-    return _by_kind([each for each in site.fleet.model.since(begin, *site.ports) if each.begin < end])
+    others = _by_kind(site.fleet.model.between(begin, end, *site.ports))
+    return {"status of a large change": status, "afterwards": _add_metadata(site)} | others
 
 
 def exhaust_connections(site: Site) -> Figures:
@@ -263,13 +293,27 @@ def _locked_by_hand(site: Site) -> Iterator[None]:
 
 
 @contextmanager
-def _write(site: Site) -> Iterator[list[Response]]:
+def _write(site: Site) -> Iterator[Future[tuple[Response, bool]]]:
     """Write a number through the first machine, and wait for the response at the end of the block."""
-    responses: list[Response] = []
     with Connection(site.fleet.ports[0], timeout=60) as connection, ThreadPoolExecutor(1) as executor:
-        sent = executor.submit(site.fleet.model.write, connection, item_path(BY_HAND), site.fleet.token)
-        yield responses
-        responses.append(sent.result()[0])
+        yield executor.submit(site.fleet.model.write, connection, item_path(BY_HAND), site.fleet.token)
+
+
+def _status(sent: Future[tuple[Response, bool]]) -> int | None:
+    """Return the status of a response; None if the connection was closed instead."""
+    try:
+        return sent.result()[0].status
+    except AssertionError:
+        return None
+
+
+def _add_metadata(site: Site) -> int:
+    """Add so much metadata to an image that the database needs more pages, and return the status."""
+    body = orjson.dumps({"metadata": {str(number): token_hex(127) for number in range(100)}})
+    path = item_path(BY_HAND).removesuffix(f"/{NUMBER}")
+    headers = (f"X-Auth-Token: {site.fleet.token}", JSON, f"Content-Length: {len(body)}")
+    with Connection(site.fleet.ports[0]) as connection:
+        return connection.fetch(request(path, *headers, method="POST") + body).status
 
 
 def _takes_all_connections(site: Site, others: ExitStack) -> bool:
@@ -308,6 +352,11 @@ def _by_kind(sent: list[Exchange]) -> Figures:
 
 def _count_errors(exchanges: list[Exchange]) -> int:
     return sum(not each.is_success for each in exchanges)
+
+
+def _last(failed: list[Exchange], since: float) -> str:
+    """Return how long after a time there was still a failure."""
+    return f"{max([since, *(each.end for each in failed)]) - since:.2f} s"
 
 
 def _milliseconds(seconds: list[float]) -> str:

@@ -111,7 +111,7 @@ def site(
             primary.execute("SELECT pg_reload_conf()")
         url = primary.url(DATABASE, *standbys, user=ROLE, password=PASSWORD, target_session_attrs="read-write")
         networks = [stack.enter_context(Network(primary.port).running()) for _ in range(2 * with_networks)]
-        urls = [url.replace(f":{primary.port}/", f":{network.port}/") for network in networks] or [url] * 2
+        urls = [url.replace(f":{primary.port}", f":{network.port}", 1) for network in networks] or [url] * 2
         machines = stack.enter_context(fleet(folder, urls))
         yield Site(machines, primary, next(iter(standbys), None), networks, replication)
         for machine in machines.machines:
