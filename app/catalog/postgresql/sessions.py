@@ -72,7 +72,6 @@ class Sessions:
             with self.pool.transaction(_SNAPSHOT, deadline=deadline) as connection:
                 thread.connection = connection
                 yield connection
-                connection.commit()  # after ROLLBACK, psycopg would prepare all statements again
         except (psycopg.Error, UnicodeDecodeError) as error:
             translated = translate_read_error(error, self.name, connection)
             if isinstance(translated, ReadLimitExceeded) and not is_limited:
