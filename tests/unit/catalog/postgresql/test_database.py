@@ -1,0 +1,57 @@
+"""Errors of PostgreSQL and of the network, as errors of the domain."""
+
+from collections.abc import Callable
+from traceback import format_exception
+
+import pytest
+
+from app.catalog.errors import CatalogBusy, CatalogDamaged, CatalogReadOnly, CatalogUnavailable, SchemaMismatch
+from app.catalog.postgresql.database import Connection, connect, translate_errors
+from app.catalog.postgresql.url import parse_url
+from app.errors import DomainError
+
+RAISE = "DO $$ BEGIN RAISE EXCEPTION 'text' USING ERRCODE = '{}', DETAIL = 's3cret'; END $$"
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [
+        *((code, CatalogBusy()) for code in ("55P03", "40P01", "40001")),
+        *((code, CatalogReadOnly("NAME: text")) for code in ("25006", "42501")),
+        *((code, SchemaMismatch()) for code in ("42P01", "42703")),
+        *((code, CatalogDamaged("NAME: text")) for code in ("XX001", "XX002")),
+        *((code, CatalogUnavailable("NAME: text")) for code in ("53100", "53300", "57P01", "57014", "08006", "XX000")),
+        ("23505", CatalogUnavailable("NAME: UniqueViolation")),
+        ("22P02", CatalogUnavailable("NAME: InvalidTextRepresentation")),
+    ],
+)
+def test_error_of_the_server_is_translated_without_values(
+    connection: Connection, code: str, error: DomainError
+) -> None:
+    with pytest.raises(DomainError) as raised, translate_errors("NAME"):
+        connection.execute(RAISE.format(code).encode())
+    assert (type(raised.value), str(raised.value)) == (type(error), str(error))
+
+
+def refuse() -> None:
+    connect(parse_url("postgresql://user:s3cret@127.0.0.1:1/images"))
+
+
+def look_up() -> None:
+    connect(parse_url("postgresql://user:s3cret@host.invalid/images?password=s3cret"))
+
+
+@pytest.mark.parametrize("fail", [refuse, look_up])
+def test_server_that_cannot_be_reached_is_reported_in_one_line_without_the_password(fail: Callable[[], None]) -> None:
+    with pytest.raises(CatalogUnavailable) as raised, translate_errors("NAME"):
+        fail()
+    assert len(str(raised.value).splitlines()) == 1
+    assert "s3cret" not in "".join(format_exception(raised.value)).replace(":s3cret@", "").replace("=s3cret", "")
+
+
+def test_session_is_found_by_its_name_and_accepts_what_the_url_sets(url: str) -> None:
+    with connect(parse_url(f"{url}?application_name=x&options=-c%20work_mem%3D8MB")) as connection:
+        settings = [connection.info.parameter_status("application_name")]
+        settings += [row[0] for row in connection.execute("SHOW work_mem")]
+        settings += [row[0] for row in connection.execute("SHOW enable_seqscan")]
+    assert settings == ["compute-images", "8MB", "off"]
