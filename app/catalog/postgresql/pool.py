@@ -40,8 +40,7 @@ class ConnectionPool:
         A connection that breaks at the first statement is replaced, once. All waits end at the deadline, on the
         monotonic clock. Raises psycopg.Error, and CatalogUnavailable at once during an outage.
         """
-        if self._outage:
-            raise CatalogUnavailable(self._outage)
+        self._require_no_outage()
         if not self._free.acquire(timeout=max(0.0, deadline - time.monotonic())):
             raise PoolExhausted("all connections of this process are in use")
         try:
@@ -78,11 +77,16 @@ class ConnectionPool:
                 raise
             except psycopg.OperationalError:
                 self._close_idle()  # what broke one of them has probably broken all
+                self._require_no_outage()
         with self._lock:
             generation = self._generation  # before the server is chosen
         connection = self._connect(deadline)
         connection.generation = generation
         return self._execute(connection, begin, deadline)
+
+    def _require_no_outage(self) -> None:
+        if self._outage:
+            raise CatalogUnavailable(self._outage)
 
     def _put_back(self, connection: Connection) -> None:
         with self._lock:

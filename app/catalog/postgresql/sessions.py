@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from functools import partial
 
 import psycopg
 from psycopg.errors import InsufficientPrivilege, UndefinedTable
@@ -19,10 +20,11 @@ from app.catalog.postgresql.database import (
     translate_errors,
     translate_read_error,
 )
+from app.catalog.postgresql.hosts import connect_to_first
 from app.catalog.postgresql.migrations import migrate, read_state
 from app.catalog.postgresql.pool import ConnectionPool
 from app.catalog.postgresql.sync_status import try_lock
-from app.catalog.postgresql.url import catalog_name, parse_url
+from app.catalog.postgresql.url import Parameters, catalog_name, parse_url, split_hosts
 from app.catalog.postgresql.version import PREPARE
 from app.errors import MirrorAlreadyRunning, MirrorLockLost
 
@@ -57,7 +59,8 @@ class Sessions:
         """Set the number of connections of the pool. Raises InvalidUrl."""
         self._parameters = parse_url(url)
         self.name = catalog_name(self._parameters)
-        self.pool = ConnectionPool(lambda deadline: connect(self._parameters, deadline=deadline), max_readers)
+        self._primary = self._parameters  # that of the version's connection, once there was one
+        self.pool = ConnectionPool(lambda deadline: connect(self._primary, deadline=deadline), max_readers)
         self.thread = ThreadState()
         self.serves_requests = False
         self._lock_connection: Connection | None = None  # of the mirror
@@ -175,9 +178,20 @@ class Sessions:
             raise
 
     def connect_for_version(self, timeout: float) -> Connection:
-        """Open a connection that has the query of the version prepared. Raises CatalogUnavailable."""
+        """Open a connection to the primary that has the query of the version prepared. Raises CatalogUnavailable.
+
+        From now on, requests use this server only. So they neither wait for a host that has vanished, nor read from an
+        old primary that is back.
+        """
+        hosts = split_hosts(self._parameters)
+        connection = connect_to_first([partial(self._prepare_version, each, timeout) for each in hosts])
+        info = connection.info
+        self._primary = {**self._parameters, "host": info.host, "hostaddr": info.hostaddr, "port": str(info.port)}
+        return connection
+
+    def _prepare_version(self, parameters: Parameters, timeout: float) -> Connection:
         with translate_errors(self.name):
-            connection = connect(self._parameters, deadline=time.monotonic() + timeout)
+            connection = connect(parameters, deadline=time.monotonic() + timeout)
             try:
                 connection.execute(PREPARE)
             except UndefinedTable:

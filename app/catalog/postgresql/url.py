@@ -15,6 +15,7 @@ Parameters = Mapping[str, str]  # of libpq, by keyword
 # A host name, an address, or the folder of a socket; the empty text is libpq's default. Commas separate several.
 _HOST = re.compile(r"[A-Za-z0-9._-]*|[0-9A-Fa-f:.]+(%[A-Za-z0-9._-]+)?|/.*")
 _PORT = re.compile("[0-9]{0,5}")
+_OF_HOSTS = ("host", "hostaddr", "port")
 _PATH = re.compile("[a-z]+://[^/]*/([^?]*)")
 
 
@@ -44,6 +45,18 @@ def parse_url(url: str) -> Parameters:
     if not is_valid or (path and "@" in path[1]):
         raise InvalidUrl
     return parameters
+
+
+def split_hosts(parameters: Parameters) -> list[Parameters]:
+    """Return the parameters of each host that a URL lists; those of all if libpq will not accept the list."""
+    lists = {keyword: parameters[keyword].split(",") for keyword in _OF_HOSTS if keyword in parameters}
+    count = max(map(len, lists.values()), default=1)
+    if any(len(values) not in {1, count} for values in lists.values()):
+        return [parameters]
+    return [
+        {**parameters, **{keyword: values[number % len(values)] for keyword, values in lists.items()}}
+        for number in range(count)
+    ]
 
 
 def catalog_name(parameters: Parameters) -> str:

@@ -5,11 +5,12 @@ import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from subprocess import TimeoutExpired
 from typing import NamedTuple
 
 from tests.integration.deployment import recipes
 from tests.integration.postgresql.clients import Model, Numbers, Reader, Target, Worker, Writer
-from tests.integration.server.service import COMMAND, SERVE, Service, free_port, run, serving, session, until
+from tests.integration.server.service import COMMAND, SERVE, Service, free_port, run_slow, serving, session, until
 from tests.integration.server.wire import Connection, Response, request
 from tests.support.images import Fields, file_of, image, image_id, image_number
 from tests.support.packages import Missing
@@ -19,6 +20,7 @@ WRITERS, IMPORTED_IMAGES = 2, 20
 BY_HAND = WRITERS  # the number of the image that is changed with SQL
 NUMBER = "number"  # the metadata item
 
+_COMMAND_TIMEOUT = 20.0  # seconds
 _RECIPE = recipes.files(recipes.section("Several machines"))["/etc/haproxy/haproxy.cfg"]
 
 
@@ -185,7 +187,10 @@ def _create_catalog(folder: Path, settings: dict[str, str]) -> str:
 
 
 def _run(folder: Path, settings: dict[str, str], *command: str) -> str:
-    result = run(COMMAND, *command, folder=folder, **settings)
+    try:
+        result = run_slow((COMMAND, *command), folder, settings, timeout=_COMMAND_TIMEOUT)
+    except TimeoutExpired:  # commands wait for the network; TCP ends that, but not through a proxy
+        raise CommandFailed("Error: timeout") from None
     if result.returncode:
         raise CommandFailed(result.stderr)
     return result.stdout

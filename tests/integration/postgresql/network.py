@@ -86,6 +86,7 @@ class Network:
         """Forward a connection in both directions until both sides have closed it."""
         self._connections.add(writer)
         try:
+            await self._is_forwarding.wait()
             server_reader, server_writer = await asyncio.open_connection("127.0.0.1", self._server_port)
             self._connections.add(server_writer)
             try:
