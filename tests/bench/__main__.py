@@ -15,7 +15,7 @@ from tests.bench.specs import CEILING, CONNEXION, DATASETTE, FASTAPI, PRISM, SER
 from tests.bench.wrk import Effort
 
 _CHART = Path(__file__).with_name("chart.svg")
-_CACHE = Path(gettempdir()) / "compute-images-bench"
+CACHE = Path(gettempdir()) / "compute-images-bench"
 SECTIONS = ("throughput", "growth", "import", "memory", "start", "mirror")
 _BARS = {
     CEILING: "ceiling",
@@ -83,7 +83,7 @@ class Bench:
 @click.option(
     "--cache",
     type=click.Path(file_okay=False, path_type=Path),
-    default=_CACHE,
+    default=CACHE,
     show_default=True,
     help="Where to store catalogs between runs.",
 )

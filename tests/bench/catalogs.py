@@ -75,7 +75,7 @@ def import_images(catalog: Path, images: Iterable[generator.Document]) -> float:
     return seconds
 
 
-def import_file(catalog: Path, file: Path) -> float:
+def import_file(catalog: Path | str, file: Path) -> float:
     """Import a file with the command. Return how many seconds it ran."""
     os.sync()  # or the command would wait for what the benchmark itself wrote
     begin = time.perf_counter()

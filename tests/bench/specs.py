@@ -35,7 +35,7 @@ SERVICE, CEILING = "compute-images", "ceiling"
 CONNEXION, FASTAPI, DATASETTE, PRISM = "Connexion + Flask", "FastAPI", "Datasette", "Prism"
 
 
-def service(catalog: Path, target: str = VARIED_TARGET, **variables: str) -> Spec:
+def service(catalog: Path | str, target: str = VARIED_TARGET, **variables: str) -> Spec:
     """Return the service, started as users start it."""
     command = (COMMAND, "serve", "--bind", "127.0.0.1:{port}", "--workers", "1")
     return Spec(SERVICE, command, target, {"IMAGES_CATALOG": str(catalog), "IMAGES_ALLOWED_HOSTS": HOST, **variables})

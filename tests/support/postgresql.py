@@ -170,19 +170,42 @@ def cluster(*, auth: str = "trust", durable: bool = False, **settings: object) -
     programs()
     server = Cluster(_new_folder(), {**({} if durable else _NOT_DURABLE), **settings})
     try:
-        secret = server.folder / "password"
-        secret.write_text(PASSWORD)
-        secret.chmod(0o644)  # the folder is private
-        authentication = ("--auth-local=trust", f"--auth-host={auth}", f"--username={USER}", f"--pwfile={secret}")
-        _run("initdb", f"--pgdata={server.folder}/data", *_INITDB, *authentication)
+        _create(server.folder, auth)
         server.start()
         yield server
     finally:
         server.close()
 
 
+@contextmanager
+def stored_cluster(folder: Path) -> Iterator[Cluster]:
+    """Run a durable cluster, whose folder remains for the next run. Raises Missing."""
+    programs()
+    server = Cluster(_owned(folder), {})
+    try:
+        if not folder.joinpath("data").exists():
+            _create(folder, "trust")
+        server.start()
+        yield server
+    finally:
+        server.stop()
+
+
+def _create(folder: Path, auth: str) -> None:
+    secret = folder / "password"
+    secret.write_text(PASSWORD)
+    secret.chmod(0o644)  # the folder is private
+    authentication = ("--auth-local=trust", f"--auth-host={auth}", f"--username={USER}", f"--pwfile={secret}")
+    _run("initdb", f"--pgdata={folder}/data", *_INITDB, *authentication)
+
+
 def _new_folder() -> Path:
-    folder = Path(mkdtemp(prefix="compute-images-postgresql-"))
+    return _owned(Path(mkdtemp(prefix="compute-images-postgresql-")))
+
+
+def _owned(folder: Path) -> Path:
+    """Create a folder if necessary, as that of the user who runs PostgreSQL, and return it. Raises Missing."""
+    folder.mkdir(mode=0o700, exist_ok=True)
     if os.geteuid() == 0:
         try:
             shutil.chown(folder, "postgres", "postgres")
