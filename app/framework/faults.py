@@ -42,6 +42,7 @@ _STATUS: Mapping[type[DomainError], HTTPStatus] = {
     catalog_errors.CommitUnknown: HTTPStatus.SERVICE_UNAVAILABLE,
     catalog_errors.CatalogDamaged: HTTPStatus.SERVICE_UNAVAILABLE,
     catalog_errors.SchemaMismatch: HTTPStatus.SERVICE_UNAVAILABLE,
+    catalog_errors.CatalogMissing: HTTPStatus.SERVICE_UNAVAILABLE,
     catalog_errors.CatalogUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 RETRY_AFTER = "5"  # seconds, of a 503 whose error does not state a time
