@@ -65,7 +65,8 @@ def index_entries(images: str) -> str:
     created, updated = (f"date_part('epoch', {column}::timestamptz)::bigint" for column in ("created", "updated"))
     return f"""
     SELECT audience, status = 'DELETED' AS deleted, {created} AS created, -sequence AS sort_key,
-           greatest({updated}, synced_at + 10) AS changed, status_type, min_disk, min_ram, name_hash, server_hash
+           greatest({updated}, coalesce(synced_at + 10, 0)) AS changed, status_type, min_disk, min_ram,
+           name_hash, server_hash
     FROM {images} AS image CROSS JOIN LATERAL unnest(audiences) AS audience
     """  # noqa: S608 no user input
 
