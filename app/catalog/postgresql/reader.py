@@ -175,7 +175,7 @@ class PostgreSQLSnapshot:
     def _stream(self, statement: str, values: dict[str, Any] | None = None) -> Iterator[Row]:
         """Yield rows from a cursor of the server: they may not fit into memory."""
         with self._connection.cursor("rows") as cursor:
-            cursor.itersize = 2000
+            cursor.itersize = 200
             yield from cursor.execute(statement.encode(), values)
 
     def _find(self, statement: str, *values: str) -> Row | None:
