@@ -19,6 +19,7 @@ from app.contract.document import Contract
 from app.factory import create_app
 from app.overrides import NO_OVERRIDES, Overrides
 from app.settings import Settings
+from tests.support.catalogs import Catalogs, NewCatalog, PostgreSQLCatalogs, sqlite_catalogs
 from tests.support.packages import Missing
 from tests.support.postgresql import Cluster, cluster
 
@@ -89,12 +90,32 @@ def postgresql() -> Iterator[Cluster]:
         yield server
 
 
+@pytest.fixture(scope="session", params=["sqlite", pytest.param("postgresql", marks=pytest.mark.external)])
+def catalogs(request: pytest.FixtureRequest) -> Catalogs:
+    """Return what provides new catalogs of an engine. Tests that depend on it run once for each engine."""
+    return sqlite_catalogs if request.param == "sqlite" else PostgreSQLCatalogs(request.getfixturevalue("postgresql"))
+
+
+@pytest.fixture
+def new_catalog(catalogs: Catalogs, tmp_path: Path) -> Iterator[NewCatalog]:
+    """Return a function that returns the location of the test's catalog of a name, which does not exist yet."""
+    with catalogs(tmp_path) as new_catalog:
+        yield new_catalog
+
+
+@pytest.fixture
+def location(new_catalog: NewCatalog) -> str:
+    """Return the location of a catalog that does not exist yet."""
+    return new_catalog("catalog")
+
+
 @pytest.fixture(scope="session")
-def sample_catalog(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a catalog of the documented sample; no test writes to it."""
-    path = tmp_path_factory.mktemp("sample") / "catalog.db"
-    ensure_catalog(open_catalog(path), load_sample, tombstone_days=30)
-    return path
+def sample_catalog(catalogs: Catalogs, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Create a catalog of the documented sample; no test writes to it."""
+    with catalogs(tmp_path_factory.mktemp("sample")) as new_catalog:
+        location = new_catalog("catalog")
+        ensure_catalog(open_catalog(location), load_sample, tombstone_days=30)
+        yield location
 
 
 @cache
@@ -104,7 +125,7 @@ def loaded(auth: str = "none") -> Contract:
 
 
 def client_of(
-    catalog: Path, contract: Contract | None = None, *, overrides: Overrides = NO_OVERRIDES, **settings: Any
+    catalog: str | Path, contract: Contract | None = None, *, overrides: Overrides = NO_OVERRIDES, **settings: Any
 ) -> TestClient:
     """Return a client of a new application, which follows no redirects. The application runs in its context."""
     contract = contract or loaded(settings.get("auth", "none"))

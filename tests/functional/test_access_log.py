@@ -33,7 +33,7 @@ REQUESTS = [
 @pytest.mark.parametrize("to_file", [False, True], ids=["output", "file"])
 @pytest.mark.parametrize("log_format", ["plain", "json"])
 def test_each_request_is_logged(
-    sample_catalog: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], log_format: str, to_file: bool
+    sample_catalog: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], log_format: str, to_file: bool
 ) -> None:
     file = tmp_path / "access.log"
     destination: dict[str, Any] = {"access_log_file": str(file)} if to_file else {"access_log": "on"}
@@ -85,7 +85,7 @@ def test_plain_format_escapes_control_characters() -> None:
     assert line == r"T INFO a - /a\nb\x1b\u2028"
 
 
-def test_nothing_is_logged_by_default(sample_catalog: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_nothing_is_logged_by_default(sample_catalog: str, capsys: pytest.CaptureFixture[str]) -> None:
     with client_of(sample_catalog) as client:
         client.get(LIST_URL)
     assert capsys.readouterr().out == ""

@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Callable
 from copy import deepcopy
-from pathlib import Path
 
 import pytest
 from httpx2 import Response
@@ -19,9 +18,10 @@ from app.context import Caller
 from app.contract.document import Contract
 from app.overrides import Overrides
 from tests.conftest import Serve
+from tests.support.catalogs import remove_catalog, sqlite_only
 from tests.support.clock import FakeClock
 from tests.support.counting_store import CountingStore
-from tests.support.images import catalog_of, image, image_id
+from tests.support.images import catalog_at, image, image_id
 from tests.support.projects import OTHER_PROJECT, PROJECT
 from tests.support.replicas import CHANGES, Request
 
@@ -37,9 +37,9 @@ CreateToken = Callable[..., str]
 
 
 @pytest.fixture
-def catalog(tmp_path: Path) -> Path:
-    return catalog_of(
-        tmp_path,
+def catalog(location: str) -> str:
+    return catalog_at(
+        location,
         image(1, owner=PROJECT, visibility="private", metadata={"a": "1"}),
         image(2, owner=OTHER_PROJECT, visibility="private", metadata={"a": "2"}),
         image(3, metadata={"a": "3"}),
@@ -50,7 +50,7 @@ def catalog(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def token(catalog: Path) -> CreateToken:
+def token(catalog: str) -> CreateToken:
 
     def create(project_id: str = PROJECT, *, is_admin: bool = False, expires: str | None = None) -> str:
         return add_token(open_catalog(catalog), project_id, is_admin=is_admin, expires=expires)
@@ -69,7 +69,7 @@ def store() -> CountingStore:
 
 
 @pytest.fixture
-def client(serve: Serve, catalog: Path, clock: FakeClock, store: CountingStore) -> TestClient:
+def client(serve: Serve, catalog: str, clock: FakeClock, store: CountingStore) -> TestClient:
     return serve(catalog, auth="token", overrides=Overrides(clock=clock, responses=store))
 
 
@@ -121,13 +121,13 @@ def test_repeated_token_header_is_unauthorized(client: TestClient, token: Create
     ],
     ids=str,
 )
-def test_token_of_joins_all_headers_of_the_name(catalog: Path, headers: list[tuple[bytes, bytes]], token: str) -> None:
+def test_token_of_joins_all_headers_of_the_name(catalog: str, headers: list[tuple[bytes, bytes]], token: str) -> None:
     authenticator = CatalogTokenAuthenticator(ReadExecutor(open_catalog(catalog), 10), "X-Auth-Token")
     assert authenticator.token_of({"headers": headers}) == token
 
 
 def test_revoked_token_is_unauthorized_at_the_next_request(
-    client: TestClient, catalog: Path, token: CreateToken
+    client: TestClient, catalog: str, token: CreateToken
 ) -> None:
     text = token()
     assert [send(client, text).status_code for _ in range(3)] == [200, 200, 200]
@@ -146,7 +146,7 @@ def test_token_is_unauthorized_from_the_second_of_its_expiry(
     assert send(client, text).status_code == 401
 
 
-def test_oldest_validations_are_evicted_first(catalog: Path, token: CreateToken) -> None:
+def test_oldest_validations_are_evicted_first(catalog: str, token: CreateToken) -> None:
     engine, texts = open_catalog(catalog), [token().encode() for _ in range(4)]
     authenticator = CatalogTokenAuthenticator(ReadExecutor(engine, 10), "X-Auth-Token", max_cached_tokens=2)
 
@@ -159,7 +159,7 @@ def test_oldest_validations_are_evicted_first(catalog: Path, token: CreateToken)
     assert asyncio.run(validate_all()) == [False, False, True, True]
 
 
-def test_validation_is_cached_for_one_version_of_the_catalog(catalog: Path, token: CreateToken) -> None:
+def test_validation_is_cached_for_one_version_of_the_catalog(catalog: str, token: CreateToken) -> None:
     engine, text = open_catalog(catalog), token().encode()
     authenticator = CatalogTokenAuthenticator(ReadExecutor(engine, 10), "X-Auth-Token")
 
@@ -171,9 +171,9 @@ def test_validation_is_cached_for_one_version_of_the_catalog(catalog: Path, toke
     assert asyncio.run(validate()) == [True, False, False]
 
 
-def test_unreadable_catalog_is_unavailable(client: TestClient, catalog: Path, token: CreateToken) -> None:
+def test_unreadable_catalog_is_unavailable(client: TestClient, catalog: str, token: CreateToken) -> None:
     text = token()
-    catalog.rename(catalog.with_name("away"))
+    remove_catalog(catalog)
     assert send(client, text).status_code == 503
 
 
@@ -188,6 +188,7 @@ def test_public_path_needs_no_token(client: TestClient, path: str, headers: dict
     assert client.get(path, headers=headers).status_code == 200
 
 
+@sqlite_only
 def test_public_response_is_stored_once_for_all_invalid_tokens(client: TestClient, store: CountingStore) -> None:
     for headers in ({}, {}, {"X-Auth-Token": "x"}, {"X-Auth-Token": "y"}):
         client.get("/", headers=headers)
@@ -314,7 +315,7 @@ def test_changes_are_for_the_owner_in_the_path_or_for_admins_if_there_is_none(  
 
 @pytest.mark.parametrize("headers", [{}, {"X-Auth-Token": "invalid"}])
 def test_operation_that_requires_no_token_by_mistake_changes_nothing(
-    serve: Serve, catalog: Path, headers: dict[str, str]
+    serve: Serve, catalog: str, headers: dict[str, str]
 ) -> None:
     document = deepcopy(Contract.load(secured=True).document)
     document["paths"]["/v2/{tenant_id}/images/{image_id}"]["delete"]["security"] = []

@@ -1,14 +1,12 @@
 """Web pages of other origins: the Host header, changes that a browser sends for a page, and CORS."""
 
-from pathlib import Path
-
 import pytest
 from starlette.testclient import TestClient
 
 from app.catalog.engines import open_catalog
 from app.catalog.tokens import add_token
 from tests.conftest import Serve
-from tests.support.images import catalog_of, image, image_id
+from tests.support.images import catalog_at, image, image_id
 from tests.support.projects import LIST_URL, PROJECT
 
 METADATA = f"/v2/{PROJECT}/images/{image_id(1)}/metadata"
@@ -18,8 +16,8 @@ CHANGED, FORBIDDEN = 200, 403
 
 
 @pytest.fixture
-def catalog(tmp_path: Path) -> Path:
-    return catalog_of(tmp_path, image(1, owner=PROJECT))
+def catalog(location: str) -> str:
+    return catalog_at(location, image(1, owner=PROJECT))
 
 
 def change(client: TestClient, **headers: str) -> int:
@@ -51,14 +49,14 @@ def cors_headers(client: TestClient, method: str, url: str, origin: str, **heade
     ],
 )
 def test_other_hosts_are_rejected(
-    serve: Serve, catalog: Path, url: str, hosts: tuple[str, ...], is_allowed: bool
+    serve: Serve, catalog: str, url: str, hosts: tuple[str, ...], is_allowed: bool
 ) -> None:
     client = serve(catalog, allowed_hosts=("localhost", "[::1]", "*.images.test"))
     for host in hosts * 2:  # the second response may be a cached one
         assert ("IMAGES_ALLOWED_HOSTS" not in client.get(url, headers={"Host": host}).text) == is_allowed
 
 
-def test_any_host_is_allowed_by_default(serve: Serve, catalog: Path) -> None:
+def test_any_host_is_allowed_by_default(serve: Serve, catalog: str) -> None:
     assert serve(catalog).get(LIST_URL, headers={"Host": "evil.test"}).status_code == 200
 
 
@@ -87,18 +85,18 @@ def test_any_host_is_allowed_by_default(serve: Serve, catalog: Path) -> None:
     ],
 )
 def test_page_of_another_origin_cannot_change_anything(
-    serve: Serve, catalog: Path, headers: dict[str, str], status: int
+    serve: Serve, catalog: str, headers: dict[str, str], status: int
 ) -> None:
     client = serve(catalog, compute_url="https://public.test:8443/images", cors_origins=(FRIEND,))
     assert change(client, **headers) == status
     assert client.get(METADATA).json() == {"metadata": {"a": "b"} if status == CHANGED else {}}
 
 
-def test_page_of_any_origin_can_change_images_if_all_are_allowed(serve: Serve, catalog: Path) -> None:
+def test_page_of_any_origin_can_change_images_if_all_are_allowed(serve: Serve, catalog: str) -> None:
     assert change(serve(catalog, cors_origins=("*",)), Origin="null", Sec_Fetch_Site="cross-site") == CHANGED
 
 
-def test_token_gives_the_right_to_change_whatever_the_origin(serve: Serve, catalog: Path) -> None:
+def test_token_gives_the_right_to_change_whatever_the_origin(serve: Serve, catalog: str) -> None:
     client = serve(catalog, auth="token")
     token = add_token(open_catalog(catalog), PROJECT, is_admin=False, expires=None)
     assert change(client, Origin=EVIL) == FORBIDDEN
@@ -114,7 +112,7 @@ EXPOSED = "x-compute-request-id, x-openstack-request-id, ETag, Last-Modified, Re
 
 @pytest.mark.parametrize(("url", "status"), [(LIST_URL, 200), (f"{LIST_URL}?limit=x", 400), ("/nowhere", 404)])
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_allowed_origin_can_read_responses(serve: Serve, catalog: Path, method: str, url: str, status: int) -> None:
+def test_allowed_origin_can_read_responses(serve: Serve, catalog: str, method: str, url: str, status: int) -> None:
     client = serve(catalog, cors_origins=(FRIEND,))
     vary = "accept-encoding, Origin" if status == 200 else "Origin"
     readable = {"vary": vary, "allow-origin": FRIEND, "expose-headers": EXPOSED}
@@ -124,7 +122,7 @@ def test_allowed_origin_can_read_responses(serve: Serve, catalog: Path, method: 
         assert client.get(url).headers["vary"] == vary
 
 
-def test_not_modified_response_can_be_read(serve: Serve, catalog: Path) -> None:
+def test_not_modified_response_can_be_read(serve: Serve, catalog: str) -> None:
     client = serve(catalog, cors_origins=(FRIEND,))
     headers = {"If-None-Match": client.get(LIST_URL).headers["etag"]}
     readable = {"vary": "accept-encoding, Origin", "allow-origin": FRIEND, "expose-headers": EXPOSED}
@@ -132,7 +130,7 @@ def test_not_modified_response_can_be_read(serve: Serve, catalog: Path) -> None:
 
 
 @pytest.mark.parametrize("auth", ["none", "token"])
-def test_preflight_of_allowed_origin_succeeds_without_token(serve: Serve, catalog: Path, auth: str) -> None:
+def test_preflight_of_allowed_origin_succeeds_without_token(serve: Serve, catalog: str, auth: str) -> None:
     client = serve(catalog, auth=auth, cors_origins=(FRIEND,))
     asked = {"Access-Control-Request-Method": "PUT", "Access-Control-Request-Headers": "content-type,x-auth-token"}
     status, headers = cors_headers(client, "OPTIONS", METADATA, FRIEND, **asked)
@@ -145,7 +143,7 @@ def test_preflight_of_allowed_origin_succeeds_without_token(serve: Serve, catalo
     ("origin", "method", "problem"), [(EVIL, "PUT", "origin"), (FRIEND, "PATCH", "method"), ("null", "PUT", "origin")]
 )
 def test_other_preflight_is_rejected_by_a_fault(
-    serve: Serve, catalog: Path, origin: str, method: str, problem: str
+    serve: Serve, catalog: str, origin: str, method: str, problem: str
 ) -> None:
     client = serve(catalog, cors_origins=(FRIEND,))
     response = client.options(METADATA, headers={"Origin": origin, "Access-Control-Request-Method": method})
@@ -154,7 +152,7 @@ def test_other_preflight_is_rejected_by_a_fault(
     assert response.headers["x-compute-request-id"]
 
 
-def test_no_response_has_cors_headers_by_default(serve: Serve, catalog: Path) -> None:
+def test_no_response_has_cors_headers_by_default(serve: Serve, catalog: str) -> None:
     client = serve(catalog)
     assert cors_headers(client, "OPTIONS", METADATA, EVIL, **{"Access-Control-Request-Method": "PUT"}) == (204, {})
     assert cors_headers(client, "GET", LIST_URL, EVIL) == (200, {"vary": "accept-encoding"})

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jsonschema_rs
@@ -18,7 +17,8 @@ from app.overrides import NO_OVERRIDES, Overrides
 from app.resources import resource_path
 from tests.conftest import Serve
 from tests.functional.test_operations import make_stale_replica, raising
-from tests.support.images import catalog_of
+from tests.support.catalogs import remove_catalog
+from tests.support.images import catalog_at
 
 DOCUMENT = jsonschema_rs.dereference(Contract.load(secured=True).document)
 COMPONENTS = DOCUMENT["components"]
@@ -39,13 +39,13 @@ class Exchange(NamedTuple):
     example: dict[str, Any]
 
 
-def serve_images(serve: Serve, folder: Path, name: str, *, stale: bool = False, **settings: Any) -> Any:
+def serve_images(serve: Serve, catalog: str, name: str, *, stale: bool = False, **settings: Any) -> Any:
     """Serve the images of an example, with the URLs in their links."""
     compute, glance = "http://openstack.example.com", "http://glance.openstack.example.com"
     if name == "failedReplication":
         compute, glance = "http://10.3.0.201", "http://10.3.0.119:9292"
     file = "failed-replication" if name == "failedReplication" else "list-images-details"
-    catalog = catalog_of(folder, *orjson.loads(resource_path(f"data/{file}.json").read_bytes())["images"])
+    catalog_at(catalog, *orjson.loads(resource_path(f"data/{file}.json").read_bytes())["images"])
     if stale:
         make_stale_replica(catalog)
     return serve(catalog, compute_url=compute, glance_url=glance, **settings)
@@ -69,8 +69,8 @@ def example_of(definition: Mapping[str, Any]) -> Any:
 
 
 @pytest.mark.parametrize("exchange", list(successes()))
-def test_example_request_gets_the_example_response(serve: Serve, tmp_path: Path, exchange: Exchange) -> None:
-    client = serve_images(serve, tmp_path, exchange.name, stale=exchange.status == 203)
+def test_example_request_gets_the_example_response(serve: Serve, location: str, exchange: Exchange) -> None:
+    client = serve_images(serve, location, exchange.name, stale=exchange.status == 203)
     project = "776a290892b747c4af8cec5d0e9b3a71" if exchange.name == "failedReplication" else VALUES["tenant_id"]
     query = "".join(re.findall(r"`(\?\S+)`", exchange.example.get("description", "")))
     url = exchange.path.format_map(VALUES | {"tenant_id": project}) + query
@@ -97,14 +97,13 @@ RAISED = {"Conflict": UpstreamConflict(VALUES["image_id"]), "ComputeFault": Runt
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_example_of_a_fault_is_what_the_service_sends(serve: Serve, tmp_path: Path, name: str) -> None:
+def test_example_of_a_fault_is_what_the_service_sends(serve: Serve, location: str, name: str) -> None:
     method, url, options = FAULTS[name]
     error = RAISED.get(name)
     overrides = Overrides(resolve_operation=lambda _: raising(error)) if error else NO_OVERRIDES
-    client = serve_images(serve, tmp_path, "", auth="token", overrides=overrides)
+    client = serve_images(serve, location, "", auth="token", overrides=overrides)
     project = "776a290892b747c4af8cec5d0e9b3a71" if name == "ProjectMismatch" else VALUES["tenant_id"]
-    catalog = tmp_path / "catalog.db"
-    client.headers["X-Auth-Token"] = add_token(open_catalog(catalog), project, is_admin=False, expires=None)
+    client.headers["X-Auth-Token"] = add_token(open_catalog(location), project, is_admin=False, expires=None)
     if name == "ServiceUnavailable":
-        catalog.unlink()
+        remove_catalog(location)
     assert client.request(method, url, **options).json() == example_of(COMPONENTS["responses"][name])

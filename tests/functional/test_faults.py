@@ -2,7 +2,6 @@
 
 import logging
 import re
-from pathlib import Path
 from typing import Any, Never
 
 import pytest
@@ -11,12 +10,15 @@ from starlette.testclient import TestClient
 
 from app import errors
 from app.catalog import errors as catalog_errors
+from app.catalog.engines import open_catalog
 from app.errors import DomainError
 from app.framework import faults
 from app.framework.faults import Fault, fault_for
 from app.overrides import Overrides
 from app.text import quote
 from tests.conftest import Serve, loaded
+from tests.support.catalogs import remove_catalog, sqlite_only
+from tests.support.images import catalog_at
 from tests.support.projects import LIST_URL
 
 SHOW = "/v2/openstack/images/nothing"
@@ -166,7 +168,7 @@ def test_allow_header_has_all_methods_of_the_path(client: TestClient) -> None:
 @each_read_only_path
 @pytest.mark.parametrize("auth", ["none", "token"])
 def test_options_returns_the_supported_methods_without_a_token(
-    serve: Serve, sample_catalog: Path, auth: str, path: str
+    serve: Serve, sample_catalog: str, auth: str, path: str
 ) -> None:
     response = serve(sample_catalog, auth=auth).options(path, headers={"Origin": "http://evil.test"})
     assert (response.status_code, response.headers["allow"], response.content) == (204, "GET, HEAD, OPTIONS", b"")
@@ -205,7 +207,7 @@ def test_body_headers_of_a_read_are_ignored(client: TestClient, headers: dict[st
 
 
 def test_unexpected_error_is_logged_and_not_disclosed(
-    serve: Serve, sample_catalog: Path, caplog: pytest.LogCaptureFixture
+    serve: Serve, sample_catalog: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(**_: Any) -> Never:
         raise RuntimeError("secret")
@@ -218,18 +220,15 @@ def test_unexpected_error_is_logged_and_not_disclosed(
     assert str(record.exc_info[1]) == "secret"
 
 
-def test_missing_catalog_is_unavailable(
-    serve: Serve, tmp_path: Path, sample_catalog: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    path = tmp_path / "catalog.db"
-    path.write_bytes(sample_catalog.read_bytes())
-    client = serve(path)
+@sqlite_only
+def test_missing_catalog_is_unavailable(serve: Serve, location: str, caplog: pytest.LogCaptureFixture) -> None:
+    client = serve(catalog_at(location))
     assert client.get(LIST_URL).status_code == 200
-    path.unlink()
+    remove_catalog(location)
     response = client.get(LIST_URL)
     assert response.status_code == 503
     assert response.json() == {"serviceUnavailable": {"code": 503, "message": UNAVAILABLE}}
-    assert f"{path}" in caplog.text
+    assert open_catalog(location).name in caplog.text
 
 
 def test_client_errors_are_not_logged(client: TestClient, caplog: pytest.LogCaptureFixture) -> None:

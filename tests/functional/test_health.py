@@ -2,10 +2,8 @@
 
 import asyncio
 import logging
-import sqlite3
 import threading
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +17,8 @@ from app.errors import IdentityUnavailable
 from app.overrides import Overrides
 from tests.conftest import Serve
 from tests.functional.test_slow_reads import LockedEngine, SlowEngine
-from tests.support.images import catalog_of, image
+from tests.support.catalogs import execute, remove_catalog, sqlite_only
+from tests.support.images import catalog_at, image
 from tests.support.projects import LIST_URL
 
 READY = "/healthcheck/ready"
@@ -30,40 +29,44 @@ OTHER_SCHEMA = "The schema of the catalog is not that of this version."
 
 
 @pytest.fixture
-def catalog(tmp_path: Path) -> Path:
-    return catalog_of(tmp_path, image(1))
+def catalog(location: str) -> str:
+    return catalog_at(location, image(1))
 
 
 def catalog_failure(reason: str) -> dict[str, Any]:
     return {"catalog": {"status": "failed", "reason": reason}, "migrations": {"status": "unknown"}}
 
 
-def executed(statement: str) -> Callable[[Path], None]:
-    def change(catalog: Path) -> None:
-        with closing(sqlite3.connect(catalog)) as database, database:
-            database.execute(statement)
-
-    return change
+def rename(catalog: str) -> None:
+    execute(catalog, "ALTER TABLE images RENAME TO elsewhere")
 
 
-def damage(catalog: Path) -> None:
-    catalog.write_bytes(b"\xff" * 8192)
+def damage(catalog: str) -> None:
+    if catalog.startswith("postgresql:"):
+        execute(catalog, "DROP TABLE image_index")
+    else:
+        Path(catalog).write_bytes(b"\xff" * 8192)
 
 
-FAILURES: dict[str, tuple[Callable[[Path], object], dict[str, Any]]] = {
-    "missing": (Path.unlink, catalog_failure(UNAVAILABLE)),
+def change_schema(catalog: str) -> None:
+    if catalog.startswith("postgresql:"):
+        execute(catalog, "INSERT INTO migrations VALUES ('999: later', '9.9')")
+    else:
+        execute(catalog, "DELETE FROM _sqlite_migrations WHERE id = 6")
+
+
+MISMATCH = {"catalog": OK, "migrations": {"status": "failed", "reason": OTHER_SCHEMA}}
+FAILURES: dict[str, tuple[Callable[[str], object], dict[str, Any]]] = {
+    "missing": (remove_catalog, catalog_failure(UNAVAILABLE)),
     "damaged": (damage, catalog_failure(UNAVAILABLE)),
-    "unreadable": (executed("ALTER TABLE images RENAME TO elsewhere"), catalog_failure(UNAVAILABLE)),
-    "other version": (
-        executed("DELETE FROM _sqlite_migrations WHERE id = 6"),
-        {"catalog": OK, "migrations": {"status": "failed", "reason": OTHER_SCHEMA}},
-    ),
+    "unreadable": (rename, catalog_failure(UNAVAILABLE)),
+    "other version": (change_schema, MISMATCH),
 }
 
 
 @pytest.mark.parametrize(("change", "checks"), FAILURES.values(), ids=FAILURES)
 def test_failed_catalog_makes_the_service_unavailable_and_is_logged_once(
-    serve: Serve, catalog: Path, caplog: pytest.LogCaptureFixture, change: Callable[[Path], object], checks: Any
+    serve: Serve, catalog: str, caplog: pytest.LogCaptureFixture, change: Callable[[str], object], checks: Any
 ) -> None:
     client = serve(catalog)
     before = client.get(READY)
@@ -73,6 +76,8 @@ def test_failed_catalog_makes_the_service_unavailable_and_is_logged_once(
     for _ in range(2):
         response = client.get(READY)
         assert (response.status_code, response.headers["retry-after"]) == (503, "5")
+        if catalog.startswith("postgresql:") and change in {damage, rename}:  # a table that is missing
+            checks = MISMATCH
         assert response.json() == {"status": "unavailable", "checks": checks}
         assert (client.get("/healthcheck").status_code, client.get("/healthcheck").json()) == (200, {"status": "alive"})
     assert [each.getMessage()[:11] for each in caplog.records if each.name == "app.api.readiness"] == ["Not ready: "]
@@ -90,23 +95,25 @@ class UnusableEngine(SQLiteEngine):
         raise AssertionError
 
 
+@sqlite_only
 @pytest.mark.parametrize("auth", ["none", "token"])
-def test_health_check_does_not_use_the_catalog(serve: Serve, catalog: Path, auth: str) -> None:
-    client = serve(catalog, auth=auth, overrides=Overrides(engine=UnusableEngine(catalog)))
+def test_health_check_does_not_use_the_catalog(serve: Serve, catalog: str, auth: str) -> None:
+    client = serve(catalog, auth=auth, overrides=Overrides(engine=UnusableEngine(Path(catalog))))
     response = client.get("/healthcheck")
     assert (response.json(), response.headers["cache-control"]) == ({"status": "alive"}, "no-store")
     assert client.head("/healthcheck").status_code == 200
     assert client.get(LIST_URL).status_code == 500
 
 
+@sqlite_only
 @pytest.mark.parametrize(
     ("engine", "reason"), [(LockedEngine, BUSY), (SlowEngine, UNAVAILABLE)], ids=["locked", "too slow"]
 )
 @pytest.mark.parametrize("always", [True, False])
 def test_catalog_is_checked_in_a_thread(
-    serve: Serve, catalog: Path, engine: Callable[..., SQLiteEngine], reason: str, always: bool
+    serve: Serve, catalog: str, engine: Callable[..., SQLiteEngine], reason: str, always: bool
 ) -> None:
-    used = engine(catalog, always=always)
+    used = engine(Path(catalog), always=always)
     response = serve(catalog, overrides=Overrides(engine=used)).get(READY)
     assert response.json()["checks"] == (catalog_failure(reason) if always else {"catalog": OK, "migrations": OK})
 
@@ -114,7 +121,7 @@ def test_catalog_is_checked_in_a_thread(
 class SlowAuthenticator(CatalogTokenAuthenticator):
     """An authenticator whose check takes until the test ends it."""
 
-    def __init__(self, catalog: Path) -> None:
+    def __init__(self, catalog: str) -> None:
         super().__init__(ReadExecutor(open_catalog(catalog), 10), "X-Auth-Token")
         self.started, self.ended = threading.Event(), threading.Event()
         self.is_available = False
@@ -128,7 +135,7 @@ class SlowAuthenticator(CatalogTokenAuthenticator):
 
 
 def test_unreachable_keystone_makes_only_new_tokens_wait_and_is_logged(
-    serve: Serve, catalog: Path, caplog: pytest.LogCaptureFixture
+    serve: Serve, catalog: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.WARNING)
     keystone = SlowAuthenticator(catalog)

@@ -1,19 +1,17 @@
 """The lists of images: responses, links, paging, filters, and invalid requests."""
 
-from contextlib import closing
-from pathlib import Path
 from urllib.parse import quote, unquote
 
 import orjson
 import pytest
-from sqlite_utils import Database
 from starlette.testclient import TestClient
 
 from app.catalog.engines import open_catalog
 from app.catalog.transfer import import_images
 from app.resources import resource_path
 from tests.conftest import Serve
-from tests.support.images import catalog_of, image, stored_images
+from tests.support.catalogs import execute
+from tests.support.images import catalog_at, image, stored_images
 from tests.support.projects import LIST_URL
 
 FIRST = "70a599e0-31e7-49b7-b260-868f441e862b"
@@ -32,7 +30,7 @@ def ids(client: TestClient, url: str) -> list[str]:
     return [image["id"] for image in response.json()["images"]]
 
 
-def test_first_documented_response_is_reproduced(serve: Serve, sample_catalog: Path) -> None:
+def test_first_documented_response_is_reproduced(serve: Serve, sample_catalog: str) -> None:
     client = serve(
         sample_catalog,
         compute_url="http://openstack.example.com",
@@ -41,11 +39,11 @@ def test_first_documented_response_is_reproduced(serve: Serve, sample_catalog: P
     assert client.get(LIST_URL).json() == orjson.loads(resource_path("data/list-images-details.json").read_bytes())
 
 
-def test_second_documented_response_is_reproduced(serve: Serve, tmp_path: Path) -> None:
+def test_second_documented_response_is_reproduced(serve: Serve, location: str) -> None:
     file = resource_path("data/failed-replication.json")
     images = stored_images(*orjson.loads(file.read_bytes())["images"])
-    import_images(open_catalog(tmp_path / "catalog.db"), images, tombstone_days=30)
-    client = serve(tmp_path / "catalog.db", compute_url="http://10.3.0.201", glance_url="http://10.3.0.119:9292")
+    import_images(open_catalog(location), images, tombstone_days=30)
+    client = serve(location, compute_url="http://10.3.0.201", glance_url="http://10.3.0.119:9292")
     response = client.get("/v2/776a290892b747c4af8cec5d0e9b3a71/images/detail")
     assert response.json() == orjson.loads(file.read_bytes())
 
@@ -88,7 +86,7 @@ def test_valid_host_is_used_in_links_unchanged(client: TestClient, host: str) ->
 
 
 @pytest.mark.parametrize("host", [*INVALID_HOSTS, ".."])
-def test_host_is_ignored_if_the_urls_are_configured(serve: Serve, sample_catalog: Path, host: str) -> None:
+def test_host_is_ignored_if_the_urls_are_configured(serve: Serve, sample_catalog: str, host: str) -> None:
     client = serve(sample_catalog, compute_url="https://a.test/compute")
     (image,) = client.get(f"{LIST_URL}?limit=1", headers={"Host": host}).json()["images"]
     assert [link["href"] for link in image["links"]] == [
@@ -206,10 +204,10 @@ PROJECT_IDS = [
 
 
 @pytest.mark.parametrize("project_id", PROJECT_IDS)
-def test_project_id_can_be_any_text_of_a_url_segment(serve: Serve, tmp_path: Path, project_id: str) -> None:
+def test_project_id_can_be_any_text_of_a_url_segment(serve: Serve, location: str, project_id: str) -> None:
     own = image(owner=project_id, visibility="private", metadata={"instance_uuid": "s"})
     others = [image(2, owner=f"-{project_id.swapcase()}"[:64], visibility="private"), image(3), image(4)]
-    client = serve(catalog_of(tmp_path, own, *others), glance_url="http://glance.test")
+    client = serve(catalog_at(location, own, *others), glance_url="http://glance.test")
     encoded = quote(project_id, safe="")
     page = client.get(f"/v2/{encoded}/images/detail?limit=1").json()
     (link,) = page["images_links"]
@@ -226,7 +224,7 @@ def test_project_id_can_be_any_text_of_a_url_segment(serve: Serve, tmp_path: Pat
     assert ids(client, link["href"]) == [others[1]["id"], others[2]["id"]][:1]
 
 
-def test_unknown_parameters_can_be_ignored(serve: Serve, sample_catalog: Path) -> None:
+def test_unknown_parameters_can_be_ignored(serve: Serve, sample_catalog: str) -> None:
     client = serve(sample_catalog, unknown_parameters="ignore")
     page = client.get(f"{LIST_URL}?limit=1&property-x=y&page_size=5").json()
     assert len(page["images"]) == 1
@@ -234,7 +232,7 @@ def test_unknown_parameters_can_be_ignored(serve: Serve, sample_catalog: Path) -
 
 
 def test_last_value_of_a_repeated_parameter_counts_if_unknown_ones_are_ignored(
-    serve: Serve, sample_catalog: Path
+    serve: Serve, sample_catalog: str
 ) -> None:
     client = serve(sample_catalog, unknown_parameters="ignore")
     page = client.get(f"{LIST_URL}?limit=x&x=1&marker={FIRST}&x=2&limit=3&marker=&x=2").json()
@@ -248,23 +246,23 @@ def test_next_link_has_a_repeated_parameter_once(client: TestClient) -> None:
     assert page["images_links"][0]["href"] == f"http://compute.test{LIST_URL}?limit=1&status=active&marker={FIRST}"
 
 
-def test_next_link_preserves_ignored_parameters_byte_for_byte(serve: Serve, sample_catalog: Path) -> None:
+def test_next_link_preserves_ignored_parameters_byte_for_byte(serve: Serve, sample_catalog: str) -> None:
     page = serve(sample_catalog, unknown_parameters="ignore").get(f"{LIST_URL}?limit=1&x=%FF&y").json()
     assert page["images_links"][0]["href"] == f"http://compute.test{LIST_URL}?limit=1&x=%FF&y=&marker={FIRST}"
 
 
 @pytest.mark.parametrize("query", ["limit=1&limit=x", "status=queued", "%ff=x"])
 def test_known_parameters_are_validated_if_unknown_ones_are_ignored(
-    serve: Serve, sample_catalog: Path, query: str
+    serve: Serve, sample_catalog: str, query: str
 ) -> None:
     client = serve(sample_catalog, unknown_parameters="ignore")
     assert client.get(f"{LIST_URL}?{query}").status_code == 400
 
 
-def test_image_created_from_a_server_links_to_it(serve: Serve, tmp_path: Path) -> None:
+def test_image_created_from_a_server_links_to_it(serve: Serve, location: str) -> None:
     server = "2f1d4f0a-43f8-4b7c-9a3c-1f6f2f9a7f44"
     snapshot = image(metadata={"instance_uuid": server, "image_type": "snapshot"})
-    client = serve(catalog_of(tmp_path, snapshot))
+    client = serve(catalog_at(location, snapshot))
     (found,) = client.get(f"{LIST_URL}?server=http://x.test/v2/y/servers/{server}%3Fa=b").json()["images"]
     assert found["server"] == {
         "id": server,
@@ -277,18 +275,16 @@ def test_image_created_from_a_server_links_to_it(serve: Serve, tmp_path: Path) -
 
 
 @pytest.mark.parametrize("server", ["a b", "a/b", "x", "\N{SNOWMAN}", "100%", "100%25", "a?b#c", "urn:x", "/", "a\n"])
-def test_any_server_of_an_image_is_found_by_its_id_and_links(serve: Serve, tmp_path: Path, server: str) -> None:
+def test_any_server_of_an_image_is_found_by_its_id_and_links(serve: Serve, location: str, server: str) -> None:
     other = image(2, metadata={"instance_uuid": ""})
-    client = serve(catalog_of(tmp_path, image(metadata={"instance_uuid": server}), other))
+    client = serve(catalog_at(location, image(metadata={"instance_uuid": server}), other))
     found = client.get(LIST_URL).json()["images"][0]
     for value in (server, *(link["href"] for link in found["server"]["links"])):
         assert ids(client, f"{LIST_URL}?server={quote(value, safe='')}") == [found["id"]]
 
 
-def test_invalid_value_in_the_catalog_is_unavailable_and_not_disclosed(serve: Serve, tmp_path: Path) -> None:
-    path = catalog_of(tmp_path, image())
-    with closing(Database(path)) as db:
-        db.execute("UPDATE images SET status = 'SECRET'")
-    response = serve(path).get(LIST_URL)
+def test_invalid_value_in_the_catalog_is_unavailable_and_not_disclosed(serve: Serve, location: str) -> None:
+    execute(catalog_at(location, image()), "UPDATE images SET status = 'SECRET'")
+    response = serve(location).get(LIST_URL)
     message = "The catalog is unavailable; try again later."
     assert (response.status_code, response.json()) == (503, {"serviceUnavailable": {"code": 503, "message": message}})

@@ -33,7 +33,7 @@ from app.overrides import NO_OVERRIDES, Overrides
 from app.settings import Settings
 from app.timestamps import SYSTEM_CLOCK
 from tests.conftest import Serve, loaded
-from tests.support.catalogs import add_images
+from tests.support.catalogs import add_images, remove_catalog
 from tests.support.images import image, image_id, stored_images
 from tests.support.projects import LIST_URL, SAMPLE_PROJECT
 from tests.unit.test_readme import rows
@@ -45,14 +45,14 @@ REQUESTS, VALIDATIONS = "compute_images_requests_total", "compute_images_token_v
 
 
 @pytest.fixture
-def engine(tmp_path: Path) -> Engine:
+def engine(location: str) -> Engine:
     """Return a catalog of three images and a tombstone that nobody listed before."""
     images = (image(number, status="DELETED" if number == 4 else "ACTIVE") for number in range(1, 5))
-    return add_images(open_catalog(tmp_path / "catalog.db"), *images)
+    return add_images(open_catalog(location), *images)
 
 
 @pytest.fixture
-def run(engine: Engine, tmp_path: Path) -> Iterator[Run]:
+def run(engine: Engine, location: str, tmp_path: Path) -> Iterator[Run]:
     """Return a function that runs the service with metrics, and returns a client."""
     folder = tmp_path / "metrics"
     folder.mkdir()
@@ -61,7 +61,7 @@ def run(engine: Engine, tmp_path: Path) -> Iterator[Run]:
     def start(*, overrides: Overrides = NO_OVERRIDES, **settings: Any) -> TestClient:
         contract = loaded(settings.get("auth", "none"))
         metrics = Metrics(folder, contract)
-        app = create_app(Settings(engine.name, **settings), contract, metrics=metrics, overrides=overrides)
+        app = create_app(Settings(location, **settings), contract, metrics=metrics, overrides=overrides)
         clients.append(app.test_client(base_url="http://compute.test", raise_server_exceptions=False).__enter__())
         return clients[-1]
 
@@ -175,7 +175,7 @@ def test_token_validations_are_counted_by_result(run: Run, engine: Engine) -> No
     assert samples["compute_images_token_validation_duration_seconds_count"] == 2
 
 
-def test_images_tombstones_and_mirror_are_read_at_each_scrape(run: Run, tmp_path: Path, engine: Engine) -> None:
+def test_images_tombstones_and_mirror_are_read_at_each_scrape(run: Run, location: str, engine: Engine) -> None:
     client = run()
     samples = read(client)
     assert (samples["compute_images_images"], samples["compute_images_tombstones"]) == (3, 1)
@@ -183,7 +183,7 @@ def test_images_tombstones_and_mirror_are_read_at_each_scrape(run: Run, tmp_path
     add_images(engine, image(6, visibility="shared", owner="a", members=["b", "c"], status="DELETED"), image(7))
     samples = read(client)
     assert (samples["compute_images_images"], samples["compute_images_tombstones"]) == (4, 2)
-    Path(engine.name).rename(tmp_path / "elsewhere")
+    remove_catalog(location)
     assert "compute_images_images" not in read(client)
 
 
@@ -198,8 +198,8 @@ def test_images_that_no_project_lists_are_counted_as_in_the_status(run: Run, eng
         import_images(engine, stored_images(image(5)), prune=True, tombstone_days=30)
 
 
-def test_state_of_the_mirror_is_read_from_its_status(run: Run, tmp_path: Path, engine: Engine) -> None:
-    Path(engine.name).unlink()
+def test_state_of_the_mirror_is_read_from_its_status(run: Run, location: str, engine: Engine) -> None:
+    remove_catalog(location)
     replica = Upstream("http://glance.test", is_admin=True)
     apply_snapshot(engine, UpstreamSnapshot(replica, stored_images(image())), tombstone_days=30)
     totals = {"full": SyncTotal(2, 3.5), "failed": SyncTotal(1, 0.25)}
@@ -217,8 +217,8 @@ def test_state_of_the_mirror_is_read_from_its_status(run: Run, tmp_path: Path, e
     }
 
 
-def test_readme_lists_every_metric_with_its_labels(run: Run, engine: Engine) -> None:
-    Path(engine.name).unlink()
+def test_readme_lists_every_metric_with_its_labels(run: Run, location: str, engine: Engine) -> None:
+    remove_catalog(location)
     replica = Upstream("http://glance.test", is_admin=True)
     apply_snapshot(engine, UpstreamSnapshot(replica, stored_images(image())), tombstone_days=30)
     engine.write_sync_status(SyncStatus(SYSTEM_CLOCK.time(), totals={"full": SyncTotal(1, 1)}))
@@ -275,7 +275,7 @@ def test_scrapes_share_a_page_unless_it_was_begun_before_they_came(tmp_path: Pat
     assert [body is last for body in bodies] == [False] * 40 + [True] * 10
 
 
-def test_metrics_are_off_by_default(serve: Serve, sample_catalog: Path) -> None:
+def test_metrics_are_off_by_default(serve: Serve, sample_catalog: str) -> None:
     response = serve(sample_catalog).get("/metrics")
     assert response.json() == {"itemNotFound": {"code": 404, "message": "Path '/metrics' not found."}}
 

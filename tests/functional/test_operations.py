@@ -1,7 +1,6 @@
 """Every operation with every status in the contract; single images, metadata, versions and health."""
 
 from collections.abc import Callable, Iterator
-from contextlib import closing
 from pathlib import Path
 from typing import Any, NamedTuple, Never
 
@@ -11,13 +10,15 @@ from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
 from starlette.testclient import TestClient
 
 from app.catalog.engines import open_catalog
+from app.catalog.models import Upstream
 from app.catalog.tokens import add_token
 from app.errors import UpstreamConflict
 from app.framework.responses import JSONResponse
 from app.middleware.request_body import MAX_BODY_BYTES
 from app.overrides import NO_OVERRIDES, Overrides
 from tests.conftest import Serve, loaded
-from tests.support.images import catalog_of, image, image_id
+from tests.support.catalogs import remove_catalog, sqlite_only
+from tests.support.images import catalog_at, image, image_id
 from tests.support.projects import OTHER_PROJECT, PROJECT
 
 CONTRACT = loaded()
@@ -71,9 +72,9 @@ each_list = pytest.mark.parametrize("name", ["listImages", "listImagesDetails"])
 
 
 @pytest.fixture
-def catalog(tmp_path: Path) -> Path:
-    return catalog_of(
-        tmp_path,
+def catalog(location: str) -> str:
+    return catalog_at(
+        location,
         image(1, owner=PROJECT, metadata=ITEMS | {"kernel_id": "nokernel"}),
         image(2, owner=OTHER_PROJECT),
         image(3, name="three", minRam=512),
@@ -85,7 +86,7 @@ def catalog(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def client(serve: Serve, catalog: Path) -> TestClient:
+def client(serve: Serve, catalog: str) -> TestClient:
     return serve(catalog)
 
 
@@ -118,7 +119,7 @@ ERRORS = {409: UpstreamConflict("1"), 500: RuntimeError()}  # that operations ra
 
 @each_response
 def test_operation_has_each_response_of_the_contract(
-    serve: Serve, catalog: Path, operation: Operation, status: int
+    serve: Serve, catalog: str, operation: Operation, status: int
 ) -> None:
     error = ERRORS.get(status)
     overrides = NO_OVERRIDES if error is None else Overrides(resolve_operation=lambda _: raising(error))
@@ -127,7 +128,7 @@ def test_operation_has_each_response_of_the_contract(
     if status == 203:
         make_stale_replica(catalog)
     if status == 503:
-        catalog.unlink()
+        remove_catalog(catalog)
     response = send(client, operation, status)
     assert response.status_code == status, response.text
     document = response.json() if response.content else None
@@ -144,9 +145,9 @@ def raising(error: Exception) -> Callable[..., Never]:
     return operation
 
 
-def make_stale_replica(catalog: Path) -> None:
-    with closing(sqlite3.connect(catalog)) as database, database:
-        database.execute("INSERT INTO upstream VALUES ('http://glance.test', 0, 0, 0)")
+def make_stale_replica(catalog: str) -> None:
+    with open_catalog(catalog).transaction(timeout=1) as transaction:
+        transaction.set_upstream(Upstream("http://glance.test", is_admin=False))
 
 
 def headers_of(operation: Operation, status: int) -> Any:
@@ -279,8 +280,8 @@ CHANGES = [
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_metadata_is_changed(serve: Serve, tmp_path: Path, change: Change) -> None:
-    client = serve(catalog_of(tmp_path, image(1, owner=PROJECT, metadata=ITEMS)))
+def test_metadata_is_changed(serve: Serve, location: str, change: Change) -> None:
+    client = serve(catalog_at(location, image(1, owner=PROJECT, metadata=ITEMS)))
     before = client.get(ONE).json()["image"]
     response = client.request(change.method, f"{ONE}/metadata{change.part}", json=change.body)
     assert response.status_code == (204 if change.response is None else 200)
@@ -372,8 +373,8 @@ def test_metadata_beyond_the_quota_is_forbidden(client: TestClient, method: str)
     assert len(client.get(f"{ONE}/metadata").json()["metadata"]) == 3
 
 
-def test_imported_metadata_beyond_the_quota_can_shrink_but_not_grow(serve: Serve, tmp_path: Path) -> None:
-    client = serve(catalog_of(tmp_path, image(1, owner=PROJECT, metadata={str(number): "" for number in range(200)})))
+def test_imported_metadata_beyond_the_quota_can_shrink_but_not_grow(serve: Serve, location: str) -> None:
+    client = serve(catalog_at(location, image(1, owner=PROJECT, metadata={str(number): "" for number in range(200)})))
     assert client.delete(f"{ONE}/metadata/0").status_code == 204
     assert client.put(f"{ONE}/metadata/1", json={"meta": {"1": "changed"}}).status_code == 200
     assert client.put(f"{ONE}/metadata/x", json={"meta": {"x": ""}}).status_code == 403
@@ -408,6 +409,7 @@ def test_other_media_type_or_encoding_is_rejected(client: TestClient, header: st
     assert response.json()["badMediaType"]["message"] == f"Header '{name}': '{value}' is not {allowed}."
 
 
+@sqlite_only
 def test_read_only_catalog_forbids_changes(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
     connect = sqlite3.connect
 

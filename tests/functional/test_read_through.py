@@ -3,7 +3,6 @@
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -57,19 +56,18 @@ def glance() -> Iterator[FakeGlance]:
 
 
 @pytest.fixture
-def path(tmp_path: Path, glance: FakeGlance) -> Path:
-    path = tmp_path / "catalog.db"
-    create_replica(open_catalog(path), glance.url, STORED)
-    return path
+def path(location: str, glance: FakeGlance) -> str:
+    create_replica(open_catalog(location), glance.url, STORED)
+    return location
 
 
 @pytest.fixture
-def catalog(path: Path) -> Engine:
+def catalog(path: str) -> Engine:
     return open_catalog(path)
 
 
 @pytest.fixture
-def client(path: Path) -> Iterator[TestClient]:
+def client(path: str) -> Iterator[TestClient]:
     with running_service(path) as client:
         yield client
 
@@ -225,15 +223,14 @@ def test_rejected_caller_fetches_nothing(  # noqa: PLR0913, PLR0917 a table and 
     assert glance.take_requests() == []
 
 
-def test_replica_without_admin_access_fetches_nothing(glance: FakeGlance, tmp_path: Path) -> None:
-    path = tmp_path / "own.db"
-    create_replica(open_catalog(path), glance.url, STORED, is_admin=False)
-    with running_service(path) as client:
+def test_replica_without_admin_access_fetches_nothing(glance: FakeGlance, location: str) -> None:
+    create_replica(open_catalog(location), glance.url, STORED, is_admin=False)
+    with running_service(location) as client:
         statuses = {send(client, *request, number=9).status_code for request in (READS | CHANGES).values()}
     assert (statuses, glance.take_requests()) == ({404}, [])
 
 
-def test_other_requests_are_served_while_an_image_is_fetched(path: Path, glance: FakeGlance) -> None:
+def test_other_requests_are_served_while_an_image_is_fetched(path: str, glance: FakeGlance) -> None:
     fetching, served = threading.Event(), threading.Event()
     in_time: list[bool] = []
 

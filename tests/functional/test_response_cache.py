@@ -22,8 +22,9 @@ from app.middleware.response_cache import ResponseCacheMiddleware
 from app.overrides import Overrides
 from app.settings import Settings
 from tests.conftest import client_of, loaded
+from tests.support.catalogs import NewCatalog, remove_catalog, sqlite_only
 from tests.support.counting_store import CacheStats, CountingStore
-from tests.support.images import Fields, catalog_of, image, stored_images
+from tests.support.images import Fields, catalog_at, image, stored_images
 from tests.support.projects import LIST_URL, PROJECT
 
 PAGE = f"{LIST_URL}?limit=1"
@@ -117,7 +118,7 @@ def send(
 def start() -> Iterator[Start]:
     with ExitStack() as stack:
 
-        def start(catalog: Path, *, max_bytes: int = UNBOUNDED, operation: Operation | None = None) -> Service:
+        def start(catalog: str, *, max_bytes: int = UNBOUNDED, operation: Operation | None = None) -> Service:
             """Serve a catalog, with an operation in place of listImagesDetails if one is passed."""
             store = CountingStore(max_bytes)
             overrides = Overrides(responses=store, resolve_operation=partial(resolve, operation))
@@ -131,15 +132,15 @@ def resolve(operation: Operation | None, operation_id: str) -> Operation:
 
 
 @pytest.fixture
-def service(start: Start, sample_catalog: Path) -> Service:
+def service(start: Start, sample_catalog: str) -> Service:
     """Serve the documented sample with an empty cache."""
     return start(sample_catalog)
 
 
 @pytest.fixture
-def uncached(sample_catalog: Path) -> Iterator[TestClient]:
+def uncached(sample_catalog: str) -> Iterator[TestClient]:
     """Serve the documented sample without the cache's middleware."""
-    app = create_app(Settings(catalog=str(sample_catalog)), loaded())
+    app = create_app(Settings(catalog=sample_catalog), loaded())
     stack = app.middleware.middlewares
     app.middleware.middlewares = [each for each in stack if getattr(each, "func", None) is not ResponseCacheMiddleware]
     assert len(app.middleware.middlewares) == len(stack) - 1
@@ -148,7 +149,7 @@ def uncached(sample_catalog: Path) -> Iterator[TestClient]:
         yield client
 
 
-def write(catalog: Path, *images: Fields, prune: bool = False) -> None:
+def write(catalog: str, *images: Fields, prune: bool = False) -> None:
     """Import images, as another process does."""
     import_images(open_catalog(catalog), stored_images(*images), prune=prune, tombstone_days=30)
 
@@ -158,7 +159,7 @@ def write(catalog: Path, *images: Fields, prune: bool = False) -> None:
 
 @each_encoding
 def test_etag_is_strong_and_the_same_in_every_worker(
-    service: Service, start: Start, sample_catalog: Path, encoding: str
+    service: Service, start: Start, sample_catalog: str, encoding: str
 ) -> None:
     headers = {"Accept-Encoding": encoding}
     response = service.send(headers=headers)
@@ -183,8 +184,8 @@ def test_different_bodies_and_encodings_have_different_etags(service: Service) -
     assert len(set(etags)) == len(etags)
 
 
-def test_changed_image_changes_the_etag(start: Start, tmp_path: Path) -> None:
-    catalog = catalog_of(tmp_path, image())
+def test_changed_image_changes_the_etag(start: Start, location: str) -> None:
+    catalog = catalog_at(location, image())
     service = start(catalog)
     before = service.send()
     write(catalog, image(progress=99))
@@ -215,7 +216,7 @@ def test_etag_match_returns_304_without_body(service: Service, if_none_match: st
     ]
 
 
-def test_etag_match_returns_304_even_if_nothing_is_stored(start: Start, sample_catalog: Path) -> None:
+def test_etag_match_returns_304_even_if_nothing_is_stored(start: Start, sample_catalog: str) -> None:
     service = start(sample_catalog, max_bytes=0)
     response = service.send(headers={"If-None-Match": service.send().etag})
     assert (response.status, response.body, service.stats.hits) == (304, b"", 0)
@@ -362,7 +363,7 @@ def test_stored_response_is_used_for_reads_only(service: Service, uncached: Test
     assert service.stats.hits == 0
 
 
-def test_internal_error_is_not_stored(start: Start, sample_catalog: Path) -> None:
+def test_internal_error_is_not_stored(start: Start, sample_catalog: str) -> None:
     original, failures = resolve_operation("listImagesDetails"), [RuntimeError()]
 
     def fail_once(tenant_id: str, **query: Any) -> Response:
@@ -375,7 +376,7 @@ def test_internal_error_is_not_stored(start: Start, sample_catalog: Path) -> Non
     assert service.stats[:3] == (1, 1, 1)
 
 
-def test_fault_that_an_operation_returns_is_not_stored(start: Start, sample_catalog: Path) -> None:
+def test_fault_that_an_operation_returns_is_not_stored(start: Start, sample_catalog: str) -> None:
     document = {"badRequest": {"code": 400, "message": "It is wrong."}}
 
     def return_fault(tenant_id: str, **query: Any) -> Response:
@@ -436,7 +437,7 @@ def test_clients_share_a_response_by_whether_they_accept_gzip(service: Service) 
     ],
 )
 def test_response_is_not_used_for_another_request(
-    service: Service, start: Start, sample_catalog: Path, url: str, headers: dict[str, str]
+    service: Service, start: Start, sample_catalog: str, url: str, headers: dict[str, str]
 ) -> None:
     service.send()
     assert service.send(url, headers) == start(sample_catalog, max_bytes=0).send(url, headers)
@@ -457,7 +458,7 @@ def test_invalid_host_does_not_match_a_valid_one(service: Service, hosts: list[s
 
 @each_encoding
 def test_without_memory_responses_are_the_same_and_nothing_is_stored(
-    service: Service, start: Start, sample_catalog: Path, encoding: str
+    service: Service, start: Start, sample_catalog: str, encoding: str
 ) -> None:
     without, headers = start(sample_catalog, max_bytes=0), {"Accept-Encoding": encoding}
     for url in (LIST_URL, LIST_URL, PAGE, OTHER_LIST, f"{LIST_URL}?limit=x", "/nowhere"):
@@ -465,7 +466,7 @@ def test_without_memory_responses_are_the_same_and_nothing_is_stored(
     assert without.stats == (0, 4, 0, 0)  # faults do not count
 
 
-def test_setting_is_in_megabytes(sample_catalog: Path) -> None:
+def test_setting_is_in_megabytes(sample_catalog: str) -> None:
     original, calls = resolve_operation("listImagesDetails"), list[str]()
 
     @wraps(original)
@@ -483,7 +484,7 @@ def test_setting_is_in_megabytes(sample_catalog: Path) -> None:
 # --- memory ---
 
 
-def test_least_recently_used_response_is_evicted_first(start: Start, sample_catalog: Path) -> None:
+def test_least_recently_used_response_is_evicted_first(start: Start, sample_catalog: str) -> None:
     def url(letter: str) -> str:
         return f"{LIST_URL}?name={letter}"
 
@@ -500,7 +501,7 @@ def test_least_recently_used_response_is_evicted_first(start: Start, sample_cata
     assert not service.is_hit(url("a"))
 
 
-def test_large_response_evicts_several_small_ones(start: Start, sample_catalog: Path) -> None:
+def test_large_response_evicts_several_small_ones(start: Start, sample_catalog: str) -> None:
     probe = start(sample_catalog)
     probe.send()
     service = start(sample_catalog, max_bytes=probe.stats.bytes)
@@ -512,7 +513,7 @@ def test_large_response_evicts_several_small_ones(start: Start, sample_catalog: 
     assert service.is_hit()
 
 
-def test_response_larger_than_the_bound_is_not_stored(start: Start, sample_catalog: Path) -> None:
+def test_response_larger_than_the_bound_is_not_stored(start: Start, sample_catalog: str) -> None:
     probe, small = start(sample_catalog), f"{LIST_URL}?name=none"
     probe.send()
     service = start(sample_catalog, max_bytes=probe.stats.bytes - 1)
@@ -522,7 +523,7 @@ def test_response_larger_than_the_bound_is_not_stored(start: Start, sample_catal
     assert service.is_hit(small)
 
 
-def test_bound_is_never_exceeded(start: Start, sample_catalog: Path) -> None:
+def test_bound_is_never_exceeded(start: Start, sample_catalog: str) -> None:
     service = start(sample_catalog, max_bytes=20_000)
     for number in range(200):
         service.send(f"{LIST_URL}?limit={number % 3 + 1}&name={number}{'x' * (number % 50)}")
@@ -554,8 +555,8 @@ def test_statistics_count_hits_misses_and_entries(service: Service) -> None:
 # --- invalidation ---
 
 
-def test_write_invalidates_all_responses(start: Start, tmp_path: Path) -> None:
-    catalog = catalog_of(tmp_path, image(1))
+def test_write_invalidates_all_responses(start: Start, location: str) -> None:
+    catalog = catalog_at(location, image(1))
     service, urls = start(catalog), [LIST_URL, PAGE, OTHER_LIST]
     for url in urls:
         service.send(url)
@@ -566,8 +567,8 @@ def test_write_invalidates_all_responses(start: Start, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("prune", [False, True])
-def test_import_without_changes_invalidates_nothing(start: Start, tmp_path: Path, prune: bool) -> None:
-    catalog = catalog_of(tmp_path, image())
+def test_import_without_changes_invalidates_nothing(start: Start, location: str, prune: bool) -> None:
+    catalog = catalog_at(location, image())
     service = start(catalog)
     service.send()
     write(catalog, image(), prune=prune)
@@ -575,37 +576,32 @@ def test_import_without_changes_invalidates_nothing(start: Start, tmp_path: Path
     assert service.is_hit()
 
 
-@pytest.fixture
-def copied(tmp_path: Path, sample_catalog: Path) -> Path:
-    path = tmp_path / "catalog.db"
-    path.write_bytes(sample_catalog.read_bytes())
-    return path
-
-
-def test_missing_catalog_invalidates_all_responses(start: Start, copied: Path) -> None:
-    service = start(copied)
+def test_missing_catalog_invalidates_all_responses(start: Start, location: str) -> None:
+    service = start(catalog_at(location, image()))
     etag = service.send().etag
-    copied.unlink()
+    remove_catalog(location)
     for headers in ({}, {"If-None-Match": etag}, {"Accept-Encoding": "gzip"}):
         response = service.send(headers=headers)
         assert (response.status, response.header("etag")) == (503, None)
     assert service.stats == (0, 1, 0, 0)
 
 
-def test_replaced_catalog_file_invalidates_all_responses(start: Start, copied: Path, tmp_path: Path) -> None:
-    service = start(copied)
+@sqlite_only
+def test_replaced_catalog_file_invalidates_all_responses(start: Start, new_catalog: NewCatalog) -> None:
+    catalog, other = (catalog_at(new_catalog(name), image()) for name in ("catalog", "other"))
+    service = start(catalog)
     assert service.send().status == 200
-    (tmp_path / "other").mkdir()
-    catalog_of(tmp_path / "other", image()).replace(copied)
+    Path(other).replace(catalog)
     assert [service.send().status for _ in range(2)] == [503, 503]
     assert service.stats[2:] == (0, 0)
 
 
-def test_responses_are_not_reused_when_a_missing_catalog_returns(start: Start, copied: Path, tmp_path: Path) -> None:
-    service = start(copied)
+@sqlite_only
+def test_responses_are_not_reused_when_a_missing_catalog_returns(start: Start, location: str) -> None:
+    service, catalog = start(catalog_at(location, image())), Path(location)
     before = service.send()
-    moved = copied.rename(tmp_path / "moved.db")
+    moved = catalog.rename(catalog.with_name("moved.db"))
     assert service.send().status == 503
-    moved.rename(copied)
+    moved.rename(catalog)
     assert not service.is_hit()
     assert service.send() == before

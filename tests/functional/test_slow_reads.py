@@ -13,7 +13,8 @@ from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
 from app.catalog.sqlite.engine import SQLiteEngine
 from app.overrides import Overrides
 from tests.conftest import Serve
-from tests.support.images import catalog_of, image
+from tests.support.catalogs import sqlite_only
+from tests.support.images import catalog_at, image
 from tests.support.projects import LIST_URL
 
 TIMEOUT = 7  # seconds
@@ -59,13 +60,14 @@ each_path = pytest.mark.parametrize("path", [LIST_URL, f"{LIST_URL}?changes-sinc
 each_end = pytest.mark.parametrize(("always", "status"), [(False, 200), (True, 503)])
 
 
+@sqlite_only
 @each_path
 @each_end
 def test_read_of_a_locked_file_is_repeated_in_a_thread(
-    serve: Serve, tmp_path: Path, path: str, always: bool, status: int
+    serve: Serve, location: str, path: str, always: bool, status: int
 ) -> None:
-    catalog = catalog_of(tmp_path, image(1))
-    engine = LockedEngine(catalog, always=always)
+    catalog = catalog_at(location, image(1))
+    engine = LockedEngine(Path(catalog), always=always)
     client = serve(catalog, overrides=Overrides(engine=engine), query_timeout=TIMEOUT)
     response = client.get(path)
     assert response.status_code == status
@@ -76,12 +78,13 @@ def test_read_of_a_locked_file_is_repeated_in_a_thread(
     assert client.get(path).status_code == 200
 
 
+@sqlite_only
 @each_path
 @each_end
 def test_slow_read_is_repeated_in_a_thread_until_the_time_limit(
-    serve: Serve, sample_catalog: Path, path: str, always: bool, status: int
+    serve: Serve, sample_catalog: str, path: str, always: bool, status: int
 ) -> None:
-    engine = SlowEngine(sample_catalog, always=always)
+    engine = SlowEngine(Path(sample_catalog), always=always)
     response = serve(sample_catalog, overrides=Overrides(engine=engine), query_timeout=TIMEOUT).get(path)
     loop, other = engine.threads[-2:]  # those before read whether the catalog is a stale replica
     assert (response.status_code, loop is other) == (status, False)
@@ -110,8 +113,9 @@ class BlockedEngine(SlowEngine):
         return super().read_limits(seconds, cpu_seconds=cpu_seconds, images=images)
 
 
-def test_time_limit_includes_the_wait_for_other_slow_queries(serve: Serve, sample_catalog: Path) -> None:
-    engine = BlockedEngine(sample_catalog)
+@sqlite_only
+def test_time_limit_includes_the_wait_for_other_slow_queries(serve: Serve, sample_catalog: str) -> None:
+    engine = BlockedEngine(Path(sample_catalog))
     client = serve(sample_catalog, overrides=Overrides(engine=engine), query_timeout=1)
     with ThreadPoolExecutor() as pool:
         others = [pool.submit(client.get, LIST_URL) for _ in range(2)]
@@ -125,8 +129,8 @@ def test_time_limit_includes_the_wait_for_other_slow_queries(serve: Serve, sampl
     assert max(limits) < 1
 
 
-def test_large_page_is_the_same_as_small_pages_together(serve: Serve, tmp_path: Path) -> None:
-    catalog = catalog_of(tmp_path, *(image(number, metadata={"key": "x" * 250}) for number in range(2_500)))
+def test_large_page_is_the_same_as_small_pages_together(serve: Serve, location: str) -> None:
+    catalog = catalog_at(location, *(image(number, metadata={"key": "x" * 250}) for number in range(2_500)))
     client = serve(catalog, max_limit=2_000)
     images, url = [], f"{LIST_URL}?limit=400"
     while url:

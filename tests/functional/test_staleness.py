@@ -18,9 +18,10 @@ from app.metrics.catalog import CatalogCollector
 from app.mirror.staleness import StalenessMonitor
 from app.overrides import Overrides
 from tests.conftest import Serve
+from tests.support.catalogs import remove_catalog, sqlite_only
 from tests.support.clock import FakeClock
 from tests.support.counting_store import CountingStore
-from tests.support.images import catalog_of, image, image_id, stored_images
+from tests.support.images import catalog_at, image, image_id, stored_images
 from tests.support.projects import LIST_URL
 from tests.unit.catalog.sqlite.earlier_catalogs import earlier_catalog
 
@@ -56,22 +57,17 @@ def sync(engine: Engine, synced_at: float = SYNCED_AT) -> None:
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "catalog.db"
-
-
-@pytest.fixture
-def engine(path: Path) -> Engine:
+def engine(location: str) -> Engine:
     """Create a replica that is synced at the start of the clock."""
-    engine = open_catalog(path)
+    engine = open_catalog(location)
     sync(engine)
     engine.write_sync_status(SyncStatus(synced_at=SYNCED_AT))
     return engine
 
 
 @pytest.fixture
-def replica(engine: Engine, path: Path) -> Path:
-    return path
+def replica(engine: Engine, location: str) -> str:
+    return location
 
 
 class Get(NamedTuple):
@@ -91,7 +87,7 @@ def get() -> Get:
 
 
 @pytest.fixture
-def client(serve: Serve, replica: Path, clock: FakeClock, get: Get) -> TestClient:
+def client(serve: Serve, replica: str, clock: FakeClock, get: Get) -> TestClient:
     return serve(replica, stale_after=60, overrides=Overrides(clock=clock, responses=get.store))
 
 
@@ -136,7 +132,7 @@ def test_head_of_a_stale_replica_has_the_headers_of_get(client: TestClient, cloc
     assert head.headers == get.headers
 
 
-def test_replica_is_stale_after_five_minutes_by_default(serve: Serve, replica: Path, clock: FakeClock) -> None:
+def test_replica_is_stale_after_five_minutes_by_default(serve: Serve, replica: str, clock: FakeClock) -> None:
     client = serve(replica, overrides=Overrides(clock=clock))
     clock.advance(299.999)
     assert client.get(LIST_URL).status_code == 200
@@ -146,7 +142,7 @@ def test_replica_is_stale_after_five_minutes_by_default(serve: Serve, replica: P
 
 @pytest.mark.parametrize("settings", [{"stale_after": 0}, {"stale_status": "200"}], ids=str)
 def test_staleness_can_be_ignored(
-    serve: Serve, replica: Path, clock: FakeClock, settings: dict[str, Any], get: Get
+    serve: Serve, replica: str, clock: FakeClock, settings: dict[str, Any], get: Get
 ) -> None:
     client = serve(replica, overrides=Overrides(clock=clock, responses=get.store), **settings)
     clock.advance(1e9)
@@ -157,9 +153,9 @@ def test_staleness_can_be_ignored(
 
 @pytest.mark.parametrize("status", [None, SyncStatus(synced_at=1.0)], ids=["no status", "old status"])
 def test_catalog_that_is_no_replica_is_never_stale(
-    serve: Serve, tmp_path: Path, status: SyncStatus | None, get: Get
+    serve: Serve, location: str, status: SyncStatus | None, get: Get
 ) -> None:
-    catalog = catalog_of(tmp_path, *IMAGES)
+    catalog = catalog_at(location, *IMAGES)
     if status is not None:
         open_catalog(catalog).write_sync_status(status)
     client = serve(catalog, stale_after=1, overrides=Overrides(responses=get.store))
@@ -168,9 +164,9 @@ def test_catalog_that_is_no_replica_is_never_stale(
 
 
 def test_catalog_that_becomes_a_replica_can_be_stale_at_once(
-    serve: Serve, tmp_path: Path, clock: FakeClock, get: Get
+    serve: Serve, location: str, clock: FakeClock, get: Get
 ) -> None:
-    catalog = catalog_of(tmp_path)
+    catalog = catalog_at(location)
     client, engine = (
         serve(catalog, stale_after=60, overrides=Overrides(clock=clock, responses=get.store)),
         open_catalog(catalog),
@@ -200,9 +196,9 @@ def test_other_responses_do_not_depend_on_staleness(
     assert (response.status_code, "Last-Modified" in response.headers) == (status, False)
 
 
-def test_unreadable_replica_is_unavailable_and_not_stale(client: TestClient, replica: Path, clock: FakeClock) -> None:
+def test_unreadable_replica_is_unavailable_and_not_stale(client: TestClient, replica: str, clock: FakeClock) -> None:
     clock.advance(60)
-    replica.rename(replica.with_name("away"))
+    remove_catalog(replica)
     assert client.get(LIST_URL).status_code == 503
 
 
@@ -245,11 +241,12 @@ def test_stale_response_is_complete_despite_a_matching_etag_and_is_not_stored(
 # --- the sync status ---
 
 
+@sqlite_only
 def test_replica_with_a_damaged_sync_status_is_as_old_as_its_last_change(
-    client: TestClient, engine: Engine, replica: Path, clock: FakeClock
+    client: TestClient, engine: Engine, replica: str, clock: FakeClock
 ) -> None:
     engine.write_sync_status(SyncStatus(synced_at=SYNCED_AT + 30))
-    replica.with_name("catalog.db.mirror").write_bytes(b"")
+    Path(f"{replica}.mirror").write_bytes(b"")
     clock.advance(59.999)
     assert client.get(LIST_URL).status_code == 200
     clock.advance(0.001)
@@ -272,7 +269,7 @@ def test_age_of_a_replica_without_a_sync_status_is_the_same_everywhere(serve: Se
         upstream = transaction.upstream()
     assert upstream
     clock.advance(upstream.synced_at + 4000.5 - clock.time())
-    client = serve(Path(engine.name), overrides=Overrides(clock=clock))
+    client = serve(engine.name, overrides=Overrides(clock=clock))
     response = client.get(LIST_URL)
     registry = CollectorRegistry()
     registry.register(CatalogCollector(engine, clock))
@@ -282,7 +279,7 @@ def test_age_of_a_replica_without_a_sync_status_is_the_same_everywhere(serve: Se
 
 
 def test_monitor_is_fresh_while_the_replica_is_readable_and_not_stale(
-    engine: Engine, replica: Path, clock: FakeClock
+    engine: Engine, replica: str, clock: FakeClock
 ) -> None:
     monitor = StalenessMonitor(ReadExecutor(engine, 10), 60, clock=clock)
 
@@ -297,7 +294,7 @@ def test_monitor_is_fresh_while_the_replica_is_readable_and_not_stale(
     assert is_fresh(1) == [False, False]
     engine.write_sync_status(SyncStatus(synced_at=SYNCED_AT + 1))
     assert is_fresh(1) == [False, True]
-    replica.rename(replica.with_name("away"))
+    remove_catalog(replica)
     assert [is_fresh(None), is_fresh(2)] == [[False, False]] * 2
 
 
@@ -318,7 +315,7 @@ def test_readiness_shows_the_age_of_the_replica_in_seconds(
     assert mirror(client) == PROBLEMS | {"status": status, "age": age, "error": None}
 
 
-def test_age_is_no_warning_if_replicas_are_never_stale(serve: Serve, replica: Path, clock: FakeClock) -> None:
+def test_age_is_no_warning_if_replicas_are_never_stale(serve: Serve, replica: str, clock: FakeClock) -> None:
     client = serve(replica, stale_after=0, overrides=Overrides(clock=clock))
     clock.advance(1e6)
     assert mirror(client)["status"] == "ok"
@@ -331,7 +328,7 @@ def test_readiness_shows_the_error_of_the_last_sync(client: TestClient, engine: 
 
 
 def test_readiness_shows_which_images_have_problems_without_authentication(
-    serve: Serve, client: TestClient, engine: Engine, replica: Path, clock: FakeClock
+    serve: Serve, client: TestClient, engine: Engine, replica: str, clock: FakeClock
 ) -> None:
     failed, incomplete = {str(number): "failed" for number in range(200)}, {"x": "incomplete"}
     counts = {"status": "warning", "age": 0, "error": None, "failed": 2, "incomplete": 1}

@@ -1,7 +1,6 @@
 """The OpenAPI document and Swagger UI: public, secured by response headers, and optional."""
 
 import re
-from pathlib import Path
 
 import pytest
 from starlette.testclient import TestClient
@@ -30,7 +29,7 @@ def test_page_has_security_headers_and_is_read_only(client: TestClient, path: st
     assert (response.status_code, response.headers["allow"]) == (405, "GET, HEAD, OPTIONS")
 
 
-def test_pages_can_be_disabled(serve: Serve, sample_catalog: Path) -> None:
+def test_pages_can_be_disabled(serve: Serve, sample_catalog: str) -> None:
     client = serve(sample_catalog, docs="off")
     for path in PAGES:
         assert client.get(path).json() == {"itemNotFound": {"code": 404, "message": f"Path '{path}' not found."}}
@@ -63,7 +62,7 @@ def test_urls_are_relative_so_that_a_proxy_can_add_a_prefix(client: TestClient) 
     ],
 )
 def test_document_names_the_url_of_the_service_and_is_not_stored(
-    serve: Serve, sample_catalog: Path, compute_url: str | None, host: str, expected: str
+    serve: Serve, sample_catalog: str, compute_url: str | None, host: str, expected: str
 ) -> None:
     response = serve(sample_catalog, compute_url=compute_url).get("/openapi.json", headers={"Host": host})
     assert [server["url"] for server in response.json()["servers"]] == [expected]

@@ -4,7 +4,6 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -40,7 +39,7 @@ from tests.support.fake_glance import (
     glance_image,
     running_glance,
 )
-from tests.support.images import catalog_of, image, image_id
+from tests.support.images import catalog_at, image, image_id
 from tests.support.projects import OTHER_PROJECT, PROJECT
 from tests.support.replicas import (
     CHANGES,
@@ -71,19 +70,18 @@ def glance() -> Iterator[FakeGlance]:
 
 
 @pytest.fixture
-def path(tmp_path: Path, glance: FakeGlance) -> Path:
-    path = tmp_path / "catalog.db"
-    create_replica(open_catalog(path), glance.url, *glance.images.values())
-    return path
+def path(location: str, glance: FakeGlance) -> str:
+    create_replica(open_catalog(location), glance.url, *glance.images.values())
+    return location
 
 
 @pytest.fixture
-def catalog(path: Path) -> Engine:
+def catalog(path: str) -> Engine:
     return open_catalog(path)
 
 
 @pytest.fixture
-def client(path: Path) -> Iterator[TestClient]:
+def client(path: str) -> Iterator[TestClient]:
     with running_service(path) as client:
         yield client
 
@@ -115,7 +113,7 @@ def test_image_is_deleted_in_glance_with_the_callers_token_then_in_the_catalog(
     assert send(client, "GET").status_code == 404
 
 
-def test_tombstone_is_purged_after_its_days(path: Path, catalog: Engine) -> None:
+def test_tombstone_is_purged_after_its_days(path: str, catalog: Engine) -> None:
     with running_service(path, tombstone_days=0) as client:
         assert send(client, "DELETE").status_code == 204
     assert 1 not in stored(catalog)
@@ -332,8 +330,8 @@ def no_clients(*_: object) -> GlanceClient:
     raise CloudConfigError("no cloud")
 
 
-def test_catalog_that_is_no_replica_is_changed_directly(tmp_path: Path) -> None:
-    path = catalog_of(tmp_path, image(1, owner=PROJECT, metadata={"a": "1"}))
+def test_catalog_that_is_no_replica_is_changed_directly(location: str) -> None:
+    path = catalog_at(location, image(1, owner=PROJECT, metadata={"a": "1"}))
     with running_service(path, clients=no_clients) as client:
         assert send(client, *CHANGES["update"]).json() == {"metadata": {"a": "x"}}
         assert send(client, "GET", number=9).status_code == 404
@@ -344,7 +342,7 @@ def test_catalog_that_is_no_replica_is_changed_directly(tmp_path: Path) -> None:
 @each_change
 @pytest.mark.parametrize("auth", ["none", "token"])
 def test_replica_is_read_only_without_keystone_authentication(  # noqa: PLR0913, PLR0917 a table and four fixtures
-    serve: Serve, glance: FakeGlance, path: Path, catalog: Engine, auth: str, change: Request
+    serve: Serve, glance: FakeGlance, path: str, catalog: Engine, auth: str, change: Request
 ) -> None:
     client, (method, suffix, body) = serve(path, auth=auth), change
     headers = {"X-Auth-Token": add_token(catalog, PROJECT, is_admin=True, expires=None)}
@@ -466,17 +464,16 @@ def test_reason_of_a_failure_is_logged(
     assert f"Image {image_id(1)} could not be changed: {reason}" in caplog.text
 
 
-def test_unreachable_glance_becomes_a_fault(tmp_path: Path) -> None:
-    path = tmp_path / "unreachable.db"
-    create_replica(open_catalog(path), "http://127.0.0.1:1", OWN)
-    with running_service(path) as client:
+def test_unreachable_glance_becomes_a_fault(location: str) -> None:
+    create_replica(open_catalog(location), "http://127.0.0.1:1", OWN)
+    with running_service(location) as client:
         for change in CHANGES.values():
             assert fault(send(client, *change)) == UNAVAILABLE
-    assert stored(open_catalog(path)) == {1: to_catalog_image(OWN)}
+    assert stored(open_catalog(location)) == {1: to_catalog_image(OWN)}
 
 
 def test_invalid_cloud_configuration_becomes_a_fault_and_is_logged(
-    path: Path, catalog: Engine, caplog: pytest.LogCaptureFixture
+    path: str, catalog: Engine, caplog: pytest.LogCaptureFixture
 ) -> None:
     before = stored(catalog)
     with running_service(path, clients=no_clients) as client:

@@ -4,7 +4,6 @@ import gzip
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from functools import wraps
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import orjson
@@ -29,8 +28,9 @@ from tests.properties.histories import (
     Write,
 )
 from tests.properties.issuers import CatalogIssuer, Cloud, NoIssuer
-from tests.properties.other_process import OtherProcess, empty, write
+from tests.properties.other_process import OtherProcess, write
 from tests.properties.reference import is_listed, is_marker
+from tests.support.catalogs import empty_catalog
 from tests.support.clock import FakeClock
 from tests.support.counting_store import CountingStore
 from tests.support.images import Fields, image_id
@@ -94,7 +94,7 @@ class Harness:
         """Begin with an empty catalog, with new tokens, and without earlier requests."""
         self._sent.clear()
         self._images.clear()
-        self.other(empty)
+        self.other(empty_catalog)
         self.callers.restart()
 
     def step(self, step: Step) -> None:
@@ -243,7 +243,7 @@ def ids_in(request: ReadRequest, received: Received) -> list[str]:
 
 
 @contextmanager
-def running(catalog: Path, auth: str) -> Iterator[Harness]:
+def running(catalog: str, auth: str) -> Iterator[Harness]:
     """Start the other process and the services."""
     ensure_catalog(open_catalog(catalog), list, tombstone_days=30)
     with ExitStack() as stack:
@@ -270,7 +270,7 @@ def running(catalog: Path, auth: str) -> Iterator[Harness]:
         yield harness
 
 
-def callers_of(harness: Harness, auth: str, clock: FakeClock, catalog: Path) -> Callers:
+def callers_of(harness: Harness, auth: str, clock: FakeClock, catalog: str) -> Callers:
     match auth:
         case "token":
             return CatalogIssuer(clock, catalog, harness.other, harness.interrupt)

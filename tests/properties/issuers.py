@@ -4,7 +4,6 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from itertools import count
 from math import inf
-from pathlib import Path
 
 from app.auth.base import TokenInfo
 from app.auth.catalog_tokens import CatalogTokenAuthenticator
@@ -50,7 +49,7 @@ class CatalogIssuer(Callers):
 
     names = tuple(name for name, standing in CALLERS.items() if standing.project is not None)
 
-    def __init__(self, clock: FakeClock, catalog: Path, other: OtherProcess, interrupt: Interrupt) -> None:
+    def __init__(self, clock: FakeClock, catalog: str, other: OtherProcess, interrupt: Interrupt) -> None:
         super().__init__(clock)
         self._engine = open_catalog(catalog)
         self._other = other
@@ -92,7 +91,7 @@ class CatalogIssuer(Callers):
                 revoke_tokens(self._engine, ids)
 
 
-def _revoke(catalog: Path, ids: list[str]) -> None:
+def _revoke(catalog: str, ids: list[str]) -> None:
     revoke_tokens(open_catalog(catalog), ids)
 
 

@@ -24,6 +24,7 @@ from tests.properties.histories import (
     read_requests,
     writes,
 )
+from tests.support.catalogs import Catalogs
 from tests.support.generator import PROJECTS
 
 MOMENTS = (
@@ -36,8 +37,11 @@ MOMENTS = (
 
 
 @pytest.fixture(scope="module", params=["token", "keystone"])
-def harness(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Harness]:
-    with running(tmp_path_factory.mktemp("callers") / "catalog.db", request.param) as harness:
+def harness(
+    request: pytest.FixtureRequest, catalogs: Catalogs, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Harness]:
+    folder = tmp_path_factory.mktemp("callers")
+    with catalogs(folder) as new_catalog, running(new_catalog("catalog"), request.param) as harness:
         yield harness
 
 

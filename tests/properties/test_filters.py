@@ -3,7 +3,6 @@
 from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import UTC, datetime, timedelta, timezone
 from itertools import combinations
-from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, quote, urlencode
 
@@ -241,7 +240,7 @@ def test_next_link_repeats_the_query_with_the_last_image_as_marker(
 
 
 @pytest.mark.parametrize("limit", [{}, {"limit": 0}, {"limit": 51}, {"limit": MAX_LIMIT}, {"limit": 2_147_483_647}])
-def test_max_limit_bounds_each_page(serve: Serve, crowded_catalog: Path, views: Views, limit: dict[str, int]) -> None:
+def test_max_limit_bounds_each_page(serve: Serve, crowded_catalog: str, views: Views, limit: dict[str, int]) -> None:
     client = serve(crowded_catalog, max_limit=50)
     first = get(client, address(UNKNOWN_PROJECT, **limit))
     second = get(client, first["images_links"][0]["href"])

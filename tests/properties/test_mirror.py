@@ -21,6 +21,7 @@ from tests.properties.mirrored import (
     World,
     world,
 )
+from tests.support.catalogs import Catalogs
 from tests.support.projects import OTHER_PROJECT, PROJECT
 
 numbers = st.integers(1, MAX_IMAGES)
@@ -61,8 +62,8 @@ starts = st.tuples(*(st.builds(Put, st.just(number), fields) for number in range
 
 
 @pytest.fixture(scope="module")
-def mirrored(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    with world(tmp_path_factory.mktemp("mirrored")) as mirrored:
+def mirrored(catalogs: Catalogs, tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    with catalogs(tmp_path_factory.mktemp("mirrored")) as new_catalog, world(new_catalog("catalog")) as mirrored:
         yield mirrored
 
 

@@ -10,6 +10,7 @@ import pytest
 from app.catalog.models import ImageFilters
 from app.catalog.reader import CatalogReader
 from app.catalog.sqlite.engine import SQLiteEngine
+from tests.support.catalogs import sqlite_only
 from tests.support.generator import PROJECTS
 
 Filters = dict[str, Any]  # arguments of ImageFilters
@@ -37,6 +38,8 @@ PAIRS: list[Filters] = [one | other for one, other in combinations(FILTERS, 2) i
 ALL: Filters = {**SINCE, "server": "web%201", "name": "100%", "status": "ACTIVE", "type_": "snapshot", "min_ram": 512}
 COMBINATIONS: list[Filters] = [{}, *FILTERS, *PAIRS, ALL]
 
+pytestmark = sqlite_only
+
 each_filter = pytest.mark.parametrize(
     ("filters", "index", "key"), BY_INDEX, ids=[urlencode(each) or "none" for each, _, _ in BY_INDEX]
 )
@@ -50,8 +53,8 @@ Step = tuple[int, int, str]  # id, id of the parent, description
 
 
 @pytest.fixture
-def engine(crowded_catalog: Path) -> SQLiteEngine:
-    return SQLiteEngine(crowded_catalog)
+def engine(crowded_catalog: str) -> SQLiteEngine:
+    return SQLiteEngine(Path(crowded_catalog))
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ from tests.properties.histories import (
     repeats,
     writes,
 )
+from tests.support.catalogs import Catalogs
 
 reads = read_requests(ANONYMOUS, how=ANY_FORM)
 steps = st.lists(writes | changes(ANONYMOUS) | reads | reads | repeats, min_size=4, max_size=14)
@@ -34,8 +35,9 @@ races = st.builds(
 
 
 @pytest.fixture(scope="module")
-def harness(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Harness]:
-    with running(tmp_path_factory.mktemp("responses") / "catalog.db", "none") as harness:
+def harness(catalogs: Catalogs, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Harness]:
+    folder = tmp_path_factory.mktemp("responses")
+    with catalogs(folder) as new_catalog, running(new_catalog("catalog"), "none") as harness:
         yield harness
 
 

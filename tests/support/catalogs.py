@@ -1,11 +1,99 @@
-"""Short forms of what tests do with a catalog, whichever engine stores it."""
+"""Catalogs of each engine, and short forms of what tests do with them."""
 
-from app.catalog.engine import Engine
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
+
+from app.catalog.engine import Engine, SchemaState, current_version
+from app.catalog.engines import open_catalog
 from app.catalog.models import ImageFilters, StoredImage
 from app.catalog.reader import CatalogReader
 from app.catalog.transfer import export_images, import_images
 from tests.support.images import Fields, image_number, stored_images
+from tests.support.postgresql import Cluster
 from tests.support.projects import PROJECT
+
+NewCatalog = Callable[[str], str]  # from the name of a catalog, to its location
+Catalogs = Callable[[Path], AbstractContextManager[NewCatalog]]  # from a folder for what is stored in files
+
+# For tests of what only one engine has.
+sqlite_only, postgresql_only = (
+    pytest.mark.parametrize("catalogs", [engine], indirect=True, scope="session")
+    for engine in ("sqlite", pytest.param("postgresql", marks=pytest.mark.external))
+)
+
+
+@contextmanager
+def sqlite_catalogs(folder: Path) -> Iterator[NewCatalog]:
+    """Provide the locations of SQLite catalogs that do not exist yet."""
+    yield lambda name: str(folder / f"{name}.db")
+
+
+class PostgreSQLCatalogs:
+    """Empty databases, which are emptied after their use and used again, because that is faster than to create them."""
+
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster = cluster
+        self._unused: list[str] = []
+
+    @contextmanager
+    def __call__(self, _folder: Path) -> Iterator[NewCatalog]:
+        """Provide the locations of PostgreSQL catalogs that do not exist yet, until the end of the block."""
+        used: dict[str, str] = {}
+
+        def new_catalog(name: str) -> str:
+            if name not in used:
+                used[name] = self._unused.pop() if self._unused else self._cluster.create_database()
+            return self._cluster.url(used[name])
+
+        try:
+            yield new_catalog
+        finally:
+            for database in used.values():
+                self._cluster.empty_database(database)
+                self._unused.append(database)
+
+
+def is_missing(location: str) -> bool:
+    """Return whether nothing has created the catalog."""
+    if location.startswith("postgresql:"):
+        return open_catalog(location).schema_state() is SchemaState.EMPTY
+    return not Path(location).exists()
+
+
+def state(location: str) -> object:
+    """Return what changes whenever something is written to the catalog."""
+    if location.startswith("postgresql:"):
+        return execute(location, "SELECT version FROM catalog")
+    return Path(location).read_bytes()
+
+
+def empty_catalog(location: str) -> None:
+    """Remove everything from a catalog, which continues to exist."""
+    tables = ("image_index", "image_members", "images", "tokens", "upstream")
+    execute(location, *(f"DELETE FROM {table}" for table in tables))  # noqa: S608 no user input
+
+
+def remove_catalog(location: str) -> None:
+    """Remove a catalog, as its operator could while services use it."""
+    if location.startswith("postgresql:"):
+        execute(location, "DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+    else:
+        Path(location).unlink()
+
+
+def execute(location: str, *statements: str) -> list[tuple[Any, ...]]:
+    """Execute statements of SQL in one transaction, and return the rows of the last."""
+    connect = psycopg.connect if location.startswith("postgresql:") else sqlite3.connect
+    with closing(connect(location)) as database, database:
+        cursor = [database.execute(each) for each in statements][-1]
+        return cursor.fetchall() if cursor.description else []
 
 
 def add_images(engine: Engine, *images: Fields) -> Engine:
@@ -18,6 +106,12 @@ def listed(engine: Engine, project_id: str = PROJECT, **filters: str | int) -> l
     """Return the numbers of the images in a project's list, in its order."""
     page = CatalogReader(engine).list_images(project_id, ImageFilters(**filters), max_images=1000)  # type: ignore[arg-type]
     return [image_number(image.id) for image in page.images]
+
+
+def stored_version(engine: Engine) -> object:
+    """Return the version that the catalog stores, without the number of the connection that read it."""
+    version = asyncio.run(current_version(engine))
+    return version[1] if isinstance(version, tuple) else version
 
 
 def exported(engine: Engine) -> list[StoredImage]:

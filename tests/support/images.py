@@ -1,7 +1,7 @@
 """Images for tests, in the form of a catalog file."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 
@@ -11,6 +11,7 @@ from app.catalog.models import StoredImage
 from app.catalog.transfer import import_images
 
 Fields = dict[str, Any]
+Location = TypeVar("Location", str, Path)
 
 
 def image(number: int = 1, **fields: Any) -> Fields:
@@ -46,7 +47,11 @@ def stored_images(*images: Fields) -> list[StoredImage]:
 
 
 def catalog_of(folder: Path, *images: Fields) -> Path:
-    """Import the images into a new catalog, and return its path."""
-    path = folder / "catalog.db"
-    import_images(open_catalog(path), stored_images(*images), tombstone_days=30)
-    return path
+    """Import the images into a new SQLite catalog in a folder, and return its path."""
+    return catalog_at(folder / "catalog.db", *images)
+
+
+def catalog_at(location: Location, *images: Fields) -> Location:
+    """Import the images into the catalog at a location, and return the location."""
+    import_images(open_catalog(location), stored_images(*images), tombstone_days=30)
+    return location

@@ -95,8 +95,9 @@ class Cluster:
 
     def empty_database(self, name: str) -> None:
         """Close all connections to a database and drop everything in it, which is faster than to create another one."""
-        self.execute("SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE datname = %s", name)
-        self.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public", database=name)
+        others = "pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        terminate = f"DO $$ BEGIN PERFORM pg_terminate_backend(pid, {_TIMEOUT * 1000}) FROM {others}; END $$"
+        self.execute(f"{terminate}; DROP SCHEMA public CASCADE; CREATE SCHEMA public", database=name)
 
     def start(self, **settings: object) -> None:
         """Start the server, with further settings until it stops, and wait until it accepts connections."""

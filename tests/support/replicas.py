@@ -67,7 +67,7 @@ def fake_client_factory() -> GlanceClientFactory:
 
 @contextmanager
 def running_service(
-    catalog: Path, *, clients: GlanceClientFactory | None = None, clock: Clock = SYSTEM_CLOCK, **settings: Any
+    catalog: str | Path, *, clients: GlanceClientFactory | None = None, clock: Clock = SYSTEM_CLOCK, **settings: Any
 ) -> Iterator[TestClient]:
     """Serve a catalog, with Keystone's tokens, to a client."""
     authenticator = KeystoneAuthenticator(loaded("keystone").token_header, FakeKeystone(), Settings(), clock=clock)

@@ -146,7 +146,7 @@ class Replica:
             assert _version(reader) == before
 
     def _exported(self) -> list[Fields]:
-        images = export_images(open_catalog(self.catalog), deleted=True)
+        images = export_images(open_catalog(self.variables["IMAGES_CATALOG"]), deleted=True)
         return list(orjson.loads(b"".join(dump_images(images)))["images"])
 
 

@@ -1,27 +1,22 @@
-"""Catalogs of every engine. A further engine is one more parameter of `open_catalog`."""
+"""Catalogs of every engine, and replicas."""
 
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
+from app.catalog import engines
 from app.catalog.engine import Engine
-from app.catalog.sqlite.engine import SQLiteEngine
+from tests.support.catalogs import NewCatalog
 from tests.support.clock import FakeClock
 from tests.unit.catalog.replicas import Replica
 
 OpenCatalog = Callable[[str], Engine]
 
 
-def _open_sqlite(folder: Path) -> OpenCatalog:
-    return lambda name: SQLiteEngine(folder / f"{name}.db")
-
-
-@pytest.fixture(params=[_open_sqlite], ids=["sqlite"])
-def open_catalog(request: pytest.FixtureRequest, tmp_path: Path) -> OpenCatalog:
+@pytest.fixture
+def open_catalog(new_catalog: NewCatalog) -> OpenCatalog:
     """Return a function that opens the test's catalog of a name, which need not exist."""
-    opener: OpenCatalog = request.param(tmp_path)
-    return opener
+    return lambda name: engines.open_catalog(new_catalog(name))
 
 
 @pytest.fixture

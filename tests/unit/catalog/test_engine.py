@@ -11,6 +11,9 @@ from app.catalog.engine import Engine, SchemaState, Snapshot, Transaction, curre
 from app.catalog.engines import open_catalog as open_location
 from app.catalog.errors import CatalogBusy, CatalogUnavailable
 from app.catalog.models import SyncStatus
+from app.catalog.postgresql.engine import PostgreSQLEngine
+from app.catalog.postgresql.reader import PostgreSQLSnapshot
+from app.catalog.postgresql.writer import PostgreSQLTransaction
 from app.catalog.reader import CatalogReader
 from app.catalog.sqlite.engine import SQLiteEngine
 from app.catalog.sqlite.reader import SQLiteSnapshot
@@ -23,9 +26,9 @@ from tests.support.projects import PROJECT
 from tests.unit.catalog.conftest import OpenCatalog
 
 # mypy checks that the classes have every method of the protocols.
-ENGINES: list[type[Engine]] = [SQLiteEngine]
-SNAPSHOTS: list[type[Snapshot]] = [SQLiteSnapshot]
-TRANSACTIONS: list[type[Transaction]] = [SQLiteTransaction]
+ENGINES: list[type[Engine]] = [SQLiteEngine, PostgreSQLEngine]
+SNAPSHOTS: list[type[Snapshot]] = [SQLiteSnapshot, PostgreSQLSnapshot]
+TRANSACTIONS: list[type[Transaction]] = [SQLiteTransaction, PostgreSQLTransaction]
 
 READS: dict[str, Callable[[Engine], object]] = {
     "list": listed,
@@ -156,5 +159,5 @@ def test_mirror_lock_is_released_after_an_error(engine: Engine, error: type[Base
 
 
 def test_location_of_an_unknown_engine_is_rejected() -> None:
-    with pytest.raises(ValueError, match=r"^The location of a catalog is a path, or sqlite:///path\.$"):
-        open_location("postgresql://user:secret@host/catalog")
+    with pytest.raises(ValueError, match=r"^The location of a catalog is a path, sqlite:///path, or postgresql://…\.$"):
+        open_location("mysql://user:secret@host/catalog")

@@ -1,6 +1,5 @@
 """What a sync changes in a replica, and which catalogs can become replicas."""
 
-import asyncio
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -8,14 +7,14 @@ from dataclasses import replace
 import pytest
 
 from app.catalog.documents import load_sample
-from app.catalog.engine import Engine, Transaction, current_version
+from app.catalog.engine import Engine, Transaction
 from app.catalog.errors import CatalogUnavailable
 from app.catalog.models import StoredImage, SyncCounts, Upstream, UpstreamSnapshot
 from app.catalog.reader import CatalogReader
 from app.catalog.replica import CatalogNotEmpty, UpstreamMismatch, apply_snapshot
 from app.catalog.tokens import add_token, list_tokens
 from app.catalog.transfer import ImportIntoReplica, ensure_catalog, import_images, preview_import
-from tests.support.catalogs import add_images
+from tests.support.catalogs import add_images, stored_version
 from tests.support.clock import FakeClock
 from tests.support.images import Fields, image, image_id, stored_images
 from tests.support.projects import OTHER_PROJECT, PROJECT
@@ -110,7 +109,7 @@ def test_sync_without_changes_does_not_write(replica: Replica, deleted: Collecti
 def contents(engine: Engine) -> object:
     """Return the version of the catalog, and all that a snapshot shows, revisions included."""
     with engine.open_snapshot() as snapshot:
-        return asyncio.run(current_version(engine)), snapshot.upstream(), snapshot.replicated_images(None)
+        return stored_version(engine), snapshot.upstream(), snapshot.replicated_images(None)
 
 
 @pytest.mark.parametrize("is_update", [False, True], ids=["sync", "update"])
@@ -136,7 +135,7 @@ def test_time_of_change_never_goes_back_with_a_tombstone(replica: Replica) -> No
 
 def test_sync_is_applied_completely_or_not_at_all(replica: Replica, clock: FakeClock) -> None:
     replica.sync(image(1))
-    images = [stored_image(2), replace(stored_image(3), metadata="not json")]
+    images = [stored_image(2), replace(stored_image(3), created="not a time")]
     with pytest.raises(CatalogUnavailable):
         apply_snapshot(replica.engine, UpstreamSnapshot(replica.upstream(), images, deleted=None), tombstone_days=30)
     assert replica.statuses() == {1: "ACTIVE"}
@@ -287,7 +286,7 @@ def test_administrator_can_continue_a_replica_with_narrower_access(replica: Repl
 
 def test_failed_first_sync_preserves_the_sample(replica: Replica) -> None:
     create_sample(replica.engine)
-    snapshot = UpstreamSnapshot(Upstream(GLANCE, is_admin=False), [replace(stored_image(1), metadata="not json")])
+    snapshot = UpstreamSnapshot(Upstream(GLANCE, is_admin=False), [replace(stored_image(1), created="not a time")])
     with pytest.raises(CatalogUnavailable):
         apply_snapshot(replica.engine, snapshot, sample_ids=SAMPLE, tombstone_days=30)
     assert [each.id for each in replica.stored()] == SAMPLE

@@ -100,7 +100,7 @@ def test_failed_import_changes_nothing(engine: Engine) -> None:
     add_images(engine, image(1))
     (valid,) = stored_images(image(2))
     with pytest.raises(CatalogUnavailable):
-        import_images(engine, [valid, replace(valid, id=image_id(3), metadata="not json")], tombstone_days=30)
+        import_images(engine, [valid, replace(valid, id=image_id(3), created="not a time")], tombstone_days=30)
     assert listed(engine) == [1]
 
 
@@ -155,9 +155,11 @@ def ensure_each(engines: list[Engine], start: Barrier, created: "Queue[int]") ->
 
 def test_concurrent_processes_create_a_catalog_once(open_catalog: OpenCatalog) -> None:
     context, processes = multiprocessing.get_context("fork"), 3
-    engines = [open_catalog(f"{number}/catalog") for number in range(20)]
+    engines = [open_catalog(f"{number}/catalog") for number in range(10)]
     start, created = context.Barrier(processes), context.Queue()
-    workers = [context.Process(target=ensure_each, args=(engines, start, created)) for _ in range(processes)]
+    workers = [
+        context.Process(target=ensure_each, args=(engines, start, created), daemon=True) for _ in range(processes)
+    ]
     for worker in workers:
         worker.start()
     counts = [created.get(timeout=30) for _ in range(processes * len(engines))]

@@ -12,26 +12,27 @@ from app.catalog.engines import open_catalog
 from app.catalog.errors import CatalogMissing
 from app.catalog.models import SyncStatus
 from app.catalog.tokens import add_token
-from tests.support.images import catalog_of, image
+from tests.support.catalogs import execute, is_missing, state
+from tests.support.images import catalog_at, catalog_of, image
 from tests.support.projects import OTHER_PROJECT, PROJECT
 
 
-def check(path: Path) -> tuple[int, list[str]]:
-    """Return the exit code, and the lines without the path."""
-    result = CliRunner(env={"IMAGES_CATALOG": str(path)}).invoke(cli.main, ["check"], catch_exceptions=False)
-    return result.exit_code, result.output.replace(str(path), "PATH").splitlines()
+def check(location: str | Path) -> tuple[int, list[str]]:
+    """Return the exit code, and the lines without the name of the catalog."""
+    result = CliRunner(env={"IMAGES_CATALOG": str(location)}).invoke(cli.main, ["check"], catch_exceptions=False)
+    return result.exit_code, result.output.replace(open_catalog(location).name, "PATH").splitlines()
 
 
-def test_catalog_without_problems(tmp_path: Path) -> None:
-    path = catalog_of(tmp_path, image(1), image(2, owner=PROJECT, visibility="private"), image(3, status="DELETED"))
-    before = path.read_bytes()
-    assert check(path) == (0, ["PATH has no problems."])
-    assert path.read_bytes() == before
+def test_catalog_without_problems(location: str) -> None:
+    catalog_at(location, image(1), image(2, owner=PROJECT, visibility="private"), image(3, status="DELETED"))
+    before = state(location)
+    assert check(location) == (0, ["PATH has no problems."])
+    assert state(location) == before
 
 
-def test_missing_catalog_is_an_error(tmp_path: Path) -> None:
-    assert check(tmp_path / "catalog.db") == (1, [f"Error: {CatalogMissing('PATH')}"])
-    assert list(tmp_path.iterdir()) == []
+def test_missing_catalog_is_an_error(location: str) -> None:
+    assert check(location) == (1, [f"Error: {CatalogMissing('PATH')}"])
+    assert is_missing(location)
 
 
 def test_catalog_of_an_earlier_version_is_a_warning(tmp_path: Path) -> None:
@@ -49,23 +50,19 @@ def test_catalog_of_an_earlier_version_is_a_warning(tmp_path: Path) -> None:
     ("statement", "table", "missing", "surplus"),
     [
         ("DELETE FROM image_index", "index of the lists", 3, 0),
-        ("UPDATE image_index SET name = 'x'", "index of the lists", 3, 3),
+        ("UPDATE image_index SET min_disk = 9", "index of the lists", 3, 3),
         ("DELETE FROM image_members", "table of members", 2, 0),
         ("UPDATE image_members SET sequence = 9", "table of members", 2, 2),
     ],
 )
 def test_table_that_differs_from_the_images_is_an_error(
-    tmp_path: Path, statement: str, table: str, missing: int, surplus: int
+    location: str, statement: str, table: str, missing: int, surplus: int
 ) -> None:
     shared = image(2, visibility="shared", members=[PROJECT], pending_members=[OTHER_PROJECT])
-    path = catalog_of(tmp_path, image(1), shared, image(3))
-    with closing(Database(path)) as db:
-        db.execute(statement)
-    line = (
-        f"Error: PATH: the {table} lacks {missing} entries, and has {surplus} that belong to no image. "
-        "What to do: export the catalog, move it away, and import the export into a new one."
-    )
-    assert check(path) == (1, [line])
+    execute(catalog_at(location, image(1), shared, image(3)), statement)
+    code, (line,) = check(location)
+    problem = f"Error: PATH: the {table} lacks {missing} entries, and has {surplus} that belong to no image."
+    assert (code, line.partition(" What to do: ")[0]) == (1, problem)
 
 
 @pytest.mark.parametrize(

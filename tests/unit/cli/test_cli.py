@@ -15,11 +15,13 @@ import pytest
 from click.testing import CliRunner, Result
 
 from app import cli
+from app.catalog.engines import open_catalog
 from app.cli.serve import allowed_hosts, check_auth
 from app.resources import resource_path
 from app.settings import Settings
 from app.text import quote
-from tests.support.images import Fields, catalog_of, file_of, image, image_id
+from tests.support.catalogs import is_missing, sqlite_only, state
+from tests.support.images import Fields, catalog_at, file_of, image, image_id
 from tests.support.projects import PROJECT
 
 MAIN = (sys.executable, "-c", "from app.cli import main; main()")
@@ -30,15 +32,16 @@ Export = Callable[..., list[Any]]
 
 
 @pytest.fixture
-def catalog(tmp_path: Path) -> Path:
-    return tmp_path / "catalog.db"
+def name(location: str) -> str:
+    """Return the name of the catalog in messages."""
+    return open_catalog(location).name
 
 
 @pytest.fixture
-def run(catalog: Path) -> Run:
+def run(location: str) -> Run:
 
     def invoke(*arguments: str, stdin: bytes = b"", **environ: str) -> Result:
-        return CliRunner(env={"IMAGES_CATALOG": str(catalog)} | environ).invoke(cli.main, arguments, input=stdin)
+        return CliRunner(env={"IMAGES_CATALOG": location} | environ).invoke(cli.main, arguments, input=stdin)
 
     return invoke
 
@@ -64,12 +67,12 @@ def exported(run: Run) -> Export:
     return export
 
 
-def test_import_reports_what_changed(run: Run, write: Write, catalog: Path) -> None:
+def test_import_reports_what_changed(run: Run, write: Write, name: str) -> None:
     assert run("import", write(image(1), image(2))).stderr == (
-        f"Imported 2 images into {catalog}: 2 new, 0 changed, 0 unchanged, 0 pruned.\n"
+        f"Imported 2 images into {name}: 2 new, 0 changed, 0 unchanged, 0 pruned.\n"
     )
     assert run("import", "--prune", write(image(2, name="new"), image(3))).stderr == (
-        f"Imported 2 images into {catalog}: 1 new, 1 changed, 0 unchanged, 1 pruned.\n"
+        f"Imported 2 images into {name}: 1 new, 1 changed, 0 unchanged, 1 pruned.\n"
     )
 
 
@@ -147,7 +150,7 @@ def test_catalog_is_a_path_or_a_sqlite_url(
 LINK = {"rel": "self", "href": "http://a.test"}
 
 
-def test_invalid_images_are_named_and_nothing_is_imported(run: Run, write: Write, catalog: Path) -> None:
+def test_invalid_images_are_named_and_nothing_is_imported(run: Run, write: Write, location: str) -> None:
     valid, invalid = write(image(3), name="valid.json"), write(image(1), image(2, minDisk=-1, minRam="x"))
     result = run("import", valid, invalid, "-", stdin=b"")
     place, accepted = f"{invalid}, image 2 (id '{image_id(2)}')", "a whole number from 0 to 2147483647"
@@ -158,7 +161,7 @@ def test_invalid_images_are_named_and_nothing_is_imported(run: Run, write: Write
         "standard input: it is not JSON: Input is a zero-length, empty document: line 1 column 1 (char 0)",
         "3 errors; nothing was imported",
     ]
-    assert not catalog.exists()
+    assert is_missing(location)
 
 
 def test_unreadable_file_is_reported_in_one_line(run: Run) -> None:
@@ -181,9 +184,9 @@ def test_import_reports_what_was_left_out(run: Run, write: Write) -> None:
 
 @pytest.mark.parametrize("options", [("--dry-run",), ()])
 def test_import_warns_of_access_that_the_files_do_not_intend(
-    run: Run, catalog: Path, write: Write, options: tuple[str, ...]
+    run: Run, location: str, write: Write, options: tuple[str, ...]
 ) -> None:
-    catalog_of(catalog.parent, image(1, owner=PROJECT))
+    catalog_at(location, image(1, owner=PROJECT))
     unseen = [{"id": image_id(number), "visibility": "private"} for number in (1, 2, 3)]  # the first keeps its owner
     shared = {"id": image_id(4), "visibility": "shared"}
     members = {"id": image_id(5), "members": [PROJECT]}
@@ -201,13 +204,13 @@ def test_import_warns_of_access_that_the_files_do_not_intend(
 NEXT_PAGE = {"images_links": [{"rel": "next", "href": "http://a.test"}]}
 
 
-def test_list_that_goes_on_is_imported_with_a_warning_and_not_pruned(run: Run, catalog: Path, exported: Export) -> None:
+def test_list_that_goes_on_is_imported_with_a_warning_and_not_pruned(run: Run, location: str, exported: Export) -> None:
     page = orjson.dumps({"images": [image(1)]} | NEXT_PAGE)
     for options in ((), ("--dry-run",)):
         result = run("import", "--prune", *options, "-", stdin=page)
         reason = "--prune needs a complete list, but standard input links to another page of its list"
         assert (result.exit_code, result.stderr) == (1, f"Error: {reason}; nothing was imported.\n")
-        assert not catalog.exists()
+        assert is_missing(location)
     warning = "Warning: standard input links to a next page, whose images are not in the files."
     assert run("import", "-", stdin=page).stderr.splitlines()[0] == warning
     assert exported("id") == [(image_id(1),)]
@@ -215,17 +218,18 @@ def test_list_that_goes_on_is_imported_with_a_warning_and_not_pruned(run: Run, c
 
 @pytest.mark.parametrize(("options", "pruned"), [((), 0), (("--prune",), 2), (("--prune", "--tenant", PROJECT), 1)])
 def test_dry_run_reports_what_import_would_change_and_changes_nothing(
-    run: Run, write: Write, catalog: Path, options: tuple[str, ...], pruned: int
+    run: Run, write: Write, location: str, options: tuple[str, ...], pruned: int
 ) -> None:
+    name = open_catalog(location).name
     new = write(image(1), image(2, name="new", owner=PROJECT), image(6), name="new.json")
     assert run("import", "--dry-run", new).stderr == (
-        f"Would import 3 images into {catalog}: 3 new, 0 changed, 0 unchanged, 0 pruned.\n"
+        f"Would import 3 images into {name}: 3 new, 0 changed, 0 unchanged, 0 pruned.\n"
     )
-    assert not catalog.exists()
+    assert is_missing(location)
     run("import", write(*map(image, (1, 3, 4)), *(image(number, owner=PROJECT) for number in (2, 5))))
-    before = catalog.read_bytes(), run("export", "--deleted").stdout_bytes
+    before = state(location)
     preview = run("import", "--dry-run", *options, new).stderr
-    assert (catalog.read_bytes(), run("export", "--deleted").stdout_bytes) == before
+    assert state(location) == before
     assert preview.startswith("Would import 3 images")
     assert preview.endswith(f" {pruned} pruned.\n")
     assert run("import", *options, new).stderr == preview.replace("Would import", "Imported")
@@ -292,12 +296,12 @@ def test_export_of_no_images_can_be_imported(run: Run, write: Write) -> None:
     assert orjson.loads(run("export").stdout_bytes) == {"images": []}
 
 
-def test_export_without_a_catalog_fails_and_creates_none(run: Run, catalog: Path) -> None:
+def test_export_without_a_catalog_fails_and_creates_none(run: Run, location: str, name: str) -> None:
     result = run("export")
     assert (result.exit_code, result.stdout_bytes) == (1, b"")
-    assert result.stderr.startswith(f"Error: {catalog} ")
+    assert result.stderr.startswith(f"Error: {name} ")
     assert result.stderr.count("\n") == 1
-    assert not catalog.exists()
+    assert is_missing(location)
 
 
 def test_invalid_setting_is_reported_in_one_line(run: Run) -> None:
@@ -328,16 +332,22 @@ def test_each_option_has_a_help_text() -> None:
     [(("import", "images.json"), b"Importing"), (("export",), b"Exporting"), (("export", "-x"), b"")],
 )
 def test_progress_and_colors_are_for_terminals_only(  # noqa: PLR0913, PLR0917 each is a fixture or a parameter
-    write: Write, catalog: Path, is_terminal: bool, no_color: str, arguments: tuple[str, ...], bar: bytes
+    write: Write,
+    location: str,
+    tmp_path: Path,
+    is_terminal: bool,
+    no_color: str,
+    arguments: tuple[str, ...],
+    bar: bytes,
 ) -> None:
-    catalog_of(catalog.parent, image(1))
+    catalog_at(location, image(1))
     write(*map(image, range(300)))
     controller, terminal = pty.openpty()
     with os.fdopen(controller, "rb", buffering=0) as screen, os.fdopen(terminal, "wb") as stderr:
         done = subprocess.run(
             [*MAIN, *arguments],
-            env={"IMAGES_CATALOG": str(catalog), "TERM": "xterm", "NO_COLOR": no_color},
-            cwd=catalog.parent,
+            env={"IMAGES_CATALOG": location, "TERM": "xterm", "NO_COLOR": no_color},
+            cwd=tmp_path,
             stdout=subprocess.DEVNULL,
             stderr=stderr if is_terminal else subprocess.PIPE,
             check=False,
@@ -349,12 +359,12 @@ def test_progress_and_colors_are_for_terminals_only(  # noqa: PLR0913, PLR0917 e
     assert done.returncode == (0 if bar else 2)
 
 
-def test_write_error_of_export_is_reported_in_one_line(run: Run, write: Write, catalog: Path) -> None:
+def test_write_error_of_export_is_reported_in_one_line(run: Run, write: Write, location: str) -> None:
     run("import", write(image(1)))
     with Path("/dev/full").open("wb") as full:
         exported = subprocess.run(
             [*MAIN, "export"],
-            env={"IMAGES_CATALOG": str(catalog)},
+            env={"IMAGES_CATALOG": location},
             stdout=full,
             stderr=subprocess.PIPE,
             check=False,
@@ -362,21 +372,22 @@ def test_write_error_of_export_is_reported_in_one_line(run: Run, write: Write, c
     assert (exported.returncode, exported.stderr) == (1, b"Error: [Errno 28] No space left on device\n")
 
 
-def test_export_holds_little_of_a_large_catalog_in_memory(catalog: Path) -> None:
-    metadata = {str(number): "x" * 255 for number in range(1000)}
-    catalog_of(catalog.parent, *(image(number, metadata=metadata) for number in range(200)))
+def test_export_holds_little_of_a_large_catalog_in_memory(location: str) -> None:
+    metadata = {str(number): "x" * 255 for number in range(200)}
+    images = [image(number, metadata=metadata) for number in range(1000)]
+    catalog_at(location, *images)
     code = (
         "import app.cli, atexit, sys, tracemalloc; tracemalloc.start(); "
         "atexit.register(lambda: print(tracemalloc.get_traced_memory()[1], file=sys.stderr)); app.cli.main()"
     )
     exported = subprocess.run(
         [sys.executable, "-c", code, "export"],
-        env={"IMAGES_CATALOG": str(catalog)},
+        env={"IMAGES_CATALOG": location},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         check=True,
     )
-    assert int(exported.stderr) < 40_000_000 < catalog.stat().st_size
+    assert int(exported.stderr) < 40_000_000 < len(file_of(*images))
 
 
 def test_server_starts_without_warnings() -> None:
@@ -409,53 +420,57 @@ def test_address_is_allowed_if_others_cannot_connect_or_need_a_token_or_may(
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0:80", "[::]:80", "[::ffff:127.0.0.1]:80", "images.test:80"])
-def test_address_that_others_can_connect_to_needs_authentication(run: Run, catalog: Path, address: str) -> None:
+def test_address_that_others_can_connect_to_needs_authentication(run: Run, location: str, address: str) -> None:
     result = run("serve", "--bind", address)
     assert result.stderr == (
         f"Error: IMAGES_AUTH is none, so everybody who can reach {address} could see and change the images of every "
         "project: set IMAGES_AUTH to token or keystone, or allow this with --insecure.\n"
     )
-    assert (result.exit_code, result.stdout, catalog.exists()) == (1, "", False)
+    assert (result.exit_code, result.stdout, is_missing(location)) == (1, "", True)
 
 
-@pytest.mark.parametrize("content", [None, b""])
-def test_missing_catalog_that_was_named_prevents_the_start(run: Run, catalog: Path, content: bytes | None) -> None:
-    if content is not None:
-        catalog.write_bytes(content)
+def test_missing_catalog_that_was_named_prevents_the_start(run: Run, location: str, name: str) -> None:
     result = run("serve", "--bind", "127.0.0.1:0")
     assert result.stderr == (
-        f"Error: {catalog} holds no catalog yet: create it with import, mirror or token add, or from the sample with "
+        f"Error: {name} holds no catalog yet: create it with import, mirror or token add, or from the sample with "
         "serve --sample.\n"
     )
-    assert (result.exit_code, catalog.exists()) == (1, content is not None)
+    assert (result.exit_code, is_missing(location)) == (1, True)
+
+
+@sqlite_only
+def test_empty_file_prevents_the_start(run: Run, location: str) -> None:
+    Path(location).touch()
+    result = run("serve", "--bind", "127.0.0.1:0")
+    assert (result.exit_code, result.stderr.startswith(f"Error: {location} holds no catalog yet")) == (1, True)
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0:80", "[::]:80", "images.test:80", "unix:/a"])
-def test_test_double_is_served_on_a_loopback_address_only(run: Run, catalog: Path, address: str) -> None:
+def test_test_double_is_served_on_a_loopback_address_only(run: Run, location: str, address: str) -> None:
     result = run("serve", "--bind", address, IMAGES_TEST_DOUBLE="on")
     message = f"IMAGES_TEST_DOUBLE is 'on'; expected 'off' with --bind {address}, which is no loopback address"
-    assert (result.exit_code, result.stderr, catalog.exists()) == (1, f"Error: {message}\n", False)
+    assert (result.exit_code, result.stderr, is_missing(location)) == (1, f"Error: {message}\n", True)
 
 
-def test_test_double_is_one_process(run: Run, catalog: Path) -> None:
+def test_test_double_is_one_process(run: Run, location: str) -> None:
     result = run("serve", "--workers", "4", IMAGES_TEST_DOUBLE="on")
     message = "--workers is 4; expected 1 with IMAGES_TEST_DOUBLE=on, because a test double is one process"
-    assert (result.exit_code, result.stderr, catalog.exists()) == (1, f"Error: {message}\n", False)
+    assert (result.exit_code, result.stderr, is_missing(location)) == (1, f"Error: {message}\n", True)
 
 
 @pytest.mark.parametrize("double", ["on", "off"])
-def test_address_in_use_prevents_the_start(run: Run, catalog: Path, double: str) -> None:
+def test_address_in_use_prevents_the_start(run: Run, location: str, double: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         address = f"127.0.0.1:{taken.getsockname()[1]}"
         result = run("serve", "--sample", "--bind", address, IMAGES_TEST_DOUBLE=double)
     message = f"Error: {address} is in use by another process: set PORT, or use --bind.\n"
-    assert (result.exit_code, result.stderr, catalog.exists()) == (1, message, False)
+    assert (result.exit_code, result.stderr, is_missing(location)) == (1, message, True)
 
 
-def test_address_of_another_machine_prevents_the_start(run: Run, catalog: Path) -> None:
+def test_address_of_another_machine_prevents_the_start(run: Run, location: str) -> None:
     result = run("serve", "--sample", "--bind", "192.0.2.1:80", IMAGES_AUTH="token")
     message = "Error: 192.0.2.1:80 cannot be used (Cannot assign requested address): set PORT, or use --bind.\n"
-    assert (result.exit_code, result.stderr, catalog.exists()) == (1, message, False)
+    assert (result.exit_code, result.stderr, is_missing(location)) == (1, message, True)
 
 
 LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
@@ -481,13 +496,14 @@ def test_hosts_are_those_of_loopback_if_only_the_address_keeps_others_out(
 
 
 def test_socket_that_cannot_be_created_prevents_the_start(
-    run: Run, catalog: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, location: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    catalog_of(catalog.parent)
-    monkeypatch.chdir(catalog.parent)
+    catalog_at(location)
+    monkeypatch.chdir(tmp_path)
+    Path("file").touch()
     problems = {
         "used": "another process uses it",
-        catalog.name: "a file or folder is there",
+        "file": "a file or folder is there",
         "none/s": "No such file or directory",
         "s" * 108: "AF_UNIX path too long",
     }
@@ -501,10 +517,10 @@ def test_socket_that_cannot_be_created_prevents_the_start(
     assert Path("used").is_socket()
 
 
-def test_missing_extra_is_named(run: Run, catalog: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_extra_is_named(run: Run, location: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "keystoneauth1.access", None)  # as if the package was not installed
     monkeypatch.delitem(sys.modules, "app.auth.keystone", raising=False)
     result = run("serve", IMAGES_AUTH="keystone")
     missing = "IMAGES_AUTH=keystone needs keystoneauth1.access, which is not installed"
     assert result.stderr == f"Error: {missing}: {sys.executable} -m pip install 'compute-images[keystone]'\n"
-    assert (result.exit_code, catalog.exists()) == (1, False)
+    assert (result.exit_code, is_missing(location)) == (1, True)

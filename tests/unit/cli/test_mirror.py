@@ -17,8 +17,9 @@ from app.catalog.transfer import ensure_catalog
 from app.errors import MirrorAlreadyRunning
 from tests.integration.openstack.replica import Replica
 from tests.integration.server.service import until
+from tests.support.catalogs import is_missing, sqlite_only
 from tests.support.fake_glance import NO_RESPONSE, FakeGlance, FakeResponse, glance_image, running_glance
-from tests.support.images import catalog_of, image, image_id
+from tests.support.images import catalog_at, image, image_id
 
 TIME = r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ"
 LIST = "GET /v2/images"
@@ -31,19 +32,20 @@ def glance() -> Iterator[FakeGlance]:
 
 
 @pytest.fixture
-def catalog(tmp_path: Path) -> Path:
-    return tmp_path / "catalog.db"
+def name(location: str) -> str:
+    """Return the name of the catalog in messages."""
+    return open_catalog(location).name
 
 
 Run = Callable[..., Result]
 
 
 @pytest.fixture
-def run(catalog: Path, glance: FakeGlance) -> Iterator[Run]:
+def run(location: str, tmp_path: Path, glance: FakeGlance) -> Iterator[Run]:
     """Return a function that runs one sync of a cloud without authentication."""
     variables = {
-        "IMAGES_CATALOG": str(catalog),
-        "HOME": str(catalog.parent),
+        "IMAGES_CATALOG": location,
+        "HOME": str(tmp_path),
         "OS_AUTH_TYPE": "none",
         "OS_IMAGE_ENDPOINT_OVERRIDE": f"{glance.url}/v2",
     }
@@ -95,8 +97,8 @@ def test_control_characters_are_escaped(run: Run, glance: FakeGlance) -> None:
     assert r" Image x\n\x1b[31m: A malformed image (id: " in run().stderr
 
 
-def test_sample_is_replaced(run: Run, glance: FakeGlance, catalog: Path) -> None:
-    ensure_catalog(open_catalog(catalog), load_sample, tombstone_days=30)
+def test_sample_is_replaced(run: Run, glance: FakeGlance, location: str) -> None:
+    ensure_catalog(open_catalog(location), load_sample, tombstone_days=30)
     glance.put(glance_image(1))
     assert report(run()) == "Full sync: 1 images (1 new, 0 changed, 0 deleted, 0 failed, 0 incomplete)."
 
@@ -109,33 +111,34 @@ def test_failed_sync_is_an_error(run: Run, glance: FakeGlance) -> None:
     assert error(run()) == "A response with status 503 occurred at the image service"
 
 
-def test_unreachable_glance_is_an_error(run: Run, catalog: Path) -> None:
+def test_unreachable_glance_is_an_error(run: Run, location: str) -> None:
     message = error(run(OS_IMAGE_ENDPOINT_OVERRIDE="http://127.0.0.1:1"))
     assert message.startswith("A connection failure occurred at the image service: Unable to")
-    assert not catalog.exists()
+    assert is_missing(location)
 
 
-def test_catalog_with_imported_images_is_an_error(run: Run, catalog: Path) -> None:
-    catalog_of(catalog.parent, image(1))
-    assert error(run()) == str(CatalogNotEmpty(str(catalog)))
+def test_catalog_with_imported_images_is_an_error(run: Run, location: str, name: str) -> None:
+    catalog_at(location, image(1))
+    assert error(run()) == str(CatalogNotEmpty(name))
 
 
-def test_replica_of_another_glance_is_an_error(run: Run, glance: FakeGlance, catalog: Path) -> None:
+def test_replica_of_another_glance_is_an_error(run: Run, glance: FakeGlance, name: str) -> None:
     run()
     with running_glance() as other:
         message = error(run(OS_IMAGE_ENDPOINT_OVERRIDE=other.url))
-    assert message == str(UpstreamMismatch(str(catalog), glance.url, other.url))
+    assert message == str(UpstreamMismatch(name, glance.url, other.url))
 
 
-def test_second_mirror_is_an_error(run: Run, glance: FakeGlance, catalog: Path) -> None:
-    with open_catalog(catalog).mirror_lock():
-        assert error(run()) == str(MirrorAlreadyRunning(str(catalog)))
+def test_second_mirror_is_an_error(run: Run, glance: FakeGlance, location: str, name: str) -> None:
+    with open_catalog(location).mirror_lock():
+        assert error(run()) == str(MirrorAlreadyRunning(name))
     assert glance.take_requests() == []
 
 
-def test_catalog_that_cannot_be_created_is_an_error(run: Run, catalog: Path) -> None:
-    catalog.touch()
-    assert error(run(IMAGES_CATALOG=str(catalog / "catalog.db"))).startswith(f"{catalog}/catalog.db: ")
+@sqlite_only
+def test_catalog_that_cannot_be_created_is_an_error(run: Run, location: str) -> None:
+    Path(location).touch()
+    assert error(run(IMAGES_CATALOG=f"{location}/catalog.db")).startswith(f"{location}/catalog.db: ")
 
 
 @pytest.mark.parametrize(
@@ -147,19 +150,19 @@ def test_catalog_that_cannot_be_created_is_an_error(run: Run, catalog: Path) -> 
     ],
     ids=str,
 )
-def test_invalid_cloud_configuration_is_an_error(run: Run, catalog: Path, environ: dict[str, str], reason: str) -> None:
+def test_invalid_cloud_configuration_is_an_error(run: Run, location: str, environ: dict[str, str], reason: str) -> None:
     assert error(run(**environ)).startswith(f"Invalid cloud configuration: {reason}")
-    assert not catalog.exists()
+    assert is_missing(location)
 
 
-def test_missing_extra_is_named(run: Run, catalog: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_extra_is_named(run: Run, location: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "keystoneauth1.exceptions", None)
     for module in ("app.mirror.client", "app.mirror.cloud"):
         monkeypatch.delitem(sys.modules, module, raising=False)
         monkeypatch.delattr(module, raising=False)
     missing = "The command mirror needs keystoneauth1.exceptions, which is not installed"
     assert error(run()) == f"{missing}: {sys.executable} -m pip install 'compute-images[mirror]'"
-    assert not catalog.exists()
+    assert is_missing(location)
 
 
 @pytest.mark.parametrize(
@@ -173,8 +176,10 @@ def test_invalid_argument_is_a_usage_error(run: Run, options: tuple[str, ...]) -
 
 
 @pytest.fixture
-def replica(tmp_path: Path, glance: FakeGlance) -> Replica:
-    return Replica(tmp_path, {"OS_AUTH_TYPE": "none", "OS_IMAGE_ENDPOINT_OVERRIDE": glance.url})
+def replica(location: str, tmp_path: Path, glance: FakeGlance) -> Replica:
+    return Replica(
+        tmp_path, {"IMAGES_CATALOG": location, "OS_AUTH_TYPE": "none", "OS_IMAGE_ENDPOINT_OVERRIDE": glance.url}
+    )
 
 
 def test_mirror_continues_after_failures_until_sigterm(replica: Replica, glance: FakeGlance) -> None:
@@ -211,7 +216,7 @@ def test_sigterm_ends_the_mirror_and_releases_its_lock(replica: Replica, glance:
 
 @pytest.mark.parametrize(("options", "signal_"), [(("--once",), signal.SIGTERM), ((), signal.SIGKILL)], ids=str)
 def test_signal_ends_the_process_without_a_report_or_a_catalog(
-    replica: Replica, glance: FakeGlance, options: tuple[str, ...], signal_: signal.Signals
+    replica: Replica, location: str, glance: FakeGlance, options: tuple[str, ...], signal_: signal.Signals
 ) -> None:
     glance.responses[LIST] = NO_RESPONSE
     with replica.mirrored(*options) as mirror:
@@ -219,7 +224,7 @@ def test_signal_ends_the_process_without_a_report_or_a_catalog(
         mirror.process.send_signal(signal_)
         assert mirror.process.wait(20) == -signal_
         assert mirror.lines == []
-    assert not replica.catalog.exists()
+    assert is_missing(location)
     glance.responses.clear()
     replica.sync()
 

@@ -15,21 +15,22 @@ from app.catalog.errors import CatalogMissing
 from app.catalog.tokens import add_token, find_token, list_tokens
 from app.catalog.transfer import export_images
 from app.timestamps import format_utc
+from tests.support.catalogs import is_missing
 from tests.support.projects import PROJECT, SAMPLE_PROJECT
 
 Run = Callable[..., Result]
 
 
 @pytest.fixture
-def engine(tmp_path: Path) -> Engine:
-    return open_catalog(tmp_path / "catalog.db")
+def engine(location: str) -> Engine:
+    return open_catalog(location)
 
 
 @pytest.fixture
-def run(engine: Engine) -> Run:
+def run(location: str) -> Run:
 
     def invoke(*arguments: str, **environ: str) -> Result:
-        return CliRunner(env={"IMAGES_CATALOG": engine.name} | environ).invoke(cli.main, ["token", *arguments])
+        return CliRunner(env={"IMAGES_CATALOG": location} | environ).invoke(cli.main, ["token", *arguments])
 
     return invoke
 
@@ -72,19 +73,19 @@ def test_expiry_can_be_a_duration(run: Run, engine: Engine, text: str, delay: ti
         (("m/e",), "characters without '/', '?', '#' and control characters, but not '.' or '..'"),
     ],
 )
-def test_invalid_arguments_are_usage_errors(run: Run, engine: Engine, arguments: tuple[str, ...], problem: str) -> None:
+def test_invalid_arguments_are_usage_errors(run: Run, location: str, arguments: tuple[str, ...], problem: str) -> None:
     rejected = run("add", *arguments)
     assert (rejected.exit_code, rejected.stdout) == (2, "")
     assert rejected.stderr.splitlines()[-1].endswith(problem)
-    assert not Path(engine.name).exists()
+    assert is_missing(location)
 
 
 def test_add_creates_a_missing_catalog_with_the_sample_at_the_default_location_only(
-    run: Run, engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Run, location: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    assert [run("add", PROJECT, IMAGES_CATALOG=location).exit_code for location in ("", engine.name)] == [0, 0]
-    counts = [len(list(export_images(each))) for each in (open_catalog("data/catalog.db"), engine)]
+    assert [run("add", PROJECT, IMAGES_CATALOG=value).exit_code for value in ("", location)] == [0, 0]
+    counts = [len(list(export_images(each))) for each in map(open_catalog, ("data/catalog.db", location))]
     assert counts == [7, 0]
 
 
@@ -122,7 +123,7 @@ def test_revoke_repeats_nothing_that_may_be_a_secret(run: Run, text: str) -> Non
 
 
 @pytest.mark.parametrize("arguments", [("list",), ("revoke", "00000000")])
-def test_missing_catalog_is_an_error(run: Run, engine: Engine, arguments: tuple[str, ...]) -> None:
+def test_missing_catalog_is_an_error(run: Run, engine: Engine, location: str, arguments: tuple[str, ...]) -> None:
     rejected = run(*arguments)
     assert (rejected.exit_code, rejected.stderr) == (1, f"Error: {CatalogMissing(engine.name)}\n")
-    assert not Path(engine.name).exists()
+    assert is_missing(location)
