@@ -28,6 +28,12 @@ sqlite_only, postgresql_only = (
     for engine in ("sqlite", pytest.param("postgresql", marks=pytest.mark.external))
 )
 
+# Ends the sessions that hold the lock of the mirror of a PostgreSQL catalog.
+END_MIRROR = """
+SELECT pg_terminate_backend(pid, 10000) FROM pg_locks JOIN pg_database ON pg_database.oid = database
+WHERE locktype = 'advisory' AND datname = current_database()
+"""
+
 
 @contextmanager
 def sqlite_catalogs(folder: Path) -> Iterator[NewCatalog]:

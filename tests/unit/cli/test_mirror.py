@@ -14,10 +14,10 @@ from app.catalog.documents import load_sample
 from app.catalog.engines import open_catalog
 from app.catalog.replica import CatalogNotEmpty, UpstreamMismatch
 from app.catalog.transfer import ensure_catalog
-from app.errors import MirrorAlreadyRunning
+from app.errors import MirrorAlreadyRunning, MirrorLockLost
 from tests.integration.openstack.replica import Replica
 from tests.integration.server.service import until
-from tests.support.catalogs import is_missing, sqlite_only
+from tests.support.catalogs import END_MIRROR, execute, is_missing, postgresql_only, sqlite_only
 from tests.support.fake_glance import NO_RESPONSE, FakeGlance, FakeResponse, glance_image, running_glance
 from tests.support.images import catalog_at, image, image_id
 
@@ -135,6 +135,13 @@ def test_second_mirror_is_an_error(run: Run, glance: FakeGlance, location: str, 
     assert glance.take_requests() == []
 
 
+@postgresql_only
+def test_lost_lock_is_an_error(run: Run, glance: FakeGlance, location: str, name: str) -> None:
+    glance.before[LIST] = lambda: execute(location, END_MIRROR)
+    assert error(run()) == str(MirrorLockLost(name))
+    assert is_missing(location)
+
+
 @sqlite_only
 def test_catalog_that_cannot_be_created_is_an_error(run: Run, location: str) -> None:
     Path(location).touch()
@@ -226,6 +233,16 @@ def test_signal_ends_the_process_without_a_report_or_a_catalog(
         assert mirror.lines == []
     assert is_missing(location)
     glance.responses.clear()
+    replica.sync()
+
+
+@postgresql_only
+def test_lost_lock_ends_the_process(replica: Replica, location: str, name: str) -> None:
+    with replica.mirrored("--interval", "0.1") as mirror:
+        mirror.await_syncs(2)
+        execute(location, END_MIRROR)
+        assert mirror.process.wait(20) == 1
+        assert mirror.lines[-1] == f"Error: {MirrorLockLost(name)}"
     replica.sync()
 
 

@@ -20,7 +20,7 @@ from app.catalog.status import describe_catalog
 from app.catalog.tokens import add_token
 from app.resources import version
 from tests.integration.server.service import session
-from tests.support.catalogs import sqlite_only
+from tests.support.catalogs import postgresql_only, sqlite_only
 from tests.support.clock import FakeClock
 from tests.support.images import catalog_at, image, image_id
 from tests.support.projects import PROJECT
@@ -107,6 +107,16 @@ def test_status_names_the_processes_that_use_the_catalog(engine: Engine, tmp_pat
         assert process.pop("command").startswith(f"{sys.executable} -c import sys; ")
         assert process == {"pid": other.pid, "is_writing": True, "is_mirror": True, "host": None}
         assert f"\nProcesses   {other.pid} mirror, writes now: {sys.executable} -c import sys; " in status(engine.name)
+
+
+@postgresql_only
+def test_status_names_the_connections_of_all_machines(engine: Engine, location: str) -> None:
+    with engine.mirror_lock(), engine.transaction(timeout=1) as transaction:
+        transaction.delete_images()
+        (process,) = describe_catalog(engine)["processes"]
+        pid = process.pop("pid")
+        assert f"\nProcesses   127.0.0.1 {pid} mirror, writes now: compute-images" in status(location)
+    assert process == {"command": "compute-images", "is_writing": True, "is_mirror": True, "host": "127.0.0.1"}
 
 
 @sqlite_only
