@@ -37,9 +37,10 @@ def open_file(path: Path) -> FileEngine:
 def _open_postgresql(url: str) -> Engine:
     try:
         from app.catalog.postgresql.engine import PostgreSQLEngine  # noqa: PLC0415 only these URLs need the extra
-    except ImportError as error:  # without a name, psycopg has no libpq
+    except ImportError as error:
+        package = (error.name or "libpq").partition(".")[0]  # psycopg states no name if it finds no libpq
         raise CatalogUnavailable(
-            f"IMAGES_CATALOG is a postgresql:// URL, which needs {error.name or 'libpq'}, which is not installed: "
+            f"IMAGES_CATALOG is a postgresql:// URL, which needs {package}, which is not installed: "
             f"{pip_command('postgres')}"
         ) from error
     return PostgreSQLEngine(url, open_file)
