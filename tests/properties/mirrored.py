@@ -99,7 +99,7 @@ class World:
 
     def __init__(self, glance: FakeGlance, location: str, client: TestClient, clock: FakeClock) -> None:
         self._glance = glance
-        self._location = location
+        self.location = location
         self._catalog = open_catalog(location)
         self._client = client
         self._clock = clock
@@ -111,7 +111,7 @@ class World:
         glance = self._glance
         for state in (glance.images, glance.members, glance.responses, glance.requests):
             state.clear()
-        empty_catalog(self._location)
+        empty_catalog(self.location)
         self._catalog.write_sync_status(SyncStatus())
         self._clock.reset()
         # With the default overlap of a minute, nearly every incremental sync would list every image.
@@ -279,7 +279,7 @@ class World:
     def _undated_tombstones(self) -> set[str]:
         """Return the ids of images that the cloud is deleting: a sync has to turn them into tombstones later."""
         undated = "SELECT id FROM images WHERE status = 'DELETED' AND deleted_at IS NULL"
-        return {id_ for (id_,) in execute(self._location, undated)}
+        return {id_ for (id_,) in execute(self.location, undated)}
 
     def _poll(self) -> None:
         """Request what changed since the last poll, and check that polling alone shows all that a list shows."""
