@@ -215,7 +215,7 @@ class _Costs:
 
     def as_rate(self, name: str) -> str:
         """Return requests per second, with the CPU time of one."""
-        return f"{self.rates[name]:,.0f} ({statistics.median(self._cpu[name]):.2f} ms)"
+        return f"{self.rates[name]:,.0f} ({statistics.median(self._cpu[name]):.3f} ms)"
 
     def as_time(self, name: str) -> str:
         """Return the milliseconds for a request, with the CPU time."""
