@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests.integration.postgresql import scenarios
+from tests.integration.postgresql.machines import resources
 from tests.integration.postgresql.scenarios import Figures
 from tests.integration.postgresql.site import Site, site, small_disk
 
@@ -56,10 +57,10 @@ def main(*names: str) -> None:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
             tablespace = stack.enter_context(small_disk()) if scenario.needs_small_disk else None
             running = stack.enter_context(site(folder, tablespace=tablespace, **scenario.needs))
-            machines, problems = running.fleet.machines, running.fleet.model.problems
-            before = [machine.resources for machine in machines]
+            services, problems = running.fleet.services, running.fleet.model.problems
+            before = [resources(service) for service in services]
             figures = scenario.run(running)
-            after = [machine.resources for machine in machines]
+            after = [resources(service) for service in services]
         figures |= {"machines before": "; ".join(before), "machines after": "; ".join(after), "problems": len(problems)}
         sys.stdout.write(f"{name}\n" + "".join(f"    {key}: {value}\n" for key, value in figures.items()))
         sys.stdout.write("".join(f"    {problem}\n" for problem in problems[:5]))

@@ -4,13 +4,13 @@ import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from itertools import count
 from pathlib import Path
-from subprocess import TimeoutExpired
 from typing import NamedTuple
 
 from tests.integration.deployment import recipes
 from tests.integration.postgresql.clients import Model, Numbers, Reader, Target, Worker, Writer
-from tests.integration.server.service import COMMAND, SERVE, Service, free_port, run_slow, serving, session, until
+from tests.integration.server.service import COMMAND, SERVE, Service, free_port, run, serving, session, until
 from tests.integration.server.wire import Connection, Response, request
 from tests.support.images import Fields, file_of, image, image_id, image_number
 from tests.support.packages import Missing
@@ -20,58 +20,49 @@ WRITERS, IMPORTED_IMAGES = 2, 20
 BY_HAND = WRITERS  # the number of the image that is changed with SQL
 NUMBER = "number"  # the metadata item
 
-_COMMAND_TIMEOUT = 20.0  # seconds
 _RECIPE = recipes.files(recipes.section("Several machines"))["/etc/haproxy/haproxy.cfg"]
-
-
-class Machine(NamedTuple):
-    """A machine: its folder and its settings, with which commands run, and its service."""
-
-    folder: Path
-    settings: dict[str, str]
-    service: Service
-
-    @property
-    def resources(self) -> str:
-        """The memory and the threads of its worker, if it runs."""
-        if self.service.process.poll() is not None:
-            return "killed"
-        status = Path(f"/proc/{self.service.workers[-1]}/status").read_text()
-        memory, threads = (re.search(rf"^{name}:\s+(\d+)", status, re.MULTILINE) for name in ("VmRSS", "Threads"))
-        assert memory is not None
-        assert threads is not None
-        return f"{int(memory[1]) // 1024} MiB, {threads[1]} threads"
-
-    def run(self, *command: str) -> str:
-        """Run a command of compute-images, and return its output. Raises CommandFailed."""
-        return _run(self.folder, self.settings, *command)
 
 
 class CommandFailed(Exception):
     """A command of compute-images failed. The message is what it wrote to standard error."""
 
 
+class Commands(NamedTuple):
+    """The commands of a machine that runs no service."""
+
+    folder: Path
+    settings: dict[str, str]
+
+    def run(self, *command: str) -> str:
+        """Run a command of compute-images, and return its output. Raises CommandFailed."""
+        result = run(COMMAND, *command, folder=self.folder, **self.settings)
+        if result.returncode:
+            raise CommandFailed(result.stderr)
+        return result.stdout
+
+    def import_images(self, *images: Fields) -> None:
+        """Import images. Raises CommandFailed."""
+        (self.folder / "images.json").write_bytes(file_of(*images))
+        self.run("import", "images.json")
+
+
 class Fleet:
     """Machines with a load balancer, and a catalog with numbers that clients increase."""
 
-    def __init__(self, machines: Sequence[Machine], balancer_port: int, token: str) -> None:
-        """Set the machines, and the token of an administrator."""
-        self.machines = machines
-        self.ports = [machine.service.port for machine in machines]
+    def __init__(self, services: Sequence[Service], balancer_port: int, commands: Commands, token: str) -> None:
+        """Set the services of the machines, and the token of an administrator."""
+        self.services = services
+        self.ports = [service.port for service in services]
         self.balancer_port = balancer_port
+        self.commands = commands
         self.token = token
         self.model = Model()
+        self.token_numbers = count(1)
         self._token_target: Target | None = None
-
-    def import_number(self, number: int) -> None:
-        """Import images that all have this number."""
-        machine = self.machines[0]
-        (machine.folder / "images.json").write_bytes(file_of(*_imported_images(number)))
-        machine.run("import", "images.json")
 
     def add_token(self, name: str) -> str:
         """Add a token, and let readers use it."""
-        token = self.machines[0].run("token", "add", WRITTEN).strip()
+        token = self.commands.run("token", "add", WRITTEN).strip()
         self.model.see({name: 1}, "an acknowledgement")
         self._token_target = Target(
             item_path(0), token, lambda response: {name: 2 if response.status == 401 else 1}, frozenset({200, 401})
@@ -88,7 +79,7 @@ class Fleet:
         return lists + items + ([self._token_target] if self._token_target else [])
 
     def workers(self, ports: Sequence[int] = ()) -> list[Worker]:
-        """Return sixteen clients: writers and an operator of the first machine, and readers of some or all ports."""
+        """Return sixteen clients: writers of the first machine, an operator, and readers of some or all ports."""
         first, second = self.ports
         writers = [Writer(self.model, first, item_path(each), self.token, pause=0.02) for each in range(WRITERS)]
         ports = ports or [first] * 2 + [second] * 6 + [self.balancer_port] * 5
@@ -100,38 +91,47 @@ class Fleet:
             with Connection(port) as connection:
                 for target in self.targets():
                     assert self.model.read(connection, target)[1]
-        for machine in self.machines:
-            assert "Traceback" not in machine.service.log
+        for service in self.services:
+            assert "Traceback" not in service.log
 
 
 class Operator(Worker):
-    """Imports images, and adds and revokes tokens, with the commands of a machine."""
+    """Imports images, and adds and revokes tokens, with commands."""
 
     def __init__(self, fleet: Fleet, *, pause: float) -> None:
         super().__init__(fleet.model)
         self._fleet = fleet
         self._pause = pause
-        self._tokens = 0
 
     def step(self) -> None:
         """Import the next number, and revoke a new token after a while."""
         fleet, model = self._fleet, self.model
         try:
             number = model.send(IMPORTED)
-            fleet.import_number(number)
+            fleet.commands.import_images(*_imported_images(number))
             model.see({IMPORTED: number}, "an acknowledgement")
-            self._tokens += 1
-            name = f"token {self._tokens}"
+            name = f"token {next(fleet.token_numbers)}"
             model.send(name)
             token = fleet.add_token(name)
             self.stopped.wait(self._pause)
             model.send(name)
-            fleet.machines[0].run("token", "revoke", token)
+            fleet.commands.run("token", "revoke", token)
             model.see({name: 2}, "an acknowledgement")
         except CommandFailed as error:
             if "Traceback" in str(error) or not str(error).startswith("Error: "):
                 model.problems.append(f"unexpected: {error}")
         self.stopped.wait(self._pause)
+
+
+def resources(service: Service) -> str:
+    """Return the memory and the threads of the worker of a service, if it runs."""
+    if service.process.poll() is not None:
+        return "killed"
+    status = Path(f"/proc/{service.workers[-1]}/status").read_text()
+    memory, threads = (re.search(rf"^{name}:\s+(\d+)", status, re.MULTILINE) for name in ("VmRSS", "Threads"))
+    assert memory is not None
+    assert threads is not None
+    return f"{int(memory[1]) // 1024} MiB, {threads[1]} threads"
 
 
 def _imported_images(number: int) -> list[Fields]:
@@ -161,39 +161,28 @@ def _imported_number(response: Response) -> Numbers:
 
 
 @contextmanager
-def fleet(folder: Path, catalogs: Sequence[str]) -> Iterator[Fleet]:
-    """Run a machine for each location, all of which lead to one catalog, and a balancer until the end of the block."""
-    settings = [{"IMAGES_CATALOG": catalog, "IMAGES_AUTH": "token"} for catalog in catalogs]
-    token = _create_catalog(folder, settings[0])
-    with ExitStack() as stack:
-        machines = []
-        for number, each in enumerate(settings):
-            own = folder / f"machine{number}"
-            own.mkdir()
-            service = stack.enter_context(serving(own, command=SERVE, workers=1, **each))
-            machines.append(Machine(own, each, service))
-        port = stack.enter_context(_balancing(folder, [machine.service.port for machine in machines]))
-        yield Fleet(machines, port, token)
+def fleet(folder: Path, catalogs: Sequence[str], catalog: str) -> Iterator[Fleet]:
+    """Run a machine for each location, and a balancer, until the end of the block.
 
-
-def _create_catalog(folder: Path, settings: dict[str, str]) -> str:
-    """Create a catalog in which all numbers are 0, and return the token of an administrator."""
-    token = _run(folder, settings, "token", "add", "--admin", WRITTEN).strip()
+    The locations, and that of commands, lead to one catalog, in which all numbers are 0.
+    """
+    commands = Commands(folder, _settings(catalog))
+    token = commands.run("token", "add", "--admin", WRITTEN).strip()
     access = {"owner": WRITTEN, "visibility": "private"}
     written = [image(number, metadata={NUMBER: "0"}, **access) for number in range(WRITERS + 1)]
-    (folder / "images.json").write_bytes(file_of(*written, *_imported_images(0)))
-    _run(folder, settings, "import", "images.json")
-    return token
+    commands.import_images(*written, *_imported_images(0))
+    with ExitStack() as stack:
+        services = []
+        for number, each in enumerate(catalogs):
+            own = folder / f"machine{number}"
+            own.mkdir()
+            services.append(stack.enter_context(serving(own, command=SERVE, workers=1, **_settings(each))))
+        port = stack.enter_context(_balancing(folder, [service.port for service in services]))
+        yield Fleet(services, port, commands, token)
 
 
-def _run(folder: Path, settings: dict[str, str], *command: str) -> str:
-    try:
-        result = run_slow((COMMAND, *command), folder, settings, timeout=_COMMAND_TIMEOUT)
-    except TimeoutExpired:  # commands wait for the network; TCP ends that, but not through a proxy
-        raise CommandFailed("Error: timeout") from None
-    if result.returncode:
-        raise CommandFailed(result.stderr)
-    return result.stdout
+def _settings(catalog: str) -> dict[str, str]:
+    return {"IMAGES_CATALOG": catalog, "IMAGES_AUTH": "token"}
 
 
 @contextmanager

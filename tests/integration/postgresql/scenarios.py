@@ -147,7 +147,7 @@ def kill_machine(site: Site) -> Figures:
     with working(fleet.workers([port] * 13)):
         site.await_traffic(time.monotonic(), port)
         begin = time.monotonic()
-        os.killpg(fleet.machines[1].service.process.pid, signal.SIGKILL)
+        os.killpg(fleet.services[1].process.pid, signal.SIGKILL)
         site.await_traffic(begin + 3, port)
     sent = model.since(begin, port)
     failed = [each for each in sent if not each.is_success]
@@ -194,7 +194,7 @@ def hang_writer(site: Site, seconds: float) -> Figures:
 
 def stop_writer(site: Site) -> Figures:
     """Stop a machine within its transaction, until the database ends the transaction. It does not write later."""
-    pid = site.fleet.machines[0].service.process.pid
+    pid = site.fleet.services[0].process.pid
     with _write(site) as sent:
         with _locked_by_hand(site):
             until(lambda: len(site.execute("SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock'")) == 1)

@@ -112,7 +112,7 @@ def site(
         url = primary.url(DATABASE, *standbys, user=ROLE, password=PASSWORD, target_session_attrs="read-write")
         networks = [stack.enter_context(Network(primary.port).running()) for _ in range(2 * with_networks)]
         urls = [url.replace(f":{primary.port}", f":{network.port}", 1) for network in networks] or [url] * 2
-        machines = stack.enter_context(fleet(folder, urls))
+        machines = stack.enter_context(fleet(folder, urls, url))
         yield Site(machines, primary, next(iter(standbys), None), networks, replication)
-        for machine in machines.machines:
-            assert PASSWORD not in machine.service.log
+        for service in machines.services:
+            assert PASSWORD not in service.log

@@ -86,9 +86,9 @@ def test_change_whose_connection_is_terminated_in_its_transaction_is_not_made(sh
     assert problems(shared) == []
 
 
-def test_acknowledged_changes_survive_the_promotion_of_a_synchronous_standby(run: Run) -> None:
-    running = run(standby="synchronous")
-    scenarios.promote(running)
+def test_acknowledged_changes_survive_the_loss_of_the_primary_with_a_synchronous_standby(run: Run) -> None:
+    running = run(standby="synchronous", with_networks=True)
+    scenarios.lose_machine(running)
     assert problems(running) == []
 
 
