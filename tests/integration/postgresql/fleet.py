@@ -27,7 +27,6 @@ class Scenario(NamedTuple):
 
 SCENARIOS = {
     "steady": Scenario(partial(scenarios.run_steadily, responses=100_000), {}),
-    "few": Scenario(partial(scenarios.run_steadily, responses=10_000), {}),
     "restart": Scenario(partial(scenarios.restart, mode="fast"), {}),
     "immediate": Scenario(partial(scenarios.restart, mode="immediate"), {}),
     "promote": Scenario(scenarios.promote, {"standby": "synchronous"}),

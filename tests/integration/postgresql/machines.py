@@ -124,14 +124,15 @@ class Operator(Worker):
 
 
 def resources(service: Service) -> str:
-    """Return the memory and the threads of the worker of a service, if it runs."""
+    """Return the memory, the threads and the open files of the worker of a service, if it runs."""
     if service.process.poll() is not None:
         return "killed"
-    status = Path(f"/proc/{service.workers[-1]}/status").read_text()
+    process = Path(f"/proc/{service.workers[-1]}")
+    status, files = (process / "status").read_text(), len(list((process / "fd").iterdir()))
     memory, threads = (re.search(rf"^{name}:\s+(\d+)", status, re.MULTILINE) for name in ("VmRSS", "Threads"))
     assert memory is not None
     assert threads is not None
-    return f"{int(memory[1]) // 1024} MiB, {threads[1]} threads"
+    return f"{int(memory[1]) // 1024} MiB, {threads[1]} threads, {files} files"
 
 
 def _imported_images(number: int) -> list[Fields]:

@@ -62,7 +62,7 @@ def problems(site: Site) -> list[str]:
 @pytest.mark.parametrize(
     "scenario",
     [
-        pytest.param(partial(scenarios.run_steadily, responses=2000), id="steady"),
+        pytest.param(partial(scenarios.run_steadily, responses=1000), id="steady"),
         pytest.param(partial(scenarios.restart, mode="fast"), id="fast restart"),
         pytest.param(partial(scenarios.restart, mode="immediate"), id="immediate restart"),
         pytest.param(partial(scenarios.terminate_backends, times=5), id="connections terminated"),
