@@ -14,8 +14,8 @@ class CatalogMissing(CatalogUnavailable):
 
     def __init__(self, catalog: str) -> None:
         super().__init__(
-            f"{catalog} holds no catalog yet: create it with import, mirror or token add, or from the sample with "
-            "serve --sample."
+            f"{catalog} holds no catalog yet: create it with migrate, import, mirror or token add, or from the sample "
+            "with serve --sample."
         )
 
 

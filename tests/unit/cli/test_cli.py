@@ -432,8 +432,8 @@ def test_address_that_others_can_connect_to_needs_authentication(run: Run, locat
 def test_missing_catalog_that_was_named_prevents_the_start(run: Run, location: str, name: str) -> None:
     result = run("serve", "--bind", "127.0.0.1:0")
     assert result.stderr == (
-        f"Error: {name} holds no catalog yet: create it with import, mirror or token add, or from the sample with "
-        "serve --sample.\n"
+        f"Error: {name} holds no catalog yet: create it with migrate, import, mirror or token add, or from the sample "
+        "with serve --sample.\n"
     )
     assert (result.exit_code, is_missing(location)) == (1, True)
 
