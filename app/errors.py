@@ -141,12 +141,12 @@ class MirrorAlreadyRunning(DomainError):
 
 
 class MirrorLockLost(DomainError):
-    """The session of a mirror or a restore has ended, and the lock with it. Nothing can be written without the lock."""
+    """The session of a mirror or a restore was lost, and with it the lock, which it needs to write."""
 
     def __init__(self, catalog: str) -> None:
         super().__init__(
-            f"The connection to {catalog} that held the lock of its only mirror was lost. This mirror, or restore, "
-            "stops, because another one may run now."
+            f"The connection to {catalog} was lost, and with it the lock of the mirror. This mirror, or restore, "
+            "stops, because another one may be running now."
         )
 
 

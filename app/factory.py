@@ -132,8 +132,8 @@ def _middlewares(
         SecurityMiddleware,
         RequestValidationMiddleware,
         ResponseValidationMiddleware,
-        # As in Connexion's own order, but without ContextMiddleware, which sets variables for Connexion's decorators:
-        # the operations have none.
+        # As in Connexion's own order, but without ContextMiddleware: it sets variables for Connexion's decorators,
+        # which the operations do not have.
         LifespanMiddleware,
         auth.read_through,  # last, because it repeats only the operation, after fetching an image that was missing
     ]

@@ -16,7 +16,7 @@ _URL = re.compile(r"https?://[A-Za-z0-9._~:\[\]-]+(?<!:)(/[^?#]*)?")
 _URI = compile_schema({"type": "string", "format": "uri"})  # the format that the contract requires of links
 _CATALOG_URL = re.compile("sqlite:///.+|postgres(ql)?://.*")
 _POSTGRESQL = re.compile("postgres(ql)?:")
-# What may be a password in a URL, also in one that is misspelled.
+# The parts of a URL, even of an invalid one, that may contain a password.
 _CREDENTIALS = re.compile("(?<=:).*(?=@)|(?<=[?]).+", re.DOTALL)
 
 
@@ -35,7 +35,7 @@ class _Parser(Protocol):
 class _Location:
     """Accepts the location of a catalog, as `open_catalog` takes it."""
 
-    expected = "a path, sqlite:///path, or postgresql://USER@HOST/DATABASE as libpq has it"
+    expected = "a path, sqlite:///path, or a connection URI of libpq, such as postgresql://USER@HOST/DATABASE"
 
     def __call__(self, text: str) -> str:
         if not _CATALOG_URL.fullmatch(text) and ("://" in text or _POSTGRESQL.match(text)):

@@ -1,4 +1,4 @@
-"""Quoting and escaping of text in messages, commands in them, and the normalization of ids."""
+"""Quoting and escaping of text in messages, the pip command that messages suggest, and the normalization of ids."""
 
 import re
 import shlex
@@ -34,6 +34,6 @@ def normalize_project_id(project_id: str) -> str:
 def pip_command(extra: str) -> str:
     """Return the command that installs the packages of an extra.
 
-    As compute-images itself is installed, from a checkout or a wheel, pip adds only those.
+    compute-images itself is installed already, from a checkout or a wheel, so pip installs only these packages.
     """
     return f"{shlex.quote(sys.executable)} -m pip install 'compute-images[{extra}]'"

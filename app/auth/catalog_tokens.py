@@ -31,7 +31,7 @@ class CatalogTokenAuthenticator(TokenAuthenticator):
         return version == self._version
 
     async def _current_version(self) -> Version | None:
-        """Return the version, and drop validations of another one."""
+        """Return the version of the catalog, and drop cached validations of another version."""
         # Before the lookup, so that a later change invalidates its result.
         version = await current_version(self._reads.engine)
         if version != self._version:

@@ -1,6 +1,6 @@
-"""Copying a catalog from one engine to another, and backups of catalogs that are not files themselves.
+"""Copies of a catalog from one engine to another, and backups of catalogs that are not stored in files.
 
-Records are read while they are written: they are not held in memory.
+Records are streamed from the source to the target; they are not all held in memory.
 """
 
 from collections.abc import Callable, Iterator
@@ -16,10 +16,10 @@ OpenFile = Callable[[Path], Engine]  # opens a catalog in a file
 
 
 def copy_catalog(source: Snapshot, target: Transaction) -> None:
-    """Replace everything that a catalog contains by the contents of another, which may have another engine.
+    """Replace the contents of a catalog by those of another, which may have another engine.
 
-    Images and tombstones keep their order and their marks, tokens the hashes of their secrets. The status of the
-    mirror's syncs is no part of a snapshot.
+    Images and tombstones keep their order and their sync marks; tokens keep the hashes of their secrets. The status of
+    the mirror's syncs is not copied, because it is not part of a snapshot.
     """
     target.delete_images()
     for token in target.tokens():
@@ -31,7 +31,7 @@ def copy_catalog(source: Snapshot, target: Transaction) -> None:
 
 
 def write_backup(source: Snapshot, status: SyncStatus, file: Path, open_file: OpenFile) -> None:
-    """Back up a catalog by way of a copy in a file. Raises what `Engine.backup` raises."""
+    """Copy a catalog to a temporary file next to the backup, and back up this file. Raises CatalogUnavailable."""
     real = file.resolve()
     with _working_copy(open_file, folder=real.parent, prefix=f"{real.name}.") as copy:
         with copy.transaction(timeout=COMMAND_TIMEOUT) as target:
@@ -42,9 +42,9 @@ def write_backup(source: Snapshot, status: SyncStatus, file: Path, open_file: Op
 
 @contextmanager
 def open_backup(file: Path, open_file: OpenFile) -> Iterator[tuple[Snapshot, SyncStatus]]:
-    """Check a backup, and yield what it contains. Raises what `Engine.restore` raises.
+    """Check a backup, and yield its contents and its status of the mirror. Raises what `Engine.restore` raises.
 
-    If an earlier version created it, a copy of it is migrated.
+    The contents are read from a temporary copy, which is migrated if an earlier version created the backup.
     """
     with _working_copy(open_file) as copy:
         copy.restore(file, timeout=COMMAND_TIMEOUT)
@@ -56,7 +56,7 @@ def open_backup(file: Path, open_file: OpenFile) -> Iterator[tuple[Snapshot, Syn
 def _working_copy(
     open_file: OpenFile, *, folder: Path | None = None, prefix: str = "compute-images-"
 ) -> Iterator[Engine]:
-    """Yield a new catalog in a file below a folder, by default that of temporary files. It is removed at the end."""
+    """Yield a new catalog in a temporary folder inside `folder` (by default, the system's), which is then removed."""
     try:
         temporary = TemporaryDirectory(prefix=prefix, dir=folder)
     except OSError as error:

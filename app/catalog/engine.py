@@ -31,7 +31,7 @@ class SchemaState(Enum):
     """What a database contains, from the point of view of this version of the service."""
 
     EMPTY = "no catalog yet"
-    OUTDATED = "a catalog of an earlier version; serve, import, mirror and token add upgrade it"
+    OUTDATED = "a catalog of an earlier version; serve, import, mirror, token add and migrate upgrade it"
     CURRENT = "a catalog of this version"
 
 
@@ -69,7 +69,7 @@ class Snapshot(Protocol):
         """Yield all images, or those of one owner, in the order in which they were added; tombstones optional."""
 
     def records(self) -> Iterator[Record]:
-        """Yield all images and tombstones completely, in the order in which they were added."""
+        """Yield all images and tombstones, with all stored values, in the order in which they were added."""
 
     def image_ids(self) -> set[str]:
         """Return the ids of all images, without tombstones."""
@@ -108,7 +108,7 @@ class Transaction(Snapshot, Protocol):
         """
 
     def insert_records(self, records: Iterable[Record]) -> None:
-        """Add images and tombstones in this order, as they are, to a catalog that has none."""
+        """Add images and tombstones, in this order and unchanged, to a catalog that has none."""
 
     def purge_tombstones(self, before: str) -> None:
         """Remove the tombstones that the service created at or before a time (UTC). Imported tombstones remain."""
@@ -117,7 +117,7 @@ class Transaction(Snapshot, Protocol):
         """Remove all images and tombstones."""
 
     def set_upstream(self, upstream: Upstream | None) -> None:
-        """Turn the catalog into a replica, or update what it stores about its upstream; None: it is no replica."""
+        """Set the image service that the catalog replicates, and its state; None: the catalog is not a replica."""
 
     def add_token(self, token: Token, secret_hash: bytes) -> None:
         """Store a token."""
@@ -129,10 +129,10 @@ class Transaction(Snapshot, Protocol):
 class Engine(Protocol):
     """A catalog in a database. Each method raises CatalogUnavailable when the database cannot be used."""
 
-    blocks: bool  # whether reads wait for a network, so that all of them run in threads
+    blocks: bool  # whether reads wait for a network, and therefore always run in threads
     max_readers: int  # how many reads of one process can run in threads at the same time
     max_writers: int  # how many writes of one process can run at the same time
-    backup_program: str | None  # the database's own program for backups, if it has one that its operators know
+    backup_program: str | None  # the database's own backup program, for the message of the command `backup`
 
     @property
     def name(self) -> str:
@@ -144,23 +144,23 @@ class Engine(Protocol):
     def version(self) -> Version | asyncio.Future[Version]:
         """Return the version of a state that includes every change committed before the current request arrived.
 
-        An engine that has to wait for it returns a future, which callers share and which is never cancelled: await it
-        by `current_version` only. Raises CatalogUnavailable, also as the exception of the future.
+        An engine that has to wait for it returns a future. Callers share this future, so none of them may cancel it:
+        await it only through `current_version`. Raises CatalogUnavailable, directly or as the exception of the future.
         """
 
     def snapshot(self) -> AbstractContextManager[Snapshot]:
         """Read one state of the catalog, for a request. Connections are reused.
 
-        Raises CatalogBusy if another process locks the catalog, at once on the event loop; ReadLimitExceeded within
-        `read_limits`; and CatalogDamaged.
+        Raises CatalogBusy if another process locks the catalog (on the event loop, without waiting for the lock),
+        ReadLimitExceeded if the read exceeds its `read_limits`, and CatalogDamaged.
         """
 
     def read_limits(
         self, seconds: float, *, cpu_seconds: float = math.inf, images: float = math.inf
     ) -> AbstractContextManager[None]:
-        """Limit the reads of a block, on its thread: their time, their time of the CPU, and the images of a page.
+        """Limit the reads that this thread makes in the block: their elapsed time, CPU time, and images per page.
 
-        Exceeding a limit raises ReadLimitExceeded.
+        A read that exceeds a limit raises ReadLimitExceeded. The CPU time of a database server is not limited.
         """
 
     def open_snapshot(self) -> AbstractContextManager[Snapshot]:
@@ -169,7 +169,8 @@ class Engine(Protocol):
     def transaction(self, *, timeout: float) -> AbstractContextManager[Transaction]:
         """Write to the catalog; create or upgrade it if necessary. An exception rolls everything back.
 
-        Raises CatalogBusy if other writers take longer than the timeout in seconds, and CatalogReadOnly.
+        Raises CatalogBusy if other writers take longer than the timeout (seconds), CatalogReadOnly, and CommitUnknown
+        if the connection to a database server breaks during the commit.
         """
 
     def schema_state(self) -> SchemaState:
@@ -185,59 +186,61 @@ class Engine(Protocol):
         """
 
     def info(self) -> DatabaseInfo:
-        """Return what is known of the database without reading its images.
+        """Return the size and the migrations of the database, without reading its images.
 
         Raises CatalogMissing, and what `schema_state` raises.
         """
 
     def users(self) -> list[CatalogUser] | None:
-        """Return the processes that use the catalog now, without this one; None where that cannot be found out."""
+        """Return the other processes that use the catalog now; None if the system does not provide this list."""
 
     def backup(self, file: Path) -> None:
         """Write one state of the catalog to a file, with its tokens and the status of the mirror's syncs.
 
-        The file is complete and was checked, or is not there at all; it replaces an earlier one. Writers are not
+        The file appears, or replaces an earlier one, only after it is complete and was checked. Writers are not
         delayed. Raises CatalogUnavailable.
         """
 
     def restore(self, file: Path, *, timeout: float) -> None:
-        """Replace what the catalog contains by a backup, in one transaction, which services that run see as a change.
+        """Replace the contents of the catalog by a backup, in one transaction: running services see a single change.
 
         The backup is checked first, and migrated if an earlier version created it. Raises CatalogBusy if other writers
-        take longer than the timeout in seconds, CatalogReadOnly, CatalogDamaged and CatalogUnavailable.
+        take longer than the timeout (seconds), CatalogReadOnly, CatalogDamaged and CatalogUnavailable.
         """
 
     def read_sync_status(self) -> SyncStatus:
         """Return the status of the mirror's syncs. Reading or writing it does not change the version."""
 
     def write_sync_status(self, status: SyncStatus) -> None:
-        """Store the status of the mirror's syncs. That of a missing catalog may be lost."""
+        """Store the status of the mirror's syncs. If there is no catalog, the status may be lost."""
 
     def mirror_lock(self) -> AbstractContextManager[None]:
-        """Hold the lock that only one mirror of a catalog can have, on whichever machine. Raises MirrorAlreadyRunning.
+        """Hold the lock of the catalog's mirror, which only one process on all machines can hold, during the block.
 
-        Until the block ends, nothing is written through this engine without the lock. An engine whose lock can be lost
-        writes images and the status of the syncs in the session that holds it, so that no write can follow the loss:
-        `transaction`, `restore`, `read_sync_status` and `write_sync_status` then raise MirrorLockLost.
+        If the lock can be lost, because it belongs to a session on a database server, this engine reads and writes in
+        that session during the block, so that it writes nothing after the loss: `transaction`, `restore`,
+        `read_sync_status` and `write_sync_status` then raise MirrorLockLost. Raises MirrorAlreadyRunning.
         """
 
     def close(self) -> None:
-        """Close the connections of this process to a database server, at the end of the application."""
+        """Close the connections of this process to a database server, when the application ends."""
 
 
 class FileEngine(Engine, Protocol):
     """A catalog in a file of its own, such as the copy that a test double serves."""
 
     def copy_to_memory(self) -> Callable[[float], None]:
-        """Copy what the catalog contains. Return a function that restores it as `restore` does, given the timeout.
+        """Copy the contents of the catalog. Return a function that restores them, as `restore` does.
+
+        Its argument is the timeout in seconds.
 
         Raises CatalogUnavailable if there is no catalog.
         """
 
 
 async def current_version(engine: Engine) -> Version:
-    """Return the version of the catalog, as `Engine.version`. Raises CatalogUnavailable."""
+    """Return the version of the catalog, as `Engine.version` describes it. Raises CatalogUnavailable."""
     version = engine.version()
     if isinstance(version, asyncio.Future):
-        return await asyncio.shield(version)  # or the end of one request would cancel it for all that share it
+        return await asyncio.shield(version)  # cancelling one request must not cancel the future of the others
     return version

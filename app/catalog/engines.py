@@ -14,9 +14,9 @@ _POSTGRESQL = ("postgresql://", "postgres://")
 def open_catalog(location: str | Path) -> Engine:
     """Return the engine of a catalog: a path, or a URL `sqlite:///path`. It is opened, or created, on first use.
 
-    With `?immutable=1` at the end of the URL, nothing changes the file, and nothing is created beside it. A URL
-    `postgresql://…` names a database, as libpq reads it; an invalid one raises CatalogUnavailable. Raises ValueError
-    for other URLs.
+    With `?immutable=1` at the end of such a URL, nothing changes the file, and nothing is created beside it. A URL
+    `postgresql://…` is a connection URI of libpq. Raises CatalogUnavailable if this URI is invalid or psycopg is not
+    installed, and ValueError for other URLs.
     """
     text = str(location)
     if text.startswith(_POSTGRESQL):

@@ -40,7 +40,7 @@ class CommitUnknown(CatalogUnavailable):
     )
 
     def __init__(self, catalog: str) -> None:
-        super().__init__(f"{catalog}: the connection broke during COMMIT, so the change may have been made, or not")
+        super().__init__(f"{catalog}: the connection broke during COMMIT, so the change may or may not have been made")
 
 
 class CatalogDamaged(CatalogUnavailable):
@@ -88,6 +88,6 @@ class SchemaMismatch(CatalogUnavailable):
 
 
 class CatalogReadOnly(CatalogUnavailable):
-    """The catalog's file or folder is not writable. The message is for the log, and for commands."""
+    """The catalog's file, its folder or the database is not writable. The message is for the log and commands."""
 
     public_message = "The catalog is read-only: only the operator of the service can change it."

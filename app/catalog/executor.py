@@ -1,4 +1,4 @@
-"""Where requests wait for the catalog, and where they read it, so that they do not delay other requests."""
+"""Runs the catalog's reads on the event loop or in threads, and bounds how many requests wait for a slot."""
 
 import asyncio
 import time
@@ -13,17 +13,18 @@ from app.catalog.engine import Engine
 from app.catalog.errors import CatalogBusy, CatalogConnectionLost, QueryTimeout, ReadLimitExceeded, TooManyQueries
 from app.errors import DomainError
 
-# Limits of a read on the event loop: a page of a thousand images, and one that shows whether more follow; twice the
-# CPU time that this page takes; and more elapsed time, for busy machines. The response is built and validated after it.
+# Limits of a read on the event loop: the images of a page of 1000, and one more, which shows whether more follow; twice
+# the CPU time that such a page takes; and more elapsed time than that, for busy machines. Building and validating the
+# response come in addition.
 _LOOP_LIMITS = {"seconds": 0.008, "cpu_seconds": 0.004, "images": 1001}
-# Requests of one worker. If each takes a hundredth of a second, the last of them has waited for as long as writers do.
+# The most requests that wait in one worker. If each takes 10 ms, the last one waits for as long as WRITER_TIMEOUT.
 _MAX_WAITING = 1000
 
 T = TypeVar("T")
 
 
 class Slots:
-    """Slots that requests wait for, without occupying a thread."""
+    """A limited number of slots. Requests wait for a free one without occupying a thread."""
 
     def __init__(self, count: int, *, max_waiting: int = _MAX_WAITING) -> None:
         self._free = asyncio.Semaphore(count)
@@ -34,12 +35,12 @@ class Slots:
     async def take(self, timeout: float, error: DomainError) -> AsyncIterator[None]:
         """Occupy a slot for a block.
 
-        Raises the error if none is free within the timeout (seconds), and at once if too many requests wait already.
+        Raises the given error if no slot is free within the timeout (seconds), or at once if too many requests wait.
         """
         if self._free.locked():
             await self._wait(timeout, error)
         else:
-            await self._free.acquire()  # without the task that a timeout creates
+            await self._free.acquire()  # returns at once; `wait_for` would create a task
         try:
             yield
         finally:
@@ -58,15 +59,15 @@ class Slots:
 
 
 class ReadExecutor:
-    """Runs the reads of requests: on the event loop if they are fast, or else in threads.
+    """Runs the reads of requests: on the event loop if they are fast, and in threads otherwise.
 
-    A read along an index of a SQLite file nearly always takes less time than a switch to a thread, and readers do not
+    In a SQLite file, a read along an index nearly always takes less time than a switch to a thread, and readers do not
     wait for writers. A read that takes longer, or finds the file locked, is interrupted, so that it does not delay
-    other requests, and repeated in a thread. All reads of an engine that blocks run in threads.
+    other requests, and repeated in a thread. With an engine that blocks, all reads run in threads.
     """
 
     def __init__(self, engine: Engine, timeout: int) -> None:
-        """Set the seconds after which a read in a thread is given up."""
+        """Set the timeout of a read in a thread, in seconds. It includes the wait for the thread."""
         self.engine = engine
         self._timeout = timeout
         self._slots = Slots(engine.max_readers)
@@ -99,7 +100,7 @@ class ReadExecutor:
 
 
 def repeat_if_lost(read: Callable[[], T]) -> T:
-    """Return the result of a read, which is repeated once if its connection breaks: the database may be back."""
+    """Return the result of a read. If its connection breaks, repeat it once: the database may be available again."""
     try:
         return read()
     except CatalogConnectionLost:

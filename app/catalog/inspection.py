@@ -1,10 +1,10 @@
-"""What the commands `status` and `check` find out about a database, whichever engine uses it."""
+"""The results of the commands `status` and `check`, which are the same for all engines."""
 
 from typing import NamedTuple
 
 
 class DatabaseInfo(NamedTuple):
-    """The size of a database in bytes, its last migration, and the version that applied it; None if that is unknown."""
+    """The size of a database in bytes, its last migration, and the version that applied it (None if unknown)."""
 
     bytes: int
     migration: str
@@ -12,9 +12,10 @@ class DatabaseInfo(NamedTuple):
 
 
 class CatalogUser(NamedTuple):
-    """A process that has the catalog open, or is its mirror, and whether it is writing to it now.
+    """A process that has the catalog open, or is its mirror, and whether it is writing now.
 
-    The host is None on this machine.
+    With a database server, it is a session: `pid` is that of its process on the server, and `host` the address of the
+    client. `host` is None for a process on this machine, and if the server does not disclose it.
     """
 
     pid: int
@@ -25,7 +26,7 @@ class CatalogUser(NamedTuple):
 
 
 class Finding(NamedTuple):
-    """What a check of the catalog found, and what to do about it. A warning is no error: the catalog can be used."""
+    """A problem that a check of the catalog found, and what to do about it. With a warning, the catalog can be used."""
 
     problem: str
     advice: str

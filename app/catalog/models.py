@@ -134,9 +134,9 @@ class SyncMark(NamedTuple):
 
 
 class Record(NamedTuple):
-    """An image or a tombstone, with everything that the catalog stores of it. Only the sequence number is left out.
+    """An image or a tombstone, with everything that the catalog stores of it except its sequence number.
 
-    `deleted_at` is set for the tombstones that the service created.
+    `deleted_at` (UTC, such as 2011-01-01T01:02:03Z) is set only for tombstones that the service created.
     """
 
     image: StoredImage

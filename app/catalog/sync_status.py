@@ -38,7 +38,7 @@ _SCHEMA = compile_schema(
 
 
 def parse_sync_status(text: bytes | str) -> SyncStatus:
-    """Return the status that a text describes; an empty one if the text is damaged, or of an earlier version."""
+    """Return the status that a JSON text contains; an empty one if the text is damaged, or of an earlier version."""
     try:
         stored = orjson.loads(text)
     except ValueError:
@@ -50,5 +50,5 @@ def parse_sync_status(text: bytes | str) -> SyncStatus:
 
 
 def dump_sync_status(status: SyncStatus) -> bytes:
-    """Return the text of a status."""
+    """Return the JSON text of a status."""
     return orjson.dumps(asdict(status))

@@ -37,7 +37,7 @@ def _exiting_on_sigterm() -> Iterator[None]:
 def backup(settings: Settings, file: Path, force: bool) -> None:
     """Write a backup of the catalog to FILE, while the service and the mirror run.
 
-    A backup can be restored to a SQLite file as well as to PostgreSQL, wherever the catalog was.
+    A backup can be restored to SQLite or to PostgreSQL, whichever of them the catalog was in.
 
     The backup contains images, tombstones, tokens and the status of the mirror, all in one file that only its owner can
     read. FILE appears when the backup is complete and was checked.
@@ -47,7 +47,7 @@ def backup(settings: Settings, file: Path, force: bool) -> None:
         back_up_catalog(engine, file, replace=force)
     click.echo(f"Backed up {engine.name} to {file}: {file.stat().st_size} bytes.", err=True)
     if engine.backup_program:
-        click.echo(f"It restores the catalog into any database; {engine.backup_program} backs up this one.", err=True)
+        click.echo(f"To back up the database itself, use {engine.backup_program}.", err=True)
 
 
 @click.command()

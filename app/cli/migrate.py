@@ -12,8 +12,8 @@ from app.settings import Settings
 def migrate(settings: Settings) -> None:
     """Create an empty catalog, or upgrade one of an earlier version.
 
-    Other commands and the service do so themselves. In PostgreSQL, this needs more privileges than the service has
-    otherwise: run the command with the URL of a role that may create tables, and the service with one that may not.
+    If they have the privileges, import, mirror and token add do this themselves, and serve upgrades a catalog.
+    With PostgreSQL, you can run this command as a role that may create tables, and the service as one that may not.
     """
     engine = open_catalog(settings.catalog)
     if engine.schema_state() is SchemaState.CURRENT:

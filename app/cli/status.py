@@ -19,8 +19,8 @@ from app.text import escape_control_characters
 def status(settings: Settings, as_json: bool) -> None:
     """Show what the catalog contains, the state of the mirror, and which processes use the catalog.
 
-    All images that the mirror could not copy, or not completely, are listed with the reasons. PostgreSQL lists the
-    processes of all machines. Those of a SQLite catalog are found on Linux only, and those of other containers are not.
+    All images that the mirror could not copy, or not completely, are listed with the reasons. With PostgreSQL,
+    the connections of all machines are listed; with SQLite, processes on Linux, except those in other containers.
     """
     document = describe_catalog(open_catalog(settings.catalog))
     if as_json:

@@ -1,7 +1,8 @@
-"""Connexion's validation of requests and responses, with validators that are built at the start.
+"""Connexion's validation of requests and responses, with validators that are built only once, at the start.
 
-Connexion builds validators and parsers for each request, and compares media types and headers with the document for
-each response. That takes 100 of 500 µs of a new response with seven images. What is validated, and when, is unchanged.
+Connexion itself builds validators and parsers for each request, and compares media types and headers with the document
+for each response, which takes 100 of the 500 µs of an uncached response with seven images. Here, the same things are
+validated, at the same time.
 """
 
 from typing import Any
@@ -49,7 +50,7 @@ class _ResponseOperation(response_validation.ResponseValidationOperation):
     def __init__(self, next_app: ASGIApp, **options: Any) -> None:
         super().__init__(next_app, **options)
         self._validator = self._validator_map["response"][_JSON]
-        self._valid = set[tuple[Any, ...]]()  # status, media type and header names of responses: each operation has few
+        self._valid = set[tuple[Any, ...]]()  # status, media type and header names of valid responses: few
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, and validate the headers and the document of the response."""

@@ -1,7 +1,7 @@
 """Connexion's `validator_map`: validation by the contract's compiled schemas.
 
-The validators have the interface of Connexion's own. Those would parse and compile the schemas for each request, ignore
-most formats, and accept contradictory parameters.
+They have the interface of Connexion's own validators, which would parse and compile the schemas for each request,
+ignore most formats, and accept contradictory parameters.
 """
 
 from functools import partial

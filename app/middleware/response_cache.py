@@ -22,7 +22,7 @@ from app.middleware.stored_response import Header, StoredResponse, accepts_gzip,
 from app.mirror.staleness import StalenessMonitor
 
 CACHE_EXTENSION = "response-cache"  # the key of the cache among Flask's extensions, where the server finds it
-CATALOG_VERSION = "catalog-version"  # the key of a version in the state of a request, for which the server has waited
+CATALOG_VERSION = "catalog-version"  # the key, in the state of a request, of the version that the server has read
 _KEY_HEADERS = (b"host", b"accept-encoding", b"if-none-match")
 _MAX_LOOP_BYTES = 1_000_000  # of a body that is hashed and compressed on the event loop
 _ENTRY_OVERHEAD_BYTES = 1000  # approximate memory of an entry in addition to its body and its key
@@ -103,7 +103,7 @@ class ResponseCache:
         independent: Iterable[str],
         on_change: Callable[[], None],
     ) -> None:
-        """Set paths whose responses do not depend on the catalog, and what is called after a change of it."""
+        """Set the paths whose responses do not depend on the catalog, and what is called after the catalog changed."""
         self.independent = frozenset(path.encode() for path in independent)
         self.headers = frozenset({*_KEY_HEADERS, authenticator.header})
         self.engine = engine
@@ -172,9 +172,9 @@ class ResponseCacheMiddleware:
         await send_stored(response, request.if_none_match, scope["method"], send)
 
     async def _version_for(self, scope: Scope) -> Version | None:
-        """Return the catalog's version, None if it is unavailable: the application will report it.
+        """Return the version of the catalog; None if the catalog is unavailable, which the application will report.
 
-        A response that does not depend on the catalog counts as one of the stored version.
+        For a path that does not depend on the catalog, return the version of the stored responses.
         """
         if scope["raw_path"] in self._cache.independent:
             return self._cache.version

@@ -20,11 +20,11 @@ class StalenessMonitor:
         self._fresh_until = 0.0
 
     def is_fresh(self, version: Version | None) -> bool:
-        """Return whether the catalog, at this version, is known to be readable and no stale replica."""
+        """Return whether the catalog, at this version, is known to be readable and not to be a stale replica."""
         return version == self._version and self._clock.time() < self._fresh_until
 
     async def refresh(self, version: Version | None) -> None:
-        """Read when the replica will be stale, unless it is known to be fresh at this version."""
+        """Read until when the replica is fresh, unless it is already known to be fresh at this version."""
         if self.is_fresh(version) or version is None:
             return
         try:

@@ -29,7 +29,7 @@ _IRRELEVANT_HEADERS = frozenset(
 
 
 class RawResponse(NamedTuple):
-    """A response as it is sent, and what is recorded of it."""
+    """The bytes of a response, and what the metrics record of it."""
 
     head: bytes
     body: bytes
@@ -38,12 +38,12 @@ class RawResponse(NamedTuple):
 
 
 class PendingResponse(NamedTuple):
-    """A response that was built for the version of the stored responses, and waits for that of the catalog."""
+    """A response that was built before the catalog's version is known, for the version of the stored responses."""
 
-    version: asyncio.Future[Version]
-    known_version: Version | None
-    response: RawResponse | None
-    begin: float
+    version: asyncio.Future[Version]  # of the catalog
+    known_version: Version | None  # that the response was built for
+    response: RawResponse | None  # None if the application has to respond
+    begin: float  # by perf_counter
 
 
 class CachedResponses:
@@ -75,8 +75,9 @@ class CachedResponses:
     def build(self, scope: "HTTPScope", server_headers: Headers) -> RawResponse | PendingResponse | None:
         """Return the response to a request without a body, or None if the application has to respond.
 
-        `server_headers` are the headers that the server adds to each response. If the version of the catalog is not
-        known yet, the response is pending: `complete` returns it. It is built while the database works.
+        `server_headers` are the headers that the server adds to each response. If the engine has to wait for the
+        version of the catalog, the response is built meanwhile, and returned as pending: pass it to `complete` when its
+        version is known.
         """
         begin = perf_counter()
         try:
@@ -89,7 +90,10 @@ class CachedResponses:
         return self._recorded(self._build(version, scope, server_headers), begin)
 
     def complete(self, pending: PendingResponse, scope: "HTTPScope") -> RawResponse | None:
-        """Return a pending response whose version is known, or None if the application has to respond."""
+        """Return a pending response whose version is known now, or None if the application has to respond.
+
+        The application finds the version in the state of the request.
+        """
         if pending.version.exception():  # the application will report it
             return None
         version = pending.version.result()

@@ -134,7 +134,7 @@ class PipelinedProtocol(HttpToolsProtocol):
                 if pending
                 else self.cached_responses.build(cycle.scope, self.server_state.default_headers)
             )
-            if isinstance(response, PendingResponse):  # without a task for each request that waits
+            if isinstance(response, PendingResponse):  # a callback costs less than a task
                 response.version.add_done_callback(lambda _: self._respond(cycle, app, response))
                 return
             if response:

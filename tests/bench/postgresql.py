@@ -1,4 +1,4 @@
-"""PostgreSQL against SQLite, in one run: `python -m tests.bench.postgresql`.
+"""Compares PostgreSQL with SQLite in one run: `python -m tests.bench.postgresql`.
 
 The first run creates the catalogs, which takes some minutes for a million images; later runs take about five.
 """
@@ -53,7 +53,7 @@ _SMALL = 10_000  # images
 
 _LIST = f"/v2/{PROJECTS[0]}/images/detail"
 _PAGE_OF_20 = f"{_LIST}?limit=20&n={{n}}"  # an unknown parameter makes all queries different
-_TICKS = os.sysconf("SC_CLK_TCK")  # a second, of CPU time
+_TICKS = os.sysconf("SC_CLK_TCK")  # of CPU time, in one second
 
 
 class Bench:
@@ -214,11 +214,11 @@ class _Costs:
         self.rates = interleaved(self._runs, self._effort.rounds)
 
     def as_rate(self, name: str) -> str:
-        """Return requests per second, with the CPU time of one."""
+        """Return the requests per second, with the CPU time of one in milliseconds."""
         return f"{self.rates[name]:,.0f} ({statistics.median(self._cpu[name]):.3f} ms)"
 
     def as_time(self, name: str) -> str:
-        """Return the milliseconds for a request, with the CPU time."""
+        """Return the milliseconds per request, with its CPU time in milliseconds."""
         return f"{1000 / self.rates[name]:.2f} ({statistics.median(self._cpu[name]):.2f})"
 
     def _measure(self, name: str, server: Server, targets: Sequence[str]) -> float:
@@ -230,7 +230,7 @@ class _Costs:
 
 
 def _import_rate(count: int, catalogs: Iterator[Path | str], files: Iterator[Path]) -> float:
-    """Import the next file into the next catalog. Return how many images were imported a second."""
+    """Import the next file into the next catalog. Return the number of images that were imported per second."""
     return count / import_file(next(catalogs), next(files))
 
 
@@ -241,7 +241,10 @@ def _cpu_seconds(pid: int) -> float:
 
 @contextmanager
 def _pinned(core: int, pid: int = 0) -> Iterator[None]:
-    """Run a process, or this thread, on one core until the end of the block, and what it starts for ever."""
+    """Run a process (by default, this thread) on one core until the end of the block.
+
+    What it starts meanwhile stays on this core.
+    """
     before = os.sched_getaffinity(pid)
     os.sched_setaffinity(pid, {core})
     try:

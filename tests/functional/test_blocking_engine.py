@@ -1,4 +1,4 @@
-"""An engine that blocks: nothing waits for it on the event loop, and an outage is never answered from a cache."""
+"""An engine that blocks: the event loop never waits for it, and no stored response is sent during an outage."""
 
 import threading
 from concurrent.futures import ThreadPoolExecutor

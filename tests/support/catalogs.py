@@ -42,7 +42,7 @@ def sqlite_catalogs(folder: Path) -> Iterator[NewCatalog]:
 
 
 class PostgreSQLCatalogs:
-    """Empty databases, which are emptied after their use and used again, because that is faster than to create them."""
+    """Empty databases. After use, they are emptied and reused, because that is faster than creating new ones."""
 
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
@@ -95,7 +95,7 @@ def remove_catalog(location: str) -> None:
 
 
 def execute(location: str, *statements: str) -> list[tuple[Any, ...]]:
-    """Execute statements of SQL in one transaction, and return the rows of the last."""
+    """Execute SQL statements in one transaction, and return the rows of the last one."""
     connect = psycopg.connect if location.startswith("postgresql:") else sqlite3.connect
     with closing(connect(location)) as database, database:
         cursor = [database.execute(each) for each in statements][-1]

@@ -1,4 +1,4 @@
-"""Private PostgreSQL clusters, each with a folder and a port of its own, which end with their block or the test run."""
+"""Private PostgreSQL clusters, each with its own folder and port. They stop with their block, or with the test run."""
 
 import os
 import shutil
@@ -25,7 +25,7 @@ USER = PASSWORD = "postgres"  # noqa: S105 of the superuser
 _TIMEOUT = 20  # seconds
 _STOP_SIGNALS = {"fast": signal.SIGINT, "immediate": signal.SIGQUIT}
 _NOT_DURABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
-# The default collation differs from the order of the bytes, so that tests notice where SQL depends on it.
+# The default collation does not order texts by their bytes, so that tests notice SQL that depends on it.
 _INITDB = ("--encoding=UTF8", "--locale=C.UTF-8", "--locale-provider=icu", "--icu-locale=en", "--no-sync")
 
 
@@ -88,13 +88,13 @@ class Cluster:
             return cursor.fetchall() if cursor.description else []
 
     def create_database(self, template: str = "template0") -> str:
-        """Create a database, by default an empty one, and return its name. No one may use the template meanwhile."""
+        """Create a database, by default an empty one, and return its name. The template must have no connections."""
         name = f"test{next(self._databases)}"
         self.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
         return name
 
     def empty_database(self, name: str) -> None:
-        """Close all connections to a database and drop everything in it, which is faster than to create another one."""
+        """Close all connections to a database and drop its contents, which is faster than creating another database."""
         others = "pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
         terminate = f"DO $$ BEGIN PERFORM pg_terminate_backend(pid, {_TIMEOUT * 1000}) FROM {others}; END $$"
         self.execute(f"{terminate}; DROP SCHEMA public CASCADE; CREATE SCHEMA public", database=name)
@@ -125,7 +125,7 @@ class Cluster:
         return self._process is None or self._process.poll() is not None
 
     def stop(self, mode: str = "fast") -> None:
-        """Stop the server if it is running: `fast` closes all connections, `immediate` does so without a checkpoint."""
+        """Stop the server if it is running. Both modes close all connections; `immediate` skips the checkpoint."""
         if not self._has_exited():
             assert self._process is not None
             self._process.send_signal(_STOP_SIGNALS[mode])
@@ -142,7 +142,7 @@ class Cluster:
         self._process.wait(_TIMEOUT)
 
     def standby(self, **settings: object) -> "Cluster":
-        """Start a server that replicates this one continuously. It ends with this one's block."""
+        """Start a server that replicates this one continuously, until this one is closed."""
         standby = Cluster(_new_folder(), {**self.settings, **settings})
         self._standbys.append(standby)
         source = (f"--host={self.folder}", f"--port={self.port}", f"--username={USER}")
@@ -164,9 +164,9 @@ class Cluster:
 
 @contextmanager
 def cluster(*, auth: str = "trust", durable: bool = False, **settings: object) -> Iterator[Cluster]:
-    """Run a new cluster until the end of the block. Connections over TCP authenticate as `auth` says. Raises Missing.
+    """Run a new cluster until the end of the block. `auth` is the method for connections over TCP. Raises Missing.
 
-    Unless it is durable, it does not wait for the disk, and loses data when its machine fails.
+    Unless it is durable, it does not wait for the disk, and would lose data if the machine failed.
     """
     programs()
     server = Cluster(_new_folder(), {**({} if durable else _NOT_DURABLE), **settings})
@@ -180,7 +180,7 @@ def cluster(*, auth: str = "trust", durable: bool = False, **settings: object) -
 
 @contextmanager
 def stored_cluster(folder: Path) -> Iterator[Cluster]:
-    """Run a durable cluster, whose folder remains for the next run. Raises Missing."""
+    """Run a durable cluster until the end of the block; its folder remains for the next run. Raises Missing."""
     programs()
     server = Cluster(_owned(folder), {})
     try:
@@ -205,7 +205,7 @@ def _new_folder() -> Path:
 
 
 def _owned(folder: Path) -> Path:
-    """Create a folder if necessary, as that of the user who runs PostgreSQL, and return it. Raises Missing."""
+    """Create a folder if necessary, make the user who runs PostgreSQL its owner, and return it. Raises Missing."""
     folder.mkdir(mode=0o700, exist_ok=True)
     if os.geteuid() == 0:
         try:

@@ -90,7 +90,7 @@ def test_empty_variable_counts_as_unset() -> None:
 
 HOSTS = "comma-separated hosts without ports, such as images.example.com or *.example.com, or *"
 ORIGINS = "comma-separated origins, such as https://example.com, or *"
-LOCATION = "a path, sqlite:///path, or postgresql://USER@HOST/DATABASE as libpq has it"
+LOCATION = "a path, sqlite:///path, or a connection URI of libpq, such as postgresql://USER@HOST/DATABASE"
 URL, LIMIT = "an http or https URL", "a whole number from 1 to 100000"
 
 

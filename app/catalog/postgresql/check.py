@@ -13,13 +13,13 @@ _INVALID_INDEXES = """
 SELECT indexrelid::regclass::text FROM pg_index JOIN pg_class ON pg_class.oid = indrelid
 WHERE relnamespace = current_schema()::regnamespace AND NOT (indisvalid AND indisready)
 """
-# Without its trigger, a change would not change the version, and services would go on using stored responses.
+# Without its trigger, changes of a table do not change the version, and services continue to send stored responses.
 _WITHOUT_TRIGGER = """
 SELECT name FROM unnest(%s::text[]) AS name WHERE NOT EXISTS (
     SELECT FROM pg_trigger WHERE tgrelid = name::regclass AND tgname = 'change_version' AND tgenabled IN ('O', 'A')
 )
 """
-# Whoever changes a table also changes the version, by the trigger, and fills a temporary table first.
+# A change of images also updates the table catalog, through the triggers, and needs a temporary table.
 _READ_ONLY_TABLES = """
 SELECT name FROM unnest(%s::text[]) AS name
 WHERE NOT (has_table_privilege(name, 'INSERT') AND has_table_privilege(name, 'UPDATE')
@@ -44,15 +44,15 @@ _MEMBERS = (
     """,
     "SELECT sequence, project_id FROM image_members",
 )
-# What is derived from the images: the rows that there should be, and those that there are.
+# The tables that are derived from the images: queries of the expected rows, and of the stored ones.
 _DERIVED = {"the index of the lists": _ENTRIES, "the table of members": _MEMBERS}
 
 
 def find_problems(connection: Connection, name: str, state: SchemaState) -> Iterator[Finding]:
-    """Yield what is wrong with the tables of a catalog, given what the database contains. Raises psycopg.Error."""
+    """Yield the problems of a catalog's tables. `name` is that of the catalog in messages. Raises psycopg.Error."""
     ((encoding,),) = connection.execute("SELECT current_setting('server_encoding')")
     if encoding != "UTF8":
-        problem = f"{name} has the encoding {encoding}, which lacks characters of some names"
+        problem = f"{name} has the encoding {encoding}, which cannot represent all names"
         yield Finding(problem, "restore a backup into a database with the encoding UTF8")
     for (index,) in connection.execute(_INVALID_INDEXES):
         yield Finding(f"{name}: the index {index} is invalid", f"REINDEX INDEX {index}")
@@ -66,12 +66,10 @@ def find_problems(connection: Connection, name: str, state: SchemaState) -> Iter
 
 def _version(connection: Connection, name: str) -> Iterator[Finding]:
     if connection.execute("SELECT FROM catalog").fetchone() is None:
-        problem = (
-            f"{name}: the table catalog has no row, so there is no version, and writers do not wait for each other"
-        )
+        problem = f"{name}: the table catalog is empty, so there is no version, and writers do not wait for each other"
         yield Finding(problem, "INSERT INTO catalog DEFAULT VALUES")
     if tables := _names(connection, _WITHOUT_TRIGGER, [*VERSIONED_TABLES]):
-        problem = f"{name}: changes of {tables} do not change the version, so services respond with earlier states"
+        problem = f"{name}: changes of {tables} do not change the version, so services may send outdated responses"
         yield Finding(
             problem, "ALTER TABLE … ENABLE TRIGGER change_version, or restore a backup into an empty database"
         )
@@ -87,8 +85,9 @@ def _derived_tables(connection: Connection, name: str) -> Iterator[Finding]:
 
 def _permissions(connection: Connection, name: str) -> Iterator[Finding]:
     if tables := _names(connection, _READ_ONLY_TABLES, [*VERSIONED_TABLES, "sync_status"]):
-        problem = f"{name}: the role of the URL cannot change {tables}, so the service cannot change images"
-        yield Finding(problem, "grant it what the README grants the role of the service", is_warning=True)
+        problem = f"{name}: the role of the URL has no write privileges for {tables}, so changes can fail"
+        advice = 'grant it the privileges of images_service (README, "Several machines")'
+        yield Finding(problem, advice, is_warning=True)
     if tables := _names(connection, _PUBLIC_TABLES):
         problem = f"{name}: every role of the server can access {tables}"
         yield Finding(problem, f"REVOKE ALL ON {tables} FROM PUBLIC", is_warning=True)
@@ -99,7 +98,7 @@ def _names(connection: Connection, query: str, *parameters: list[str]) -> str:
 
 
 def _count_surplus(connection: Connection, query: str, other: str) -> int:
-    """Return how many rows of a query are not among those of another."""
+    """Return how many distinct rows of a query are not among those of another."""
     query = f"SELECT count(*) FROM (({query}) EXCEPT ({other})) AS surplus"  # noqa: S608 no user input
     ((count,),) = connection.execute(query.encode())
     return int(count)

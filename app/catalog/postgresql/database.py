@@ -30,7 +30,7 @@ from app.catalog.postgresql.url import Parameters
 from app.errors import DomainError
 
 APPLICATION_NAME = "compute-images"
-# What a URL can change. An unreachable server is given up after seconds, also by commands, which have no deadlines.
+# Defaults that a URL can override. They also let commands, which have no deadlines, notice an unreachable server.
 _DEFAULTS = {
     "target_session_attrs": "read-write",  # of several hosts, only the primary
     "connect_timeout": "2",
@@ -39,7 +39,7 @@ _DEFAULTS = {
     "keepalives_count": "3",
     "tcp_user_timeout": "30000",  # milliseconds
 }
-# What a URL cannot change. `status` finds the connections by the name.
+# Parameters that a URL cannot override. `status` finds the connections by their application name.
 _FIXED = {"application_name": APPLICATION_NAME, "client_encoding": "UTF8"}
 
 # Beginnings of SQLSTATE codes, https://www.postgresql.org/docs/current/errcodes-appendix.html
@@ -59,22 +59,25 @@ _T = TypeVar("_T")
 
 
 class DeadlineExceeded(psycopg.OperationalError):
-    """A statement was not completed before the deadline of its connection, which is closed."""
+    """A statement did not complete before the deadline of its connection, which was closed."""
 
 
 class Connection(psycopg.Connection[TupleRow]):
-    """A connection whose statements have a deadline on the monotonic clock, whatever the network and the server do."""
+    """A connection whose statements end at a deadline, even if the network or the server does not respond."""
 
-    deadline = math.inf
+    deadline = math.inf  # on the monotonic clock
     is_overdue = False  # whether it was closed at its deadline
-    generation = 0  # of a pool
-    prepared: dict[tuple[str, tuple[int, ...]], bytes]  # the names of statements, by text and types of the parameters
+    generation = 0  # of the pool
+    prepared: dict[tuple[str, tuple[int, ...]], bytes]  # names of prepared statements, by text and parameter types
 
     def __del__(self, *_: object) -> None:
-        """Do not warn: libpq's connection is closed, also when an engine is dropped without `close`."""
+        """Do not warn, as psycopg does, about an open connection: libpq closes it."""
 
     def wait(self, gen: PQGen[_T], *arguments: Any, **options: Any) -> _T:
-        """Wait for a statement, in psycopg's own loop, which resumes the generator at least every 0.1 seconds."""
+        """Wait for a statement in psycopg's own loop, which resumes the generator at least every 0.1 seconds.
+
+        Raises DeadlineExceeded, and closes the connection, at the deadline.
+        """
         if self.deadline == math.inf:
             return super().wait(gen, *arguments, **options)
         try:
@@ -86,7 +89,7 @@ class Connection(psycopg.Connection[TupleRow]):
 
 
 def _until(deadline: float, gen: PQGen[_T]) -> PQGen[_T]:
-    """Pass on what a generator waits for. Raises DeadlineExceeded when it is resumed after the deadline."""
+    """Run a generator of psycopg. Raises DeadlineExceeded when it is resumed after the deadline (monotonic clock)."""
     try:
         waits_for = next(gen)
         while True:
@@ -100,10 +103,13 @@ def _until(deadline: float, gen: PQGen[_T]) -> PQGen[_T]:
 
 
 def connect(parameters: Parameters, *, deadline: float = math.inf) -> Connection:
-    """Open a connection, in autocommit mode, with the settings of a session. Raises psycopg.Error."""
+    """Open a connection in autocommit mode, and apply SESSION_SETTINGS. Raises psycopg.Error.
+
+    The deadline, on the monotonic clock, is that of statements; `connect_timeout` limits the connecting.
+    """
     connection = Connection.connect(make_conninfo(**{**_DEFAULTS, **parameters, **_FIXED}), autocommit=True)
     try:
-        connection.prepare_threshold = None  # or psycopg would deallocate all prepared statements after each ROLLBACK
+        connection.prepare_threshold = None  # otherwise, psycopg deallocates all statements after each ROLLBACK
         connection.prepared = {}
         connection.deadline = deadline
         connection.execute("".join(f"SET {name} = {value};" for name, value in SESSION_SETTINGS.items()))
@@ -114,13 +120,13 @@ def connect(parameters: Parameters, *, deadline: float = math.inf) -> Connection
 
 
 def shut_down(connection: Connection) -> None:
-    """End the statement of another thread, which then finds that the connection is lost."""
+    """Shut down the socket of a connection that another thread uses: its statement fails with a lost connection."""
     with suppress(OSError, psycopg.Error), socket(fileno=os.dup(connection.fileno())) as duplicate:
         duplicate.shutdown(SHUT_RDWR)
 
 
 def roll_back(connection: Connection) -> None:
-    """End the transaction, if there is one. A connection on which this fails is closed, which ends it as well."""
+    """Roll back the transaction, if there is one. If that fails, close the connection, which has the same effect."""
     try:
         if not connection.closed and connection.pgconn.transaction_status != TransactionStatus.IDLE:
             command(connection, "ROLLBACK")
@@ -129,22 +135,26 @@ def roll_back(connection: Connection) -> None:
 
 
 def commit(connection: Connection, name: str) -> None:
-    """Commit the transaction. Raises CommitUnknown if the connection breaks meanwhile."""
+    """Commit the transaction. `name` is that of the catalog in messages.
+
+    Raises CommitUnknown if the connection breaks meanwhile, CatalogUnavailable if the server rolled the transaction
+    back instead, and psycopg.Error.
+    """
     try:
         result = connection.execute("COMMIT")
     except psycopg.Error as error:
         if connection.closed:
             raise CommitUnknown(name) from error
         raise
-    if result.statusmessage != "COMMIT":  # the server rolls back instead after an error
+    if result.statusmessage != "COMMIT":  # after an error in the transaction, COMMIT rolls it back
         raise CatalogUnavailable(f"{name}: the transaction was rolled back")
 
 
 @contextmanager
 def translate_errors(name: str) -> Iterator[None]:
-    """Translate errors of psycopg to errors of the domain.
+    """Translate psycopg's errors in the block to domain errors. `name` is that of the catalog in messages.
 
-    These are CatalogBusy, CatalogReadOnly, CatalogDamaged, SchemaMismatch and CatalogUnavailable.
+    Raises CatalogBusy, CatalogReadOnly, CatalogDamaged, SchemaMismatch and CatalogUnavailable.
     """
     try:
         yield
@@ -153,8 +163,8 @@ def translate_errors(name: str) -> Iterator[None]:
 
 
 def translate(error: psycopg.Error | UnicodeDecodeError, name: str) -> DomainError:
-    """Return the error of the domain for one of psycopg. Its message has one line, without statements and values."""
-    if isinstance(error, UnicodeDecodeError):  # the encoding of the database is SQL_ASCII
+    """Return the domain error for an error of psycopg. Its message is one line, without statements and values."""
+    if isinstance(error, UnicodeDecodeError):  # possible if the encoding of the database is SQL_ASCII
         return CatalogDamaged(f"{name}: {error}")
     code = error.sqlstate or ""
     message = f"{name}: {_describe(error, code)}"
@@ -167,7 +177,11 @@ def translate(error: psycopg.Error | UnicodeDecodeError, name: str) -> DomainErr
 def translate_read_error(
     error: psycopg.Error | UnicodeDecodeError, name: str, connection: Connection | None
 ) -> DomainError:
-    """Return the error of the domain for a read, which may have exceeded its deadline, or which can be repeated."""
+    """Return the domain error for a failed read.
+
+    It is ReadLimitExceeded after the deadline, and CatalogConnectionLost if the connection broke, so that the read can
+    be repeated. A read never raises CatalogReadOnly.
+    """
     if isinstance(error, DeadlineExceeded) or (connection is not None and connection.is_overdue):
         return ReadLimitExceeded()
     translated = translate(error, name)
@@ -177,7 +191,7 @@ def translate_read_error(
 
 
 def _describe(error: psycopg.Error, code: str) -> str:
-    """Return one line. To the message of the server, psycopg adds lines with the statement and with values."""
+    """Describe an error in one line, without the lines that psycopg adds, which contain the statement and values."""
     if code.startswith(_PRIVATE_CLASSES) or isinstance(error, psycopg.DataError):
         return type(error).__name__
     return " ".join((error.diag.message_primary or str(error)).split())

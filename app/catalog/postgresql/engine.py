@@ -27,7 +27,7 @@ class PostgreSQLEngine:
     """A catalog in a PostgreSQL database. Implements `app.catalog.engine.Engine`."""
 
     blocks = True
-    max_writers = 1  # all writers of a catalog, on whichever machine, wait for each other
+    max_writers = 1  # all writers of a catalog wait for each other, even on different machines
     backup_program: str | None = "pg_dump"
 
     def __init__(
@@ -39,7 +39,11 @@ class PostgreSQLEngine:
         max_readers: int = _MAX_READERS,
         version_timeout: float = TIMEOUT,
     ) -> None:
-        """Set the function that opens a file, for backups; and the constants above. Raises InvalidUrl."""
+        """Set the URL, and the function that opens a backup.
+
+        `batch_size` is in images, `version_timeout` in seconds, and `max_readers` is the size of the pool. Raises
+        InvalidUrl.
+        """
         self.max_readers = max_readers
         self._open_file = open_file
         self._batch_size = batch_size
@@ -57,14 +61,14 @@ class PostgreSQLEngine:
         return self._sessions.name
 
     def connect(self) -> None:
-        """Serve requests from now on, with a pool of connections. They are opened when they are needed.
+        """Use the pool from now on. Its connections are opened when requests need them.
 
-        A service that starts while the database is unavailable responds as soon as the database is available.
+        So a service can start while the database is unavailable, and recovers without a restart.
         """
         self._sessions.serves_requests = True
 
     def version(self) -> VersionFuture:
-        """Return the future of the version, which the primary sends after the call."""
+        """Return the future of the version, which is read from the primary after the call."""
         return self._version.read()
 
     @contextmanager
@@ -78,10 +82,10 @@ class PostgreSQLEngine:
         self,
         seconds: float,
         *,
-        cpu_seconds: float = math.inf,  # noqa: ARG002 the server has a CPU of its own
+        cpu_seconds: float = math.inf,  # noqa: ARG002 the reads use the CPU of the server
         images: float = math.inf,
     ) -> Iterator[None]:
-        """Limit the reads of the thread: the time of their statements, and the images of a page."""
+        """Limit the reads of the thread in the block: their elapsed time in seconds, and the images of a page."""
         thread = self._sessions.thread
         thread.deadline, thread.max_images = time.monotonic() + seconds, images
         try:
@@ -99,7 +103,7 @@ class PostgreSQLEngine:
 
     @contextmanager
     def transaction(self, *, timeout: float) -> Iterator[PostgreSQLTransaction]:
-        """Write to the catalog; create or upgrade it if necessary. Raises also CommitUnknown."""
+        """Write to the catalog; create or upgrade it if necessary. Raises what `Engine.transaction` raises."""
         with self._sessions.write(timeout) as (connection, is_new):
             lock_catalog(connection)
             yield PostgreSQLTransaction(connection, is_new=is_new, batch_size=self._batch_size)
@@ -110,28 +114,28 @@ class PostgreSQLEngine:
             return state
 
     def check(self) -> Iterator[Finding]:
-        """Yield what is wrong with the tables. Raises what `Engine.check` raises."""
+        """Yield the problems of the tables. Raises what `Engine.check` raises."""
         with self._open_catalog() as (connection, state):
             yield from find_problems(connection, self.name, state)
 
     def info(self) -> DatabaseInfo:
-        """Return the size of the tables, and who migrated them last. Raises what `Engine.info` raises."""
+        """Return the size of the tables, and the version that last migrated them. Raises what `Engine.info` raises."""
         with self._open_catalog() as (connection, _):
             return read_info(connection)
 
     def users(self) -> list[CatalogUser] | None:
-        """Return the sessions of all machines. Their process ids are those of the server."""
+        """Return the other sessions of all machines, each with the id of its process on the server."""
         with self._sessions.open_snapshot() as (connection, _):
             return find_users(connection)
 
     def backup(self, file: Path) -> None:
-        """Copy one state of the catalog to a file of the other engine. Raises what `Engine.backup` raises."""
-        status = self.read_sync_status()  # before the images: the next sync then reads more than it needs to, not less
+        """Copy one state of the catalog to a SQLite backup. Raises what `Engine.backup` raises."""
+        status = self.read_sync_status()  # before the images: an older status makes the next sync read more, not less
         with self.open_snapshot() as source:
             write_backup(source, status, file, self._open_file)
 
     def restore(self, file: Path, *, timeout: float) -> None:
-        """Replace what the catalog contains by a backup. Raises what `Engine.restore` raises."""
+        """Replace the contents of the catalog by a backup. Raises what `Engine.restore` raises, and CommitUnknown."""
         with (
             open_backup(file, self._open_file) as (source, status),
             self._sessions.write(timeout) as (connection, is_new),
@@ -141,7 +145,7 @@ class PostgreSQLEngine:
             sync_status.write_sync_status(connection, status)
 
     def read_sync_status(self) -> SyncStatus:
-        """Return the status of the mirror's syncs, in the state of the thread's snapshot if it has one."""
+        """Return the status of the mirror's syncs. Within a snapshot of this thread, it is that of the snapshot."""
         sessions = self._sessions
         with translate_errors(self.name):
             if connection := sessions.thread.connection:
@@ -156,13 +160,13 @@ class PostgreSQLEngine:
                 return sync_status.read_sync_status(connection)
 
     def write_sync_status(self, status: SyncStatus) -> None:
-        """Store the status of the mirror's syncs. While there is no catalog, there is no place for it."""
+        """Store the status of the mirror's syncs. Without a catalog, it is not stored."""
         with self._sessions.write_existing(COMMAND_TIMEOUT) as (connection, state):
             if state is SchemaState.CURRENT:
                 sync_status.write_sync_status(connection, status)
 
     def mirror_lock(self) -> AbstractContextManager[None]:
-        """Hold the lock that only one mirror of the catalog can have, until the session ends at the latest."""
+        """Hold the lock of the catalog's mirror. The lock is lost if its session ends earlier than the block."""
         return self._sessions.mirror_lock()
 
     def close(self) -> None:

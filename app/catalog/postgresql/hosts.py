@@ -13,14 +13,14 @@ _Result = tuple[int, Connection | CatalogUnavailable]
 
 
 def connect_to_first(attempts: Sequence[Callable[[], Connection]]) -> Connection:
-    """Return the connection of the first attempt that succeeds. All are made at the same time, one for each host.
+    """Return the connection of the first attempt that succeeds. There is one for each host, and all run concurrently.
 
-    A host that drops packets then does not delay the connection to another one. An attempt that fails is repeated until
-    each of them has failed, so that a standby is found as soon as it is promoted. Raises CatalogUnavailable.
+    So a host that drops packets does not delay the connection to another one. A failed attempt is repeated until each
+    host has failed at least once, so that a standby that is promoted meanwhile is found. Raises CatalogUnavailable.
     """
     results, is_over = SimpleQueue[_Result](), Event()
     for number, attempt in enumerate(attempts):
-        # Not in an executor, whose end waits for the threads: looking up a host name has no deadline.
+        # Not in an executor: its shutdown would wait for the threads, and looking up a host name has no timeout.
         Thread(target=_repeat, args=(number, attempt, results, is_over), name="catalog-host", daemon=True).start()
     errors: dict[int, CatalogUnavailable] = {}
     try:
@@ -31,12 +31,12 @@ def connect_to_first(attempts: Sequence[Callable[[], Connection]]) -> Connection
             errors[number] = result
     finally:
         is_over.set()
-    # That a standby is read-only, or that a host cannot be reached, says less than the error of a primary.
+    # An error of a primary, which has a more specific type, is more useful than that of a standby or unreachable host.
     raise next((error for error in errors.values() if type(error) is not CatalogUnavailable), errors[0])
 
 
 def _repeat(number: int, attempt: Callable[[], Connection], results: "SimpleQueue[_Result]", is_over: Event) -> None:
-    """Make an attempt until it succeeds, or until it is over."""
+    """Repeat an attempt until it succeeds or `is_over` is set. A connection that is made too late is closed."""
     result: Connection | CatalogUnavailable | None = None
     while not (isinstance(result, Connection) or is_over.wait(_RETRY_INTERVAL if result else 0)):
         try:

@@ -1,4 +1,4 @@
-"""What is known of a catalog's database without reading images: its size, its migrations, and who uses it."""
+"""The size and the migrations of a catalog's database, and the sessions that use it."""
 
 from app.catalog.inspection import CatalogUser, DatabaseInfo
 from app.catalog.postgresql.database import APPLICATION_NAME, Connection
@@ -9,7 +9,7 @@ _SIZE = """
 SELECT coalesce(sum(pg_total_relation_size(oid)), 0)::bigint FROM pg_class
 WHERE relnamespace = current_schema()::regnamespace AND relkind = 'r'
 """
-# Of the sessions of other roles, a role that is no member of pg_read_all_stats sees only that they exist.
+# A role that is not a member of pg_read_all_stats does not see the addresses and transactions of other roles' sessions.
 _USERS = """
 SELECT pid, application_name, backend_xid IS NOT NULL, EXISTS (
     SELECT FROM pg_locks
@@ -23,12 +23,12 @@ ORDER BY client_addr, pid
 
 
 def read_info(connection: Connection) -> DatabaseInfo:
-    """Return the size of the tables and indexes, and who migrated the catalog, which exists."""
+    """Return the size of the tables and indexes, and the last migration of a catalog, which has to exist."""
     (size,) = connection.execute(_SIZE).fetchone() or (0,)
     last = [name for name in MIGRATIONS if name in applied_migrations(connection)][-1]
     return DatabaseInfo(size, last, migrated_by(connection))
 
 
 def find_users(connection: Connection) -> list[CatalogUser]:
-    """Return the sessions of all machines, each with the process id that it has on the server, without this one."""
+    """Return the sessions of all machines except this one, each with the id of its process on the server."""
     return [CatalogUser(*row) for row in connection.execute(_USERS, [LOCK_NUMBER, APPLICATION_NAME])]

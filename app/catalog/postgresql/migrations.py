@@ -1,4 +1,4 @@
-"""The migrations of the PostgreSQL schema, oldest first: applied to an empty database, they create a catalog.
+"""The migrations of the PostgreSQL schema, oldest first. Applied to an empty database, they create a catalog.
 
 Never edit a landed migration: a catalog that it created would count as current without the change. A test compares the
 statements with digests. To change the schema, add a migration at the end.
@@ -153,10 +153,11 @@ _CATALOG = (
 
 MIGRATIONS: Mapping[str, tuple[str, ...]] = {"1: catalog": _CATALOG}
 
-# Every later version has to have this table: an earlier one reads it, to name the version that it cannot replace.
+# Later versions must not change this table: earlier ones read it to name the version that migrated the catalog.
 _CREATE_MIGRATIONS = "CREATE TABLE migrations (name text PRIMARY KEY, version text NOT NULL)"
 _RECORD = "INSERT INTO migrations VALUES (%s, %s)"
-# Not to_regclass, which would not see tables that another process created while this one waited for the lock.
+# Not to_regclass: it would not see tables that another process created while this one waited for the lock, because it
+# uses a cache that only locking a relation refreshes.
 _HAS_CATALOG = """
 SELECT count(*) = 2 FROM pg_class WHERE relname IN ('migrations', 'image_index') AND pg_table_is_visible(oid)
 """
@@ -170,9 +171,9 @@ _Connection = Connection[tuple[Any, ...]]
 
 
 def migrate(connection: _Connection, migrations: Mapping[str, tuple[str, ...]] = MIGRATIONS) -> bool:
-    """Apply the pending migrations within the transaction. Return whether there was no catalog before.
+    """Apply the pending migrations within the caller's transaction. Return whether this created the catalog.
 
-    Two processes that migrate at the same time do so one after the other.
+    Concurrent processes migrate one after the other. Raises psycopg.Error.
     """
     if applied_migrations(connection) == migrations.keys():
         return False
@@ -191,7 +192,7 @@ def migrate(connection: _Connection, migrations: Mapping[str, tuple[str, ...]] =
 def read_state(connection: _Connection, name: str) -> SchemaState:
     """Return what the database contains, without changing it. `name` is that of the catalog in messages.
 
-    Raises CatalogUnavailable for a database with tables of another application, and CatalogOfLaterVersion.
+    Raises CatalogUnavailable for a database of another application, CatalogOfLaterVersion and psycopg.Error.
     """
     applied = applied_migrations(connection)
     if not applied and connection.execute(_OTHER_TABLES).fetchone():

@@ -13,32 +13,36 @@ from app.catalog.postgresql.statements import command
 
 
 class PoolExhausted(DeadlineExceeded):
-    """All connections were in use until the deadline."""
+    """No connection became free before the deadline."""
 
 
 class ConnectionPool:
-    """A bounded number of connections, which threads use one after the other. The last one returned is reused first.
+    """A bounded number of connections that threads share. The connection that was returned last is reused first.
 
-    Each connection belongs to a generation. After a failover, connections of earlier generations may lead to the server
-    that was replaced, so they are not used any more.
+    Each connection belongs to a generation. After a failover, connections of earlier generations may lead to the old
+    primary, so they are no longer used. During an outage, all transactions fail at once.
     """
 
     def __init__(self, connect: Callable[[float], Connection], size: int) -> None:
-        """Set the function that opens a connection, given the deadline of its statements."""
+        """Set the maximum number of connections, and the function that opens one.
+
+        Its argument is the deadline of the statements, on the monotonic clock.
+        """
         self._connect = connect
         self._free = BoundedSemaphore(size)
-        self._lock = Lock()  # of what follows
+        self._lock = Lock()  # protects the following attributes
         self._idle: list[Connection] = []
         self._in_use: set[Connection] = set()
         self._generation = 0
-        self._outage: str | None = None  # why there is no generation that can be used
+        self._outage: str | None = None  # the reason of the current outage
 
     @contextmanager
     def transaction(self, begin: str, *, deadline: float) -> Iterator[Connection]:
         """Execute the block in a transaction, which is rolled back at the end unless the block committed it.
 
-        A connection that breaks at the first statement is replaced, once. All waits end at the deadline, on the
-        monotonic clock. Raises psycopg.Error, and CatalogUnavailable at once during an outage.
+        `begin` is the SQL that starts the transaction. If a pooled connection breaks at this first statement, a new one
+        replaces it. Waits for a connection and for statements end at the deadline (monotonic clock). Raises
+        psycopg.Error; during an outage, raises CatalogUnavailable at once.
         """
         self._require_no_outage()
         if not self._free.acquire(timeout=max(0.0, deadline - time.monotonic())):
@@ -54,13 +58,13 @@ class ConnectionPool:
             self._free.release()
 
     def start_generation(self, number: int) -> None:
-        """Close all connections of earlier generations as soon as they are idle."""
+        """End an outage, and close the connections of other generations as soon as they are idle."""
         with self._lock:
             self._generation, self._outage = number, None
         self._close_idle()
 
     def suspend(self, reason: str) -> None:
-        """Let all transactions fail, also those in progress, until the next generation."""
+        """Begin an outage: until the next generation starts, all transactions fail, including those in progress."""
         with self._lock:
             self._outage = reason
             for connection in self._in_use:
@@ -76,10 +80,10 @@ class ConnectionPool:
             except DeadlineExceeded:
                 raise
             except psycopg.OperationalError:
-                self._close_idle()  # what broke one of them has probably broken all
+                self._close_idle()  # the others are probably broken too
                 self._require_no_outage()
         with self._lock:
-            generation = self._generation  # before the server is chosen
+            generation = self._generation  # read before connecting, which chooses the server
         connection = self._connect(deadline)
         connection.generation = generation
         return self._execute(connection, begin, deadline)
@@ -103,7 +107,7 @@ class ConnectionPool:
             connection.close()
 
     def _execute(self, connection: Connection, begin: str, deadline: float) -> Connection:
-        """Return the connection after the first statement, which closes it if it fails."""
+        """Execute the first statement of a transaction, and return the connection, which is closed on failure."""
         connection.deadline = deadline
         with self._lock:
             self._in_use.add(connection)

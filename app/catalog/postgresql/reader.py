@@ -17,7 +17,7 @@ from app.catalog.postgresql.migrations import MIGRATIONS, applied_migrations
 from app.catalog.postgresql.schema import INDEX_COLUMNS, TOMBSTONE, VISIBLE, text_hash
 from app.catalog.postgresql.statements import Row, query
 
-_Term = tuple[str, str]  # a column, and its condition
+_Term = tuple[str, str]  # a column, and the operator and parameters of its condition
 _Shape = tuple[_Term | None, tuple[_Term, ...], bool]  # of a scan: its driving term, the others, whether it continues
 
 COLUMNS = ", ".join(field.name for field in fields(StoredImage))
@@ -32,16 +32,16 @@ WHERE (status = 'DELETED') = $1
 _CURSOR = f"""
 SELECT extract(epoch FROM created::timestamptz)::bigint, -sequence FROM images WHERE id = $1 AND {VISIBLE}
 """  # noqa: S608 no user input
-# Each scan has an order and a limit of its own, or PostgreSQL would read all entries that match, and sort them. Only
-# the images of the page are read from the table.
+# Each scan has its own ORDER BY and LIMIT; otherwise, PostgreSQL would read and sort all entries that match. From the
+# table images, only those of the page are read.
 _PAGE = f"""
 SELECT {", ".join(f"images.{field.name}" for field in fields(Image))} FROM (
     SELECT created, sort_key FROM ({{scans}}) AS scans ORDER BY created DESC, sort_key DESC LIMIT %s
 ) AS page JOIN images ON sequence = -sort_key
 ORDER BY page.created DESC, page.sort_key DESC
 """  # noqa: S608 no user input
-_PING_IMAGES = 200  # are read by each health check: all images of a small catalog
-# Names every column that a page reads. If one is missing, this fails even if there are no images.
+_PING_IMAGES = 200  # images that each health check reads: all of a small catalog
+# Names all columns of the index, so that it fails if one is missing, even in an empty catalog.
 _PING = f"SELECT {INDEX_COLUMNS} FROM image_index LIMIT 1"  # noqa: S608 no user input
 _SOME_IMAGES = f"SELECT {COLUMNS} FROM images LIMIT {_PING_IMAGES}"  # noqa: S608 no user input
 _IMAGE = f"SELECT {COLUMNS} FROM images WHERE id = $1 AND NOT {TOMBSTONE} AND {VISIBLE}"  # noqa: S608 no user input
@@ -68,7 +68,7 @@ class PostgreSQLSnapshot:
     """Reads within the transaction of a connection. Implements `app.catalog.engine.Snapshot`."""
 
     def __init__(self, connection: Connection, max_images: float = math.inf) -> None:
-        """Set the number of images that a page may have: more raise ReadLimitExceeded."""
+        """Set the maximum number of images of a page; a larger page raises ReadLimitExceeded."""
         self._connection = connection
         self._max_images = max_images
 
@@ -116,7 +116,7 @@ class PostgreSQLSnapshot:
         return self._find("SELECT 1 FROM images WHERE id = $1", image_id) is not None
 
     def ping(self) -> None:
-        """Raise SchemaMismatch, or an error of PostgreSQL, unless the schema is current and images can be read."""
+        """Raise SchemaMismatch unless the schema is current, and psycopg.Error unless images can be read."""
         if applied_migrations(self._connection) != MIGRATIONS.keys():
             raise SchemaMismatch
         for statement in (_PING, _SOME_IMAGES):
@@ -135,7 +135,7 @@ class PostgreSQLSnapshot:
         yield from starmap(StoredImage, self._stream(_EXPORT, {"owner": owner, "deleted": deleted}))
 
     def records(self) -> Iterator[Record]:
-        """Yield all images and tombstones completely, in the order in which they were added."""
+        """Yield all images and tombstones, with all stored values, in the order in which they were added."""
         for *image, deleted_at, synced_at, revision in self._stream(_RECORDS):
             yield Record(StoredImage(*image), deleted_at, SyncMark(synced_at, revision))
 
@@ -173,13 +173,13 @@ class PostgreSQLSnapshot:
         return query(self._connection, statement, values)
 
     def _stream(self, statement: str, values: dict[str, Any] | None = None) -> Iterator[Row]:
-        """Yield rows from a cursor of the server: they may not fit into memory."""
+        """Yield rows from a server-side cursor, because they may not fit into memory."""
         with self._connection.cursor("rows") as cursor:
             cursor.itersize = 200
             yield from cursor.execute(statement.encode(), values)
 
     def _find(self, statement: str, *values: str) -> Row | None:
-        """Return the first row. Text with U+0000, which PostgreSQL cannot hold, finds none."""
+        """Return the first row, or None. PostgreSQL cannot store U+0000, so a value that contains it matches no row."""
         if any("\0" in value for value in values):
             return None
         return next(iter(self._query(statement, *values)), None)
@@ -190,7 +190,7 @@ def _to_token_with_hash(row: Row) -> tuple[Token, bytes]:
 
 
 def _shape(scan: IndexScan, values: list[Any]) -> _Shape:
-    """Return the shape of a scan, and append the values of its parameters."""
+    """Return the shape of a scan, and append the values of its parameters to `values`."""
     values += scan.partition
     driving = scan.driving and _term(scan.driving, values)
     others = tuple([_term(condition, values) for condition in scan.others])
@@ -224,7 +224,11 @@ def _number(statement: str) -> str:
 
 
 def _scan_statement(shape: _Shape) -> str:
-    """Return the query of a scan. OFFSET 0 keeps PostgreSQL from reading the whole list in the order of the page."""
+    """Return the query of a scan.
+
+    OFFSET 0 makes PostgreSQL find the changes by their index, and sort them: without it, the planner may instead read
+    the whole list in the order of the page.
+    """
     driving, _, _ = shape
     entries = f"SELECT created, sort_key FROM image_index WHERE {_where_clause(shape)}"  # noqa: S608 no user input
     if driving and driving[0] == "changed":
@@ -233,7 +237,7 @@ def _scan_statement(shape: _Shape) -> str:
 
 
 def _where_clause(shape: _Shape) -> str:
-    """Return the conditions of a scan. With IS TRUE, a condition cannot be that of an index."""
+    """Return the conditions of a scan. IS TRUE keeps PostgreSQL from using an index for a condition."""
     driving, others, is_continued = shape
     terms = ["audience = %s", "deleted = %s"]
     if driving:

@@ -1,33 +1,35 @@
-"""A description of the tables, which the migrations create; the settings of a session; and SQL that modules share.
+"""A description of the tables, which the migrations create; the settings of sessions; and SQL that modules share.
 
-`catalog` has one row. Every statement that changes images, tokens or the upstream gives it another random version,
-also one that someone executes by hand. Writers lock this row first, so there is one at a time.
+`catalog` has one row. A trigger gives it a new random version after every statement that changes images, tokens or the
+upstream, even if someone executes it by hand. Writers lock this row first, so only one writes at a time.
 
-`images`, `image_members`, `audiences`, `status_types`, `tokens` and `upstream` hold what the SQLite tables of these
-names hold (see `app.catalog.sqlite.schema`). `sequence` ascends in the order in which images were added. The writer
-computes `audiences` (those that list the image), `status_type`, `name_hash` and `server_hash`.
+`images`, `image_members`, `audiences`, `status_types`, `tokens` and `upstream` contain the same data as the SQLite
+tables with these names (see `app.catalog.sqlite.schema`). `sequence` increases in the order in which images were added.
+The writer computes `audiences` (those whose lists include the image), `status_type`, `name_hash` and `server_hash`.
 
-`image_index` holds an image once for each audience that lists it. It is derived from `images` by `index_entries`.
+`image_index` contains an image once for each audience whose list includes it. `index_entries` derives it from `images`.
 
-- Every index begins with the partition (`audience`, `deleted`) and, except for `image_index_by_change`, ends in the
-  order of the list, so that a filter needs no sorting.
-- `name_hash` and `server_hash` are the first half of a SHA-256: an index entry cannot hold every name. Equal hashes
-  count as equal texts.
-- The columns have no statistics, and sessions have the settings below: so the plan of a query depends on the query
-  only, and uses the index of its driving condition.
+- Every index begins with the partition (`audience`, `deleted`) and, for a filter, its column. Except in
+  `image_index_by_change`, the order of the list follows (`created`, `sort_key`), so that a filter needs no sorting.
+- `name_hash` and `server_hash` are the first 16 bytes of a SHA-256, because a long name does not fit into an index
+  entry. Texts with equal hashes are treated as equal.
+- Without statistics of the columns, and with the session settings below, the plan of a query depends only on the query,
+  and uses the index of its driving condition.
 
-`sync_status` holds the status of the mirror's syncs. A change of it does not change the version.
+`sync_status` contains the status of the mirror's syncs. Changing it does not change the version.
 
-Texts that are compared or sorted have the collation "C": the order of their bytes.
+Texts that are compared or sorted have the collation "C", which orders them by their bytes.
 """
 
 import hashlib
 from collections.abc import Mapping
 
-# Of every connection. Without those of the planner, PostgreSQL would scan and sort whole tables as soon as it estimates
-# that many rows match, or plan the same query anew for each value. Without those of TCP, it would notice only after two
-# hours that a machine has vanished: until then, that machine would hold its locks, and no other mirror could start. A
-# mirror is idle between its syncs, and must not lose its lock by that.
+# Settings of every connection.
+# - Planner: otherwise, PostgreSQL scans and sorts whole tables if it expects many rows to match, and may plan a query
+#   again for each value.
+# - TCP: otherwise, the server notices only after two hours that a machine has vanished. Until then, the sessions of
+#   that machine keep their locks, and no other mirror can start.
+# - idle_session_timeout: a mirror is idle between syncs, and must not lose its session, and its lock, because of that.
 SESSION_SETTINGS: Mapping[str, str] = {
     "client_encoding": "UTF8",
     "enable_bitmapscan": "off",
@@ -46,8 +48,8 @@ SESSION_SETTINGS: Mapping[str, str] = {
 
 TOMBSTONE = "(status = 'DELETED' AND (deleted_at IS NOT NULL OR revision IS NULL))"
 
-# The images that the project $2 may see if it knows the id. Members are looked up in a table of their own: the time to
-# search the list of members in the image would grow with their number, and thereby disclose that the image exists.
+# The condition for images that the project $2 may see if it knows the id. Members are looked up in a separate table:
+# searching the list in the image would take longer for more members, and so disclose that the image exists.
 VISIBLE = """(
     visibility IN ('public', 'community')
     OR owner = $2
@@ -61,7 +63,7 @@ INDEX_COLUMNS = "audience, deleted, created, sort_key, changed, status_type, min
 
 
 def index_entries(images: str) -> str:
-    """Return the query of the index entries of images: those of a table, or of a query in parentheses."""
+    """Return the query for the index entries of images, which are the name of a table, or a query in parentheses."""
     created, updated = (f"date_part('epoch', {column}::timestamptz)::bigint" for column in ("created", "updated"))
     return f"""
     SELECT audience, status = 'DELETED' AS deleted, {created} AS created, -sequence AS sort_key,
@@ -72,5 +74,5 @@ def index_entries(images: str) -> str:
 
 
 def text_hash(text: str) -> bytes:
-    """Return the hash that the image index has of a name or of the id of a server."""
+    """Return the hash of a name, or of a server's id, in the image index: 16 bytes."""
     return hashlib.sha256(text.encode()).digest()[:16]

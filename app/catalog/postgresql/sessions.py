@@ -1,4 +1,4 @@
-"""The sessions in which a catalog is read and written: those of requests, of commands, and of the mirror."""
+"""The sessions that read and write a catalog: those of requests, of commands, and of the mirror."""
 
 import math
 import threading
@@ -28,7 +28,7 @@ from app.catalog.postgresql.url import Parameters, catalog_name, parse_url, spli
 from app.catalog.postgresql.version import PREPARE
 from app.errors import MirrorAlreadyRunning, MirrorLockLost
 
-# Seconds: of a read without limits of its own; of a request's writes, in addition to the wait for other writers.
+# Seconds: for a read without `read_limits`; for the writes of a request, in addition to its wait for other writers.
 _READ_TIMEOUT, _WRITE_TIMEOUT = 10.0, 10.0
 # Seconds for which the transaction of a request, or of a command, can be idle before the server ends it.
 _IDLE_TIMEOUT, _COMMAND_IDLE_TIMEOUT = 30, 900
@@ -49,17 +49,17 @@ class ThreadState(threading.local):
 
 
 class Sessions:
-    """Opens the connections of one process to the database of a catalog. Each is used in the process that opens it.
+    """Opens the connections of one process to the database of a catalog. Forked processes do not share them.
 
-    Requests share a pool, whose connections have deadlines. A command opens connections of its own, which wait for the
-    database as long as it takes. A mirror writes in the session that holds its lock.
+    Requests use a pool, whose statements have deadlines. A command opens its own connections, whose statements have
+    none. A mirror writes in the session that holds its lock.
     """
 
     def __init__(self, url: str, *, max_readers: int) -> None:
         """Set the number of connections of the pool. Raises InvalidUrl."""
         self._parameters = parse_url(url)
         self.name = catalog_name(self._parameters)
-        self._primary = self._parameters  # that of the version's connection, once there was one
+        self._primary = self._parameters  # of the server that the version was last read from, once there was one
         self.pool = ConnectionPool(lambda deadline: connect(self._primary, deadline=deadline), max_readers)
         self.thread = ThreadState()
         self.serves_requests = False
@@ -67,7 +67,11 @@ class Sessions:
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        """Execute the block in a read-only transaction of one state, for a request, within the limits of the thread."""
+        """Execute the block in a read-only transaction that sees one state, within the limits of the thread.
+
+        For requests: uses the pool. Raises ReadLimitExceeded, CatalogConnectionLost, CatalogBusy, CatalogDamaged,
+        SchemaMismatch and CatalogUnavailable.
+        """
         thread, connection, outer = self.thread, None, self.thread.connection
         is_limited = thread.deadline < math.inf
         deadline = thread.deadline if is_limited else time.monotonic() + _READ_TIMEOUT
@@ -85,10 +89,10 @@ class Sessions:
 
     @contextmanager
     def open_snapshot(self) -> Iterator[tuple[Connection, SchemaState]]:
-        """Execute the block in a read-only transaction of one state, on a connection of its own.
+        """Execute the block in a read-only transaction that sees one state, on a new connection.
 
-        Yields also what the database contains. Raises CatalogUnavailable for a database of another application, and
-        CatalogOfLaterVersion.
+        Yields the connection, and what the database contains. Raises CatalogUnavailable, also for a database of another
+        application, and CatalogOfLaterVersion.
         """
         with translate_errors(self.name), closing(connect(self._parameters)) as connection:
             connection.execute(_SNAPSHOT)
@@ -98,8 +102,8 @@ class Sessions:
     def write(self, timeout: float) -> Iterator[tuple[Connection, bool]]:
         """Execute the block in a transaction; create or upgrade the catalog if necessary.
 
-        Yields also whether it was created. Raises CatalogBusy if locks take longer than the timeout in seconds,
-        CatalogReadOnly, CommitUnknown, and CatalogUnavailable.
+        Yields the connection, and whether the catalog was created. Raises CatalogBusy if the wait for a lock exceeds
+        the timeout (seconds), CatalogReadOnly, CommitUnknown and CatalogUnavailable.
         """
         with self.write_existing(timeout) as (connection, state):
             yield connection, False if state is SchemaState.CURRENT else self._migrate(connection)
@@ -108,7 +112,7 @@ class Sessions:
     def write_existing(self, timeout: float) -> Iterator[tuple[Connection, SchemaState]]:
         """Execute the block in a transaction, as `write` does, but neither create nor upgrade the catalog.
 
-        Yields also what the database contains.
+        Yields the connection, and what the database contains.
         """
         with translate_errors(self.name), self._begin(timeout) as connection:
             yield connection, read_state(connection, self.name)
@@ -116,7 +120,7 @@ class Sessions:
 
     @contextmanager
     def _begin(self, timeout: float) -> Iterator[Connection]:
-        lock_timeout = max(1, int(timeout * 1000))  # 0 would be none
+        lock_timeout = max(1, int(timeout * 1000))  # milliseconds; 0 would disable it
         if self.serves_requests:
             begin, deadline = _WRITE.format(lock_timeout, _IDLE_TIMEOUT), time.monotonic() + timeout + _WRITE_TIMEOUT
             with self.pool.transaction(begin, deadline=deadline) as connection:
@@ -140,13 +144,16 @@ class Sessions:
             return migrate(connection)
         except InsufficientPrivilege as error:
             raise CatalogReadOnly(
-                f"{self.name}: the role of the URL cannot create or upgrade the catalog: run compute-images migrate "
-                "with one that can"
+                f"{self.name}: the role of the URL cannot create or upgrade the catalog; run compute-images migrate "
+                "as a role that can"
             ) from error
 
     @contextmanager
     def mirror_lock(self) -> Iterator[None]:
-        """Hold the lock that only one mirror of the catalog can have. Raises MirrorAlreadyRunning."""
+        """Hold the lock of the catalog's mirror during the block.
+
+        Raises MirrorAlreadyRunning and CatalogUnavailable.
+        """
         with translate_errors(self.name):
             connection = connect(self._parameters)
         with closing(connection):
@@ -161,7 +168,7 @@ class Sessions:
 
     @property
     def is_locked(self) -> bool:
-        """Whether this process holds the lock of the mirror, or held it when it was last seen."""
+        """Whether this process is in a block of `mirror_lock`. The lock may have been lost since."""
         return self._lock_connection is not None
 
     @contextmanager
@@ -178,10 +185,10 @@ class Sessions:
             raise
 
     def connect_for_version(self, timeout: float) -> Connection:
-        """Open a connection to the primary that has the query of the version prepared. Raises CatalogUnavailable.
+        """Open a connection to the primary, and prepare the query of the version. Raises CatalogUnavailable.
 
-        From now on, requests use this server only. So they neither wait for a host that has vanished, nor read from an
-        old primary that is back.
+        From now on, requests use this server only, so that they neither wait for a host that has vanished, nor read
+        from an old primary that is available again. The timeout (seconds) is that of the statements.
         """
         hosts = split_hosts(self._parameters)
         connection = connect_to_first([partial(self._prepare_version, each, timeout) for each in hosts])

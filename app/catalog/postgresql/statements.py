@@ -1,4 +1,4 @@
-"""Statements of requests, on libpq itself: they take half of the client's time that a cursor of psycopg takes."""
+"""Executes statements through libpq itself, which takes half the CPU time of psycopg's cursors."""
 
 from collections.abc import Sequence
 from itertools import count
@@ -16,16 +16,19 @@ if TYPE_CHECKING:
 Row = tuple[Any, ...]
 
 _numbers = count(1)  # of names
-MAX_PREPARED = 200  # statements of a connection. Each takes some 50 kB of the server's memory.
+MAX_PREPARED = 200  # statements of a connection; each takes about 50 kB of memory on the server
 
 
 def query(connection: "Connection", statement: str, values: Sequence[Any] = ()) -> list[Row]:
-    """Return the rows of a query, with parameters $1, $2 and so on. It is prepared when it is first executed."""
+    """Return the rows of a query, whose parameters are $1, $2 and so on. Raises psycopg.Error.
+
+    The query is prepared when a connection first executes it with values of these types.
+    """
     transformer = Transformer(connection)
     parameters = transformer.dump_sequence(values, [PyFormat.AUTO] * len(values))
     key = statement, transformer.types or ()
     name = connection.prepared.pop(key, None) or _prepare(connection, *key)
-    connection.prepared[key] = name  # the last one used is the last one
+    connection.prepared[key] = name  # the most recently used statement is the last one
     connection.pgconn.send_query_prepared(name, parameters, transformer.formats, Format.BINARY)
     result = _wait(connection)
     transformer.set_pgresult(result, set_loaders=True, format=Format.BINARY)
@@ -33,13 +36,13 @@ def query(connection: "Connection", statement: str, values: Sequence[Any] = ()) 
 
 
 def command(connection: "Connection", text: str) -> None:
-    """Execute a command without parameters and results."""
+    """Execute commands that have no parameters and return no rows. Raises psycopg.Error."""
     connection.pgconn.send_query(text.encode())
     _wait(connection)
 
 
 def _prepare(connection: "Connection", statement: str, types: tuple[int, ...]) -> bytes:
-    """Prepare a statement, and deallocate the one that was not used for the longest time if there are too many."""
+    """Prepare a statement, and return its name. If there are too many, deallocate the least recently used one."""
     if len(connection.prepared) >= MAX_PREPARED:
         oldest = connection.prepared.pop(next(iter(connection.prepared)))
         command(connection, f"DEALLOCATE {oldest.decode()}")
@@ -50,7 +53,7 @@ def _prepare(connection: "Connection", statement: str, types: tuple[int, ...]) -
 
 
 def _wait(connection: "Connection") -> PGresult:
-    """Return the result of what was sent. Raises psycopg.Error."""
+    """Wait for the statements that were sent, and return the last result. Raises psycopg.Error."""
     result: PGresult = connection.wait(generators.execute(connection.pgconn))[-1]
     if result.status not in (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK):
         raise error_from_result(result)

@@ -1,4 +1,4 @@
-"""The URL of a PostgreSQL database: how libpq reads it, and the name of the catalog in messages."""
+"""The URL of a PostgreSQL database: its parameters, as libpq parses them, and the catalog's name in messages."""
 
 import re
 from collections.abc import Mapping
@@ -10,9 +10,9 @@ from psycopg.pq import Conninfo
 
 from app.catalog.errors import CatalogUnavailable
 
-Parameters = Mapping[str, str]  # of libpq, by keyword
+Parameters = Mapping[str, str]  # connection parameters of libpq, by keyword
 
-# A host name, an address, or the folder of a socket; the empty text is libpq's default. Commas separate several.
+# One host: a name, an address, or the folder of a Unix socket; an empty text stands for libpq's default.
 _HOST = re.compile(r"[A-Za-z0-9._-]*|[0-9A-Fa-f:.]+(%[A-Za-z0-9._-]+)?|/.*")
 _PORT = re.compile("[0-9]{0,5}")
 _OF_HOSTS = ("host", "hostaddr", "port")
@@ -20,20 +20,20 @@ _PATH = re.compile("[a-z]+://[^/]*/([^?]*)")
 
 
 class InvalidUrl(CatalogUnavailable):
-    """The URL of the catalog is invalid. The message does not contain it: a part of it may be a password."""
+    """The URL of the catalog is invalid. The message does not contain the URL, which may contain a password."""
 
     def __init__(self) -> None:
         super().__init__(
-            "IMAGES_CATALOG is a PostgreSQL URL that cannot be read; expected "
-            "postgresql://USER:PASSWORD@HOST:PORT/DATABASE?PARAMETER=VALUE as libpq has it, with special characters "
-            "of each part percent-encoded"
+            "IMAGES_CATALOG is an invalid PostgreSQL URL; expected a connection URI of libpq, "
+            "postgresql://USER:PASSWORD@HOST:PORT/DATABASE?PARAMETER=VALUE, with special characters percent-encoded"
         )
 
 
 def parse_url(url: str) -> Parameters:
-    """Return the parameters of libpq that a URL sets. Raises InvalidUrl.
+    """Return the connection parameters that a URL sets. Raises InvalidUrl.
 
-    A password that is not percent-encoded can be read as the host, the port or the database, which messages contain.
+    libpq would take a part of a password that is not percent-encoded for the host, the port or the database, which
+    appear in messages. So a URL where these look like a part of a password is rejected.
     """
     try:
         parameters = {keyword: str(value) for keyword, value in conninfo_to_dict(url).items()}
@@ -48,7 +48,7 @@ def parse_url(url: str) -> Parameters:
 
 
 def split_hosts(parameters: Parameters) -> list[Parameters]:
-    """Return the parameters of each host that a URL lists; those of all if libpq will not accept the list."""
+    """Return the parameters for each host of a URL; those of the URL if its lists do not match: libpq reports this."""
     lists = {keyword: parameters[keyword].split(",") for keyword in _OF_HOSTS if keyword in parameters}
     count = max(map(len, lists.values()), default=1)
     if any(len(values) not in {1, count} for values in lists.values()):
@@ -60,9 +60,10 @@ def split_hosts(parameters: Parameters) -> list[Parameters]:
 
 
 def catalog_name(parameters: Parameters) -> str:
-    """Return the URL of the catalog without the user, the password and the parameters, as `postgresql://host:5432/db`.
+    """Return the URL of the catalog without user, password and parameters, such as `postgresql://host:5432/db`.
 
-    What the URL leaves out comes from libpq's defaults and environment variables; or from the service that it names.
+    Missing parts are libpq's defaults, which environment variables can set. A URL without a host that names a service
+    of libpq keeps the name of the service instead.
     """
     if "service" in parameters and "host" not in parameters:
         return f"postgresql:///{quote(parameters.get('dbname', ''))}?service={quote(parameters['service'])}"

@@ -1,7 +1,7 @@
-"""The version of the catalog, which the event loop reads from the primary without blocking.
+"""Reads the version of the catalog from the primary, without blocking the event loop.
 
-Every request needs it, so libpq itself reads it: psycopg's asynchronous connection takes several times as long, and
-waits without an end in a network that drops packets.
+Nearly every request needs the version, so it is read through libpq itself: psycopg's asynchronous connection takes
+several times as long, and waits forever if the network drops packets.
 """
 
 import asyncio
@@ -25,22 +25,24 @@ VersionFuture = asyncio.Future[tuple[int, bytes]]
 
 @dataclass(slots=True)
 class _Query:
-    """A query that was or will be sent. Several results share it after one was sent on a connection that broke."""
+    """A query that was sent, or that will be sent next. It can have several futures only after a connection broke."""
 
-    results: list[VersionFuture]
+    results: list[VersionFuture]  # each shared by its callers
     deadline: float  # on the clock of the event loop
 
 
 class VersionReader:
-    """Reads the version on a connection of its own. All methods are for the thread of the event loop.
+    """Reads the version on its own connection. All methods have to be called on the thread of the event loop.
 
-    Callers share a query that is sent in the iteration of the event loop in which they call: the requests of all of
-    them had arrived before it began. While a query has no result, callers share the next one. A version contains the
-    number of the connection: a server that was promoted without the last changes has an earlier state of the catalog,
-    and could reach the same version with another one.
+    All calls in one iteration of the event loop share a query, because their requests had arrived before the iteration
+    began. Calls that come while a query is in progress share the next one.
 
-    When the connection breaks, callers wait for the first attempt to replace it. If that fails, or if a query has no
-    result in time, all callers fail at once, until an attempt succeeds.
+    A version is the number of the connection and the version in the database. The number matters after a failover: a
+    standby that was promoted without the last changes returns to an earlier version of the database, but to no earlier
+    version of the reader, so no response that was stored before the failover is sent.
+
+    If the connection breaks, callers wait for the first attempt to replace it. If this attempt fails, or a query times
+    out, an outage begins: all callers fail at once, until an attempt succeeds.
     """
 
     def __init__(
@@ -51,9 +53,11 @@ class VersionReader:
         *,
         timeout: float = TIMEOUT,
     ) -> None:
-        """Set a function that opens a connection and prepares the query, and what is called with its number.
+        """Set the callbacks, and the timeout of a query in seconds.
 
-        `on_outage` is called with the reason why there is no connection, until there is one again.
+        `connect` opens a connection, prepares the query on it, and raises CatalogUnavailable; it runs in a thread.
+        `on_connect` is called with the number of each new connection, and `on_outage` with the reason whenever a query
+        times out or an attempt to connect fails.
         """
         self._connect = connect
         self._on_connect = on_connect
@@ -63,17 +67,17 @@ class VersionReader:
         self._timer: asyncio.TimerHandle | None = None
         self._connection: Connection | None = None
         self._pgconn: pq.abc.PGconn  # of the connection
-        self._socket = -1  # its file descriptor, which libpq does not return any more after a loss
-        self._number = 0
+        self._socket = -1  # its file descriptor, which libpq no longer returns once the connection is lost
+        self._number = 0  # of the connection
         self._sent: _Query | None = None
         self._next: _Query | None = None
         self._current: VersionFuture | None = None  # of the query that was sent in this iteration of the event loop
-        self._value: bytes | None = None
-        self._error: CatalogUnavailable | None = None  # why there is no connection, since the first attempt failed
-        self._stop: Event | None = None  # of the thread that tries to connect, if there is one
+        self._value: bytes | None = None  # the result of the sent query, once it has been received
+        self._error: CatalogUnavailable | None = None  # the reason of the current outage
+        self._stop: Event | None = None  # stops the thread that tries to connect, if there is one
 
     def read(self) -> VersionFuture:
-        """Return the future of the version. Raises CatalogUnavailable, also as the exception of the future."""
+        """Return the future of the version. Raises CatalogUnavailable, directly or as the exception of the future."""
         if self._current is not None:
             return self._current
         if self._next is None:
@@ -83,7 +87,7 @@ class VersionReader:
             if self._error is not None:
                 raise self._error
             self._next = _Query([loop.create_future()], loop.time() + self._timeout)
-            if self._timer is None:  # one for many queries: a timer for each would take longer than the rest of this
+            if self._timer is None:  # one timer for many queries, because creating it takes longer than the rest
                 self._timer = loop.call_at(self._next.deadline, self._check_deadline)
             if self._connection is None:
                 self._start_connecting(loop)
@@ -95,7 +99,7 @@ class VersionReader:
         return self._next.results[0]
 
     def close(self) -> None:
-        """Close the connection, and fail what waits for it. A later read opens another one."""
+        """Close the connection, and let the callers that wait fail. A later read opens another connection."""
         self._disconnect()
         self._fail(CatalogUnavailable("the catalog was closed"))
         self._attach(None)
@@ -104,7 +108,7 @@ class VersionReader:
         self._current = None
 
     def _attach(self, loop: asyncio.AbstractEventLoop | None) -> None:
-        """Change to another event loop. Queries of the one before can have no result any more."""
+        """Change to another event loop, or to none. Queries of the previous loop no longer get a result."""
         if self._sent is not None:
             self._disconnect()
         if self._connection is not None and loop is not None:
@@ -119,7 +123,7 @@ class VersionReader:
         if self._sent is not None or self._next is None or self._connection is None:
             return
         self._sent, self._next, self._value = self._next, None, None
-        try:  # the query is so short that it is always sent completely, without PQflush
+        try:  # PQflush is not necessary, because the query is so short that libpq always sends it at once
             self._pgconn.send_query_prepared(_STATEMENT, None)
         except psycopg.Error:
             self._reconnect()
@@ -169,7 +173,7 @@ class VersionReader:
         self._start_connecting(self._loop)
 
     def _reconnect(self) -> None:
-        """Replace a connection that broke. What waits for a version waits for the first attempt."""
+        """Replace a broken connection. Callers that wait for a version wait for the first attempt."""
         self._disconnect()
         if self._sent is not None:
             waiting = self._next.results if self._next is not None else []
@@ -201,12 +205,12 @@ class VersionReader:
     def _start_connecting(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._stop is None:
             self._stop = Event()
-            # Not in an executor, whose end waits for the threads: looking up a host name has no deadline.
+            # Not in an executor: its shutdown would wait for the thread, and looking up a host name has no timeout.
             arguments = (loop, self._stop)
             Thread(target=self._run_attempts, args=arguments, name="catalog-version", daemon=True).start()
 
     def _run_attempts(self, loop: asyncio.AbstractEventLoop, stop: Event) -> None:
-        """Try to connect until it succeeds. Runs in a thread."""
+        """Try to connect until an attempt succeeds or `stop` is set. Runs in a thread of its own."""
         outcome: Connection | CatalogUnavailable | None = None
         while not (isinstance(outcome, Connection) or stop.wait(_RETRY_INTERVAL if outcome else 0)):
             try:
@@ -239,4 +243,4 @@ def _set_exception(query: _Query, error: CatalogUnavailable) -> None:
     for result in query.results:
         if not result.done():
             result.set_exception(error)
-            result.exception()  # or asyncio would log it for a client that has closed its connection meanwhile
+            result.exception()  # otherwise, asyncio logs it if the client has closed its connection meanwhile

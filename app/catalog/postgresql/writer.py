@@ -16,12 +16,13 @@ from app.catalog.postgresql.schema import INDEX_COLUMNS, index_entries, text_has
 from app.catalog.postgresql.statements import Row
 
 BATCH_SIZE = 100_000  # images
-_EVERYONE = "/"  # stands for a project, of which it cannot be the id
+_EVERYONE = "/"  # the audience of public images; no project has this id
 _FIELDS = [field.name for field in fields(StoredImage)]
 _to_row = attrgetter(*_FIELDS)
 
-# A batch is written to a table of its own first. A row whose image the catalog has gets the sequence of that image, and
-# `is_unchanged`, which is NULL for new images. Arrays are written as text, which takes a fifth of the time.
+# A batch is first written to a temporary table. If the catalog already has an image, its row gets the sequence number
+# of the stored image, and `is_unchanged`, which remains NULL for new images. `audiences` is written as text, which
+# takes a fifth of the time that an array takes.
 _COLUMNS = (*_FIELDS, "deleted_at", "synced_at", "revision", "status_type", "name_hash", "server_hash", "audiences")
 _CREATE_STAGING = f"""
 CREATE TEMPORARY TABLE staged ON COMMIT DROP AS
@@ -88,7 +89,7 @@ _ADD_TOKEN = f"INSERT INTO tokens ({', '.join(Token._fields)}, hash) VALUES (%s,
 class PostgreSQLTransaction(PostgreSQLSnapshot):
     """Reads and writes of one transaction. Implements `app.catalog.engine.Transaction`.
 
-    No method changes the version of the catalog without changing what it contains.
+    No method changes the version of the catalog unless it changes the contents.
     """
 
     def __init__(self, connection: Connection, *, is_new: bool, batch_size: int = BATCH_SIZE) -> None:
@@ -105,7 +106,7 @@ class PostgreSQLTransaction(PostgreSQLSnapshot):
         return self._write(Record(image, deleted_at, mark) for image in images)
 
     def insert_records(self, records: Iterable[Record]) -> None:
-        """Add images and tombstones in this order, as they are, to a catalog that has none."""
+        """Add images and tombstones, in this order and unchanged, to a catalog that has none."""
         self._write(records)
 
     def _write(self, records: Iterable[Record]) -> tuple[int, int]:
@@ -133,7 +134,7 @@ class PostgreSQLTransaction(PostgreSQLSnapshot):
         return len(batch) - stored, stored - unchanged
 
     def _stage(self, batch: Sequence[Record], last: int) -> None:
-        """Fill the staging table with images. New images follow the last sequence number."""
+        """Fill the staging table with a batch. The sequence numbers of the images follow the last one."""
         self._execute("TRUNCATE staged" if self._has_staging else _CREATE_STAGING)
         self._has_staging = True
         images = [record.image for record in batch]
@@ -151,7 +152,7 @@ class PostgreSQLTransaction(PostgreSQLSnapshot):
                 copy.write_row((sequence, *_to_row(image), deleted_at, *mark, status_type, *hashes, f"{{{listed}}}"))
 
     def _audience_ids(self, images: Iterable[StoredImage]) -> dict[str, int]:
-        """Return the audiences of the projects that own an image or accepted a shared one, and of everyone."""
+        """Return the ids of the audiences of everyone, owners and members that accepted an image. Add new ones."""
         projects = {_EVERYONE}.union(*(orjson.loads(image.members) for image in images if image.members != "[]"))
         projects.update(image.owner for image in images if image.owner is not None)
         ids: dict[str, int] = dict(self._execute(_AUDIENCES, [list(projects)]).fetchall())
@@ -181,7 +182,7 @@ class PostgreSQLTransaction(PostgreSQLSnapshot):
                 self._execute(f"DELETE FROM {table}")  # noqa: S608 no user input
 
     def set_upstream(self, upstream: Upstream | None) -> None:
-        """Turn the catalog into a replica, or update what it stores about its upstream; None: it is no replica."""
+        """Set the image service that the catalog replicates, and its state; None: the catalog is not a replica."""
         stored = self.upstream()
         if stored and stored != upstream:
             self._execute("DELETE FROM upstream")
@@ -207,13 +208,13 @@ class PostgreSQLTransaction(PostgreSQLSnapshot):
 
 
 def lock_catalog(connection: Connection) -> None:
-    """Wait until no other transaction writes to the catalog, at most for `lock_timeout`, and keep others waiting."""
+    """Lock the catalog until the transaction ends, so that other writers wait. Raises LockNotAvailable of psycopg."""
     connection.execute("SELECT FROM catalog FOR UPDATE")
 
 
 def _origin(image: StoredImage) -> tuple[StoredImage, str, str | None]:
-    """Return an image with its type, and with the id of the server from which it was created."""
-    text = image.metadata  # which is parsed only if it can have one of the items: that halves the time
+    """Return an image with its type, and with the id of the server from which it was created, if any."""
+    text = image.metadata  # parsed only if it may contain one of the two items, which halves the time
     metadata = orjson.loads(text) if "instance_uuid" in text or "image_type" in text else {}
     server, image_type = metadata.get("instance_uuid") or None, metadata.get("image_type")
     return image, image_type if image_type in {"snapshot", "backup"} else "SERVER" if server else "BASE", server

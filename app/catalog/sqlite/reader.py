@@ -156,7 +156,7 @@ class SQLiteSnapshot:
             yield to_image(row)
 
     def records(self) -> Iterator[Record]:
-        """Yield all images and tombstones completely, in the order in which they were added."""
+        """Yield all images and tombstones, with all stored values, in the order in which they were added."""
         for row in self._execute(_RECORDS):
             yield to_record(row)
 

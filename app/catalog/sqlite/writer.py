@@ -111,7 +111,7 @@ class SQLiteTransaction(SQLiteSnapshot):
         return new, written - new
 
     def insert_records(self, records: Iterable[Record]) -> None:
-        """Add images and tombstones in this order, as they are, to a catalog that has none."""
+        """Add images and tombstones, in this order and unchanged, to a catalog that has none."""
         for batch in self._batches(records):
             self._executemany(
                 _STAGE_RECORD, ((*_to_row(image), deleted_at, *mark) for image, deleted_at, mark in batch)
@@ -130,7 +130,7 @@ class SQLiteTransaction(SQLiteSnapshot):
         self._execute("DELETE FROM images")
 
     def set_upstream(self, upstream: Upstream | None) -> None:
-        """Turn the catalog into a replica, or update what it stores about its upstream; None: it is no replica."""
+        """Set the image service that the catalog replicates, and its state; None: the catalog is not a replica."""
         self._execute("DELETE FROM upstream")
         if upstream:
             self._execute("INSERT INTO upstream (url, is_admin, synced_at, revision) VALUES (?, ?, ?, ?)", upstream)
@@ -152,9 +152,9 @@ class SQLiteTransaction(SQLiteSnapshot):
             self._execute("DELETE FROM temp.staged")
 
     def _write_staged(self, images: Iterable[StoredImage], deleted_at: str | None, mark: SyncMark) -> int:
-        """Write the staged images and their index entries, with values for what they do not state themselves.
+        """Write the staged images and their index entries. Return how many are new or changed.
 
-        Returns how many are new or changed.
+        `deleted_at` and `mark` are the values of rows that do not contain their own.
         """
         self._execute(_DROP_UNCHANGED)
         self._execute(_DELETE_INDEX_ENTRIES)

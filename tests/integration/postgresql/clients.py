@@ -59,7 +59,7 @@ class Model:
 
     @property
     def known(self) -> Numbers:
-        """The numbers of which no later response may show older ones."""
+        """The newest known numbers. A response to a later request must not show older ones."""
         with self._lock:
             return self._known.copy()
 
@@ -105,9 +105,9 @@ class Model:
         return response, is_expected
 
     def write(self, connection: Connection, path: str, token: str) -> tuple[Response, bool]:
-        """Write the next number to a metadata item, whose path is the name of the numbers.
+        """Write the next number to a metadata item. The path of the item is the name of its numbers in the model.
 
-        After an error, the number may have been written or not.
+        After an error, the number may or may not have been written.
         """
         number = self.send(path)
         response, is_expected = self.receive(connection, put_number(path, token, number))

@@ -1,6 +1,6 @@
-"""Two machines, sixteen clients, and a database that fails in all ways.
+"""Two machines, sixteen clients, and a database that fails in many ways.
 
-`python -m tests.integration.postgresql.fleet` prints the figures of each scenario; `… steady promote` those of some.
+`python -m tests.integration.postgresql.fleet` prints the figures of all scenarios; `… steady promote` those of two.
 """
 
 import sys
@@ -49,7 +49,7 @@ SCENARIOS = {
 
 
 def main(*names: str) -> None:
-    """Print the figures, and what was wrong."""
+    """Print the figures and the problems of the named scenarios, or of all."""
     for name in names or SCENARIOS:
         scenario = SCENARIOS[name]
         with ExitStack() as stack:

@@ -42,7 +42,7 @@ class Network:
     def silent(self) -> Iterator[None]:
         """Forward nothing until the end of the block, as if packets were dropped. Connections stay open.
 
-        The data that was sent meanwhile arrives at the end, as TCP would send it again.
+        The data that is sent meanwhile arrives after the block, because TCP would retransmit it.
         """
         self._await(self._silence)
         try:
@@ -52,7 +52,7 @@ class Network:
 
     @contextmanager
     def refusing(self) -> Iterator[None]:
-        """Reset all connections, and refuse others until the end of the block."""
+        """Reset all connections, and refuse new ones until the end of the block."""
         self._await(self._reset)
         try:
             yield

@@ -1,6 +1,6 @@
-"""What can happen to several machines and their database while clients use them. Each scenario returns figures.
+"""Scenarios in which machines, their database or their network fail while clients use them. Each returns figures.
 
-Whatever happens, a response is right, or a 503 with Retry-After. `Model.problems` lists the others.
+Every response has to be right, or a 503 with Retry-After. `Model.problems` lists those that are not.
 """
 
 import math
@@ -27,7 +27,7 @@ Figures = dict[str, object]
 
 
 class Outage:
-    """A time in which some ports have no database. Every response to a request that is sent in it is a 503."""
+    """A period in which some ports cannot reach the database. They have to respond to all requests with 503."""
 
     def __init__(self, site: Site, *ports: int) -> None:
         self._site = site
@@ -46,10 +46,10 @@ class Outage:
         self._site.await_success(self._over)
 
     def figures(self) -> Figures:
-        """Return how long requests took, and how long after the outage there was still a 503."""
+        """Return how long requests took, and how long after the outage each port last responded with 503."""
         model = self._site.fleet.model
         wrong = [each for each in model.since(self._begin, *self._ports) if each.end < self._end and each.is_success]
-        model.problems.extend(f"answered during the outage: {each}" for each in wrong)
+        model.problems.extend(f"successful during the outage: {each}" for each in wrong)
         errors = [each for each in model.between(self._begin, math.inf, *self._site.ports) if not each.is_success]
         first = min(each.end for each in errors)
         by_port = [[each for each in errors if each.port == port] for port in self._site.ports]
@@ -128,14 +128,14 @@ def lose_machine(site: Site) -> Figures:
 
 
 def silence(site: Site, machine: int) -> Figures:
-    """Let the network between a machine and the database forward nothing, and then everything again."""
+    """Stop the network between a machine and the database from forwarding anything, for some time."""
     with outage(site, site.fleet.ports[machine]) as caused, site.networks[machine].silent():
         caused.last(responses=200)
     return caused.figures()
 
 
 def refuse(site: Site, machine: int) -> Figures:
-    """Let the network between a machine and the database reset all connections, and refuse others."""
+    """Make the network between a machine and the database reset all connections, and refuse new ones."""
     with outage(site, site.fleet.ports[machine]) as caused, site.networks[machine].refusing():
         caused.last()
     return caused.figures()
@@ -254,7 +254,7 @@ def exhaust_connections(site: Site) -> Figures:
 
 
 def lose_tail(site: Site) -> Figures:
-    """Promote a standby that lacks the last changes, which asynchronous replication loses. No response shows them."""
+    """Promote a standby that lacks the last changes, and return what the responses show before and after that."""
     assert site.standby is not None
     assert site.replication is not None
     path, token, sql = item_path(0), site.fleet.token, "SELECT metadata FROM images WHERE id = %s"
@@ -331,7 +331,7 @@ def _number_by_hand(site: Site) -> int:
 
 
 def _time_versions(port: int, requests: int) -> list[float]:
-    """Return the seconds of each request for the API versions, ten of them a second."""
+    """Return the duration in seconds of each request for the API versions. There are 50 ms between two requests."""
     times = []
     with Connection(port) as connection:
         for _ in range(requests):
@@ -355,7 +355,7 @@ def _count_errors(exchanges: list[Exchange]) -> int:
 
 
 def _last(failed: list[Exchange], since: float) -> str:
-    """Return how long after a time there was still a failure."""
+    """Return how long after a time the last failure was."""
     return f"{max([since, *(each.end for each in failed)]) - since:.2f} s"
 
 

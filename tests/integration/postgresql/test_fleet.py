@@ -53,7 +53,7 @@ def _enter(stack: ExitStack, open_context: Callable[[], AbstractContextManager[T
 
 
 def problems(site: Site) -> list[str]:
-    """Return what was wrong since the last call."""
+    """Return the problems since the last call."""
     found = site.fleet.model.problems.copy()
     site.fleet.model.problems.clear()
     return found

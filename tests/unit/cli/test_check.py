@@ -40,7 +40,7 @@ def test_catalog_of_an_earlier_version_is_a_warning(tmp_path: Path) -> None:
     with closing(Database(path)) as db:
         db.conn.executescript((Path(__file__).parents[1] / "catalog/sqlite/earlier/5.sql").read_text())
     line = (
-        "Warning: PATH holds a catalog of an earlier version; serve, import, mirror and token add upgrade it. "
+        "Warning: PATH holds a catalog of an earlier version; serve, import, mirror, token add and migrate upgrade it. "
         "What to do: back it up before the upgrade."
     )
     assert check(path) == (0, [line])

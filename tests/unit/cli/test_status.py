@@ -141,7 +141,7 @@ def test_status_of_an_earlier_version_leaves_out_the_contents(tmp_path: Path) ->
     assert (document["catalog"]["migration"], document["catalog"]["migrated_by"]) == ("5: upstream", None)
     assert status(engine.name).splitlines()[2:4] == [
         '            last migration "5: upstream", by version unknown',
-        "            a catalog of an earlier version; serve, import, mirror and token add upgrade it",
+        "            a catalog of an earlier version; serve, import, mirror, token add and migrate upgrade it",
     ]
 
 

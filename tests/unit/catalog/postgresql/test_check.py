@@ -16,7 +16,7 @@ MISMATCH = Finding(str(SchemaMismatch()).removesuffix("."), RESTORE)
 
 
 def without_trigger(tables: str) -> Finding:
-    problem = f"NAME: changes of {tables} do not change the version, so services respond with earlier states"
+    problem = f"NAME: changes of {tables} do not change the version, so services may send outdated responses"
     return Finding(problem, NO_TRIGGER)
 
 
@@ -37,7 +37,7 @@ def check(location: str) -> list[Finding]:
         (
             "DELETE FROM catalog",
             Finding(
-                "NAME: the table catalog has no row, so there is no version, and writers do not wait for each other",
+                "NAME: the table catalog is empty, so there is no version, and writers do not wait for each other",
                 "INSERT INTO catalog DEFAULT VALUES",
             ),
         ),
@@ -71,9 +71,9 @@ def test_role_that_cannot_write_is_a_warning(location: str) -> None:
         findings = check(location.replace("postgres@", "reader@"))
     finally:
         execute(location, "DROP OWNED BY reader; DROP ROLE reader")
-    problem = "the role of the URL cannot change audiences, status_types, tokens, upstream, catalog"
-    advice = "grant it what the README grants the role of the service"
-    assert findings == [Finding(f"NAME: {problem}, so the service cannot change images", advice, is_warning=True)]
+    problem = "the role of the URL has no write privileges for audiences, status_types, tokens, upstream, catalog"
+    advice = 'grant it the privileges of images_service (README, "Several machines")'
+    assert findings == [Finding(f"NAME: {problem}, so changes can fail", advice, is_warning=True)]
 
 
 @pytest.mark.external
@@ -84,4 +84,4 @@ def test_encoding_without_all_characters_is_an_error(postgresql: Cluster) -> Non
         (finding,) = check(location)
     finally:
         postgresql.execute("DROP DATABASE latin WITH (FORCE)")
-    assert finding.problem == "NAME has the encoding LATIN1, which lacks characters of some names"
+    assert finding.problem == "NAME has the encoding LATIN1, which cannot represent all names"

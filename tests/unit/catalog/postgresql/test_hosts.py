@@ -1,4 +1,4 @@
-"""Which of several hosts requests are sent to."""
+"""Several hosts in a URL: which of them a connection uses."""
 
 from functools import partial
 from threading import Event

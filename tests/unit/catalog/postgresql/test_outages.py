@@ -1,4 +1,4 @@
-"""The connections of requests during an outage."""
+"""Requests that use the connection pool during an outage."""
 
 from concurrent.futures import ThreadPoolExecutor
 

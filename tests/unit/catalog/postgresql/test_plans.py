@@ -1,6 +1,6 @@
 """PostgreSQL's query plans for lists: pages are read along indexes, never by scanning or sorting a table.
 
-They are the same for an empty catalog and for one whose statistics suggest to scan.
+The plans are the same for an empty catalog and for one whose statistics suggest scanning the table.
 """
 
 from collections.abc import Iterator

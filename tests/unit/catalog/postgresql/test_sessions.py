@@ -60,7 +60,7 @@ def read_tokens(engine: PostgreSQLEngine) -> list[Token]:
 
 
 def backend(engine: PostgreSQLEngine) -> int:
-    """Return the process of the server that a read uses."""
+    """Return the id of the server process that a read uses."""
     with engine._sessions.read() as connection:
         return connection.info.backend_pid
 
@@ -148,7 +148,7 @@ def test_role_without_ddl_reads_and_writes_as_it_may(url: str, connection: Conne
     role = f"role_{connection.info.dbname}"
     connection.execute(f"CREATE ROLE {role} LOGIN".encode())
     served = open_engine(url.replace("postgres@", f"{role}@"))
-    with pytest.raises(CatalogReadOnly, match=r"run compute-images migrate with one that can$"):
+    with pytest.raises(CatalogReadOnly, match=r"run compute-images migrate as a role that can$"):
         add_token(served)
     with open_engine(url).transaction(timeout=10):
         pass

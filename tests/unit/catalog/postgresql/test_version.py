@@ -32,7 +32,7 @@ class Reader(VersionReader):
 
 @pytest.fixture
 def reader(url: str, connection: Connection) -> Iterator[Reader]:
-    """Create a catalog, and return what reads its version."""
+    """Create a catalog, and return a reader of its version."""
     with connection.transaction():
         migrate(connection)
     reader = Reader(url, 10)
