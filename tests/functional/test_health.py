@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from app.errors import IdentityUnavailable
 from app.overrides import Overrides
 from tests.conftest import Serve
 from tests.functional.test_slow_reads import LockedEngine, SlowEngine
-from tests.support.catalogs import execute, remove_catalog, sqlite_only
+from tests.support.catalogs import Catalogs, execute, remove_catalog, sqlite_only
 from tests.support.images import catalog_at, image
 from tests.support.projects import LIST_URL
 
@@ -26,6 +26,13 @@ OK = {"status": "ok"}
 UNAVAILABLE = "The catalog is unavailable; try again later."
 BUSY = "The catalog is busy with other changes; try again later."
 OTHER_SCHEMA = "The schema of the catalog is not that of this version."
+
+
+@pytest.fixture
+def location(catalogs: Catalogs, tmp_path: Path) -> Iterator[str]:
+    """Return the location of a catalog whose tables no other test uses."""
+    with catalogs(tmp_path) as new_catalog:
+        yield new_catalog("catalog")
 
 
 @pytest.fixture

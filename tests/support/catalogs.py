@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from tests.support.postgresql import Cluster
 from tests.support.projects import PROJECT
 
 NewCatalog = Callable[[str], str]  # from the name of a catalog, to its location
-Catalogs = Callable[[Path], AbstractContextManager[NewCatalog]]  # from a folder for what is stored in files
+Catalogs = Callable[..., AbstractContextManager[NewCatalog]]  # from a folder for what is stored in files
 
 # For tests of what only one engine has.
 sqlite_only, postgresql_only = (
@@ -35,8 +35,12 @@ WHERE locktype = 'advisory' AND datname = current_database()
 """
 
 
+_TABLES = ("image_index", "image_members", "images", "tokens", "upstream")
+_REMOVE_IMAGES = "; ".join(f"DELETE FROM {table}" for table in (*_TABLES, "sync_status"))  # noqa: S608 no user input
+
+
 @contextmanager
-def sqlite_catalogs(folder: Path) -> Iterator[NewCatalog]:
+def sqlite_catalogs(folder: Path, *, may_exist: bool = False) -> Iterator[NewCatalog]:
     """Provide the locations of SQLite catalogs that do not exist yet."""
     yield lambda name: str(folder / f"{name}.db")
 
@@ -47,23 +51,36 @@ class PostgreSQLCatalogs:
     def __init__(self, cluster: Cluster) -> None:
         self._cluster = cluster
         self._unused: list[str] = []
+        self._without_images: list[str] = []
 
     @contextmanager
-    def __call__(self, _folder: Path) -> Iterator[NewCatalog]:
-        """Provide the locations of PostgreSQL catalogs that do not exist yet, until the end of the block."""
+    def __call__(self, _folder: Path, *, may_exist: bool = False) -> Iterator[NewCatalog]:
+        """Provide the locations of PostgreSQL catalogs that do not exist yet, until the end of the block.
+
+        Those that may exist, without images, save the time of creating their tables.
+        """
         used: dict[str, str] = {}
 
         def new_catalog(name: str) -> str:
             if name not in used:
-                used[name] = self._unused.pop() if self._unused else self._cluster.create_database()
+                unused = (may_exist and self._without_images) or self._unused
+                used[name] = unused.pop() if unused else self._cluster.create_database()
             return self._cluster.url(used[name])
 
         try:
             yield new_catalog
         finally:
             for database in used.values():
-                self._cluster.empty_database(database)
-                self._unused.append(database)
+                self._empty(database, may_exist=may_exist)
+
+    def _empty(self, database: str, *, may_exist: bool) -> None:
+        if may_exist:
+            with suppress(psycopg.Error):  # the test changed the tables
+                self._cluster.empty_database(database, _REMOVE_IMAGES)
+                self._without_images.append(database)
+                return
+        self._cluster.empty_database(database)
+        self._unused.append(database)
 
 
 def is_missing(location: str) -> bool:
@@ -82,8 +99,7 @@ def state(location: str) -> object:
 
 def empty_catalog(location: str) -> None:
     """Remove everything from a catalog, which continues to exist."""
-    tables = ("image_index", "image_members", "images", "tokens", "upstream")
-    execute(location, *(f"DELETE FROM {table}" for table in tables))  # noqa: S608 no user input
+    execute(location, *(f"DELETE FROM {table}" for table in _TABLES))  # noqa: S608 no user input
 
 
 def remove_catalog(location: str) -> None:

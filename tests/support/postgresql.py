@@ -93,11 +93,11 @@ class Cluster:
         self.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY FILE_COPY")
         return name
 
-    def empty_database(self, name: str) -> None:
+    def empty_database(self, name: str, how: str = "DROP SCHEMA public CASCADE; CREATE SCHEMA public") -> None:
         """Close all connections to a database and drop its contents, which is faster than creating another database."""
         others = "pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
         terminate = f"DO $$ BEGIN PERFORM pg_terminate_backend(pid, {_TIMEOUT * 1000}) FROM {others}; END $$"
-        self.execute(f"{terminate}; DROP SCHEMA public CASCADE; CREATE SCHEMA public", database=name)
+        self.execute(f"{terminate}; {how}", database=name)
 
     def start(self, **settings: object) -> None:
         """Start the server, with further settings until it stops, and wait until it accepts connections."""
