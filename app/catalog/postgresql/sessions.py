@@ -17,6 +17,7 @@ from app.catalog.postgresql.database import (
     commit,
     connect,
     roll_back,
+    translate,
     translate_errors,
     translate_read_error,
 )
@@ -197,14 +198,16 @@ class Sessions:
         return connection
 
     def _prepare_version(self, parameters: Parameters, timeout: float) -> Connection:
-        with translate_errors(self.name):
+        try:
             connection = connect(parameters, deadline=time.monotonic() + timeout)
             try:
                 connection.execute(PREPARE)
-            except UndefinedTable:
-                connection.close()
-                raise CatalogMissing(self.name) from None
+                connection.execute("EXECUTE version")  # because PREPARE does not check privileges
             except BaseException:
                 connection.close()
                 raise
+        except UndefinedTable:
+            raise CatalogMissing(self.name) from None
+        except psycopg.Error as error:
+            raise CatalogUnavailable(str(translate(error, self.name))) from error
         return connection

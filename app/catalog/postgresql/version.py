@@ -137,7 +137,7 @@ class VersionReader:
                 if result is None:
                     break
                 if result.status != pq.ExecStatus.TUPLES_OK:
-                    self._reconnect()  # which raises the error again if it persists
+                    self._reconnect()  # the connection executes the query first, so that an error which persists is raised
                     return
                 self._value = result.get_value(0, 0)
             else:

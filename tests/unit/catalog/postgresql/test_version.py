@@ -144,5 +144,14 @@ def test_catalog_without_a_version_is_damaged(reader: Reader, connection: Connec
         asyncio.run(_read(reader))
 
 
+def test_error_of_the_query_ends_the_attempt_to_connect(reader: Reader, connection: Connection) -> None:
+    connection.execute("ALTER TABLE catalog RENAME TO other")
+    connection.execute("CREATE VIEW catalog AS SELECT (1 / 0)::text::uuid AS version")  # PREPARE does not notice
+
+    with pytest.raises(CatalogUnavailable):
+        asyncio.run(_read(reader))
+    assert (reader.numbers, len(reader.outages)) == ([], 1)
+
+
 async def _read(reader: Reader) -> tuple[int, bytes]:
     return await reader.read()
