@@ -138,7 +138,7 @@ class Worker(threading.Thread):
             try:
                 self.step()
             except (OSError, AssertionError) as error:
-                self.model.problems.append(f"lost: {self} {error!r}")
+                self.model.problems.append(f"lost: {self.name}: {error!r}")
                 self.stopped.wait(_RETRY_INTERVAL)
 
     def step(self) -> None:
@@ -151,6 +151,7 @@ class Client(Worker):
 
     def __init__(self, model: Model, port: int) -> None:
         super().__init__(model)
+        self.name = f"{type(self).__name__.lower()} of {port}"
         self._port = port
 
     def step(self) -> None:

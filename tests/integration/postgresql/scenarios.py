@@ -25,6 +25,8 @@ from tests.support.images import image_id
 
 Figures = dict[str, object]
 
+_MAX_SECONDS = 8  # until a 503 in an outage, on the busiest machine: four times as long as it takes
+
 
 class Outage:
     """A period in which some ports cannot reach the database. They have to respond to all requests with 503."""
@@ -51,6 +53,7 @@ class Outage:
         wrong = [each for each in model.since(self._begin, *self._ports) if each.end < self._end and each.is_success]
         model.problems.extend(f"successful during the outage: {each}" for each in wrong)
         errors = [each for each in model.between(self._begin, math.inf, *self._site.ports) if not each.is_success]
+        model.problems.extend(f"late 503: {each}" for each in errors if each.seconds > _MAX_SECONDS)
         first = min(each.end for each in errors)
         by_port = [[each for each in errors if each.port == port] for port in self._site.ports]
         following = [each.seconds for each in errors if each.begin > first and each.end < self._end]
@@ -142,7 +145,7 @@ def refuse(site: Site, machine: int) -> Figures:
 
 
 def kill_machine(site: Site) -> Figures:
-    """Kill the second machine. The requests that it has received are lost; the balancer uses the first one."""
+    """Kill the second machine. The balancer sends its requests to the first one, also those in progress."""
     fleet, model, port = site.fleet, site.fleet.model, site.fleet.balancer_port
     with working(fleet.workers([port] * 13)):
         site.await_traffic(time.monotonic(), port)
@@ -151,9 +154,7 @@ def kill_machine(site: Site) -> Figures:
         site.await_traffic(begin + 3, port)
     sent = model.since(begin, port)
     failed = [each for each in sent if not each.is_success]
-    lost = [each for each in model.problems if not each.startswith(("stale", "impossible"))]
-    model.problems[:] = set(model.problems).difference(lost)
-    return {"requests": len(sent), "failed": len(failed), "lost": len(lost), "last": _last(failed, begin)}
+    return {"requests": len(sent), "failed": len(failed), "last": _last(failed, begin)}
 
 
 def terminate_backends(site: Site, times: int) -> Figures:

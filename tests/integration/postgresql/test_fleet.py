@@ -86,9 +86,10 @@ def test_change_whose_connection_is_terminated_in_its_transaction_is_not_made(sh
     assert problems(shared) == []
 
 
-def test_acknowledged_changes_survive_the_loss_of_the_primary_with_a_synchronous_standby(run: Run) -> None:
+def test_nothing_is_lost_with_the_machines_of_the_primary_and_of_a_service(run: Run) -> None:
     running = run(standby="synchronous", with_networks=True)
     scenarios.lose_machine(running)
+    scenarios.kill_machine(running)
     assert problems(running) == []
 
 
