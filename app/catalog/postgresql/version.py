@@ -137,7 +137,7 @@ class VersionReader:
                 if result is None:
                     break
                 if result.status != pq.ExecStatus.TUPLES_OK:
-                    self._reconnect()  # the connection executes the query first, so that an error which persists is raised
+                    self._reconnect()  # an error that persists ends the attempt, which executes the query, too
                     return
                 self._value = result.get_value(0, 0)
             else:
