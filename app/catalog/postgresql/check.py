@@ -7,12 +7,12 @@ from app.catalog.engine import SchemaState
 from app.catalog.inspection import Finding
 from app.catalog.postgresql.database import Connection
 from app.catalog.postgresql.migrations import VERSIONED_TABLES
-from app.catalog.postgresql.schema import INDEX_COLUMNS, index_entries
+from app.catalog.postgresql.schema import INDEX_COLUMNS, SCHEMA_OID, index_entries
 
-_INVALID_INDEXES = """
+_INVALID_INDEXES = f"""
 SELECT indexrelid::regclass::text FROM pg_index JOIN pg_class ON pg_class.oid = indrelid
-WHERE relnamespace = current_schema()::regnamespace AND NOT (indisvalid AND indisready)
-"""
+WHERE relnamespace = {SCHEMA_OID} AND NOT (indisvalid AND indisready)
+"""  # noqa: S608 no user input
 # Without its trigger, changes of a table do not change the version, and services continue to send stored responses.
 _WITHOUT_TRIGGER = """
 SELECT name FROM unnest(%s::text[]) AS name WHERE NOT EXISTS (
@@ -27,11 +27,11 @@ WHERE NOT (has_table_privilege(name, 'INSERT') AND has_table_privilege(name, 'UP
 UNION ALL SELECT 'catalog' WHERE NOT has_table_privilege('catalog', 'UPDATE')
 UNION ALL SELECT 'temporary tables' WHERE NOT has_database_privilege(current_database(), 'TEMPORARY')
 """
-_PUBLIC_TABLES = """
+_PUBLIC_TABLES = f"""
 SELECT relname FROM pg_class, aclexplode(relacl)
-WHERE relnamespace = current_schema()::regnamespace AND relkind = 'r' AND grantee = 0
+WHERE relnamespace = {SCHEMA_OID} AND relkind = 'r' AND grantee = 0
 GROUP BY relname ORDER BY relname
-"""
+"""  # noqa: S608 no user input
 _ENTRIES = (
     f"SELECT {INDEX_COLUMNS} FROM ({index_entries('images')}) AS entries",  # noqa: S608 no user input
     f"SELECT {INDEX_COLUMNS} FROM image_index",  # noqa: S608 no user input
@@ -54,7 +54,7 @@ def find_problems(connection: Connection, name: str, state: SchemaState) -> Iter
     if encoding != "UTF8":
         problem = f"{name} has the encoding {encoding}, which cannot represent all names"
         yield Finding(problem, "restore a backup into a database with the encoding UTF8")
-    for (index,) in connection.execute(_INVALID_INDEXES):
+    for (index,) in connection.execute(_INVALID_INDEXES.encode()):
         yield Finding(f"{name}: the index {index} is invalid", f"REINDEX INDEX {index}")
     if state is SchemaState.OUTDATED:
         yield Finding(f"{name} holds {state.value}", "back it up before the upgrade", is_warning=True)

@@ -59,6 +59,10 @@ VISIBLE = """(
     )
 )"""
 
+# The schema of the catalog's tables; NULL if the search_path names none that exists. A cast of the name to regnamespace
+# would convert it to lowercase, as it does with an identifier in SQL.
+SCHEMA_OID = "(SELECT oid FROM pg_namespace WHERE nspname = current_schema())"
+
 INDEX_COLUMNS = "audience, deleted, created, sort_key, changed, status_type, min_disk, min_ram, name_hash, server_hash"
 
 

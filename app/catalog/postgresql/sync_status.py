@@ -1,14 +1,16 @@
 """The status of the mirror's syncs, in a row that does not change the version; and the lock of the mirror."""
 
-from psycopg.errors import UndefinedTable
+from psycopg.errors import InvalidSchemaName, UndefinedTable
 
 from app.catalog.models import SyncStatus
 from app.catalog.postgresql.database import Connection
+from app.catalog.postgresql.schema import SCHEMA_OID
 from app.catalog.sync_status import dump_sync_status, parse_sync_status
 
-# The first half of the key of the mirror's advisory lock. The second half is the OID of the catalog's schema.
-LOCK_NUMBER = 1768776039
-_LOCK = "SELECT pg_try_advisory_lock(%s, current_schema()::regnamespace::oid::bigint::integer)"
+LOCK_NUMBER = (
+    0x696D6167  # "imag": the upper half of the mirror's advisory lock; the lower half is the OID of the schema
+)
+_LOCK = f"SELECT pg_try_advisory_lock(%s::bigint << 32 | {SCHEMA_OID}::bigint)"
 _READ = "SELECT document FROM sync_status"
 _WRITE = """
 INSERT INTO sync_status (document) VALUES (%s) ON CONFLICT (is_only) DO UPDATE SET document = excluded.document
@@ -30,5 +32,11 @@ def write_sync_status(connection: Connection, status: SyncStatus) -> None:
 
 
 def try_lock(connection: Connection) -> bool:
-    """Take the lock of the catalog's mirror until the session ends. Return False if another session holds it."""
-    return connection.execute(_LOCK, [LOCK_NUMBER]).fetchone() == (True,)
+    """Take the lock of the catalog's mirror until the session ends. Return False if another session holds it.
+
+    Raises psycopg.Error.
+    """
+    ((is_locked,),) = connection.execute(_LOCK.encode(), [LOCK_NUMBER])
+    if is_locked is None:
+        raise InvalidSchemaName("the search_path names no existing schema")
+    return bool(is_locked)

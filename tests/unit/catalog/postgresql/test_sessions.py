@@ -6,6 +6,7 @@ from threading import Event
 
 import pytest
 
+from app.catalog.check import check_catalog
 from app.catalog.engine import COMMAND_TIMEOUT
 from app.catalog.engines import open_file
 from app.catalog.errors import (
@@ -185,3 +186,19 @@ def test_only_one_mirror_has_the_lock_until_its_session_ends(
             add_token(other)
     assert read_tokens(engine) == [TOKEN]
     assert engine.read_sync_status() == SyncStatus(images=1)
+
+
+def test_schema_has_a_name_with_uppercase_letters(url: str, connection: Connection) -> None:
+    in_schema = url + "?options=-csearch_path%3D%22Images%22"
+    engine = open_engine(in_schema)
+    with pytest.raises(CatalogUnavailable, match=r"the search_path names no existing schema$"):
+        engine.mirror_lock().__enter__()
+    connection.execute('CREATE SCHEMA "Images"')
+    add_token(engine)
+    with engine.mirror_lock():
+        assert [sum(user.is_mirror for user in each.users() or ()) for each in (engine, open_engine(url))] == [1, 0]
+        with open_engine(url).mirror_lock():  # of another catalog
+            pass
+    assert engine.info().bytes > 0
+    assert list(check_catalog(engine)) == []
+    engine.close()
