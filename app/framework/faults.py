@@ -14,7 +14,8 @@ from app.contract.document import Contract
 from app.errors import INTERNAL_ERROR, DomainError
 from app.text import quote
 
-_STATUS: Mapping[type[DomainError], HTTPStatus] = {
+# Also of the subclasses without an entry of their own.
+_STATUS: Mapping[type[Exception], HTTPStatus] = {
     errors.InvalidParameter: HTTPStatus.BAD_REQUEST,
     errors.InvalidHost: HTTPStatus.BAD_REQUEST,
     errors.HostNotAllowed: HTTPStatus.BAD_REQUEST,
@@ -33,16 +34,10 @@ _STATUS: Mapping[type[DomainError], HTTPStatus] = {
     errors.RequestBodyTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     errors.UnsupportedMediaType: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     errors.InvalidResponse: HTTPStatus.INTERNAL_SERVER_ERROR,
-    catalog_errors.CatalogBusy: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.IdentityUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.UpstreamUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
     catalog_errors.QueryTimeout: HTTPStatus.SERVICE_UNAVAILABLE,
     catalog_errors.TooManyQueries: HTTPStatus.SERVICE_UNAVAILABLE,
-    catalog_errors.CatalogConnectionLost: HTTPStatus.SERVICE_UNAVAILABLE,
-    catalog_errors.CommitUnknown: HTTPStatus.SERVICE_UNAVAILABLE,
-    catalog_errors.CatalogDamaged: HTTPStatus.SERVICE_UNAVAILABLE,
-    catalog_errors.SchemaMismatch: HTTPStatus.SERVICE_UNAVAILABLE,
-    catalog_errors.CatalogMissing: HTTPStatus.SERVICE_UNAVAILABLE,
     catalog_errors.CatalogUnavailable: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 RETRY_AFTER = "5"  # seconds, of a 503 whose error does not state a time
@@ -72,8 +67,9 @@ def fault_for(error: Exception, *, method: str, path: str, allowed: Sequence[str
 
 
 def _fault_for(error: Exception, method: str, path: str, allowed: Sequence[str]) -> Fault:
-    if isinstance(error, DomainError) and type(error) in _STATUS:
-        return Fault(_STATUS[type(error)], error.public_message, error.headers)
+    mapped = next((_STATUS[each] for each in type(error).__mro__ if each in _STATUS), None)
+    if isinstance(error, DomainError) and mapped:
+        return Fault(mapped, error.public_message, error.headers)
     if not isinstance(error, HTTPException):
         return Fault(HTTPStatus.INTERNAL_SERVER_ERROR, INTERNAL_ERROR)
     headers = dict(error.headers or {})

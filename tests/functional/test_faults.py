@@ -90,6 +90,10 @@ class UnmappedError(DomainError):
         (catalog_errors.CatalogUnavailable("/secret/path: I/O error"), Fault(503, UNAVAILABLE, LATER)),
         (catalog_errors.CatalogConnectionLost("secret: closed"), Fault(503, UNAVAILABLE, LATER)),
         (catalog_errors.CommitUnknown("secret"), Fault(503, UNKNOWN, LATER)),
+        (catalog_errors.CatalogMissing("secret"), Fault(503, UNAVAILABLE, LATER)),
+        (catalog_errors.CatalogDamaged("secret"), Fault(503, UNAVAILABLE, LATER)),
+        (catalog_errors.CatalogOfLaterVersion("secret", "2", "1"), Fault(503, UNAVAILABLE, LATER)),
+        (catalog_errors.SchemaMismatch(), Fault(503, "The schema of the catalog is not that of this version.", LATER)),
         (HTTPException(403), Fault(403, "Forbidden")),
         (HTTPException(404, "secret"), Fault(404, "Path '/a\\nb' not found.")),
         (
