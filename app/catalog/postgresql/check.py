@@ -16,7 +16,7 @@ WHERE relnamespace = {SCHEMA_OID} AND NOT (indisvalid AND indisready)
 # Without its trigger, changes of a table do not change the version, and services continue to send stored responses.
 _WITHOUT_TRIGGER = """
 SELECT name FROM unnest(%s::text[]) AS name WHERE NOT EXISTS (
-    SELECT FROM pg_trigger WHERE tgrelid = name::regclass AND tgname = 'change_version' AND tgenabled IN ('O', 'A')
+    SELECT FROM pg_trigger WHERE tgrelid = name::regclass AND tgname = 'change_version' AND tgenabled = 'A'
 )
 """
 # A change of images also updates the table catalog, through the triggers, and needs a temporary table.
@@ -70,9 +70,8 @@ def _version(connection: Connection, name: str) -> Iterator[Finding]:
         yield Finding(problem, "INSERT INTO catalog DEFAULT VALUES")
     if tables := _names(connection, _WITHOUT_TRIGGER, [*VERSIONED_TABLES]):
         problem = f"{name}: changes of {tables} do not change the version, so services may send outdated responses"
-        yield Finding(
-            problem, "ALTER TABLE … ENABLE TRIGGER change_version, or restore a backup into an empty database"
-        )
+        advice = "ALTER TABLE … ENABLE ALWAYS TRIGGER change_version, or restore a backup into an empty database"
+        yield Finding(problem, advice)
 
 
 def _derived_tables(connection: Connection, name: str) -> Iterator[Finding]:

@@ -149,6 +149,8 @@ _CATALOG = (
         """
         for table in VERSIONED_TABLES
     ),
+    # Also for sessions that set session_replication_role, as tools that copy rows do.
+    *(f"ALTER TABLE {table} ENABLE ALWAYS TRIGGER change_version" for table in VERSIONED_TABLES),
 )
 
 MIGRATIONS: Mapping[str, tuple[str, ...]] = {"1: catalog": _CATALOG}

@@ -11,7 +11,7 @@ from tests.support.images import image
 from tests.support.postgresql import Cluster
 from tests.support.projects import OTHER_PROJECT, PROJECT
 
-NO_TRIGGER = "ALTER TABLE … ENABLE TRIGGER change_version, or restore a backup into an empty database"
+NO_TRIGGER = "ALTER TABLE … ENABLE ALWAYS TRIGGER change_version, or restore a backup into an empty database"
 MISMATCH = Finding(str(SchemaMismatch()).removesuffix("."), RESTORE)
 
 
@@ -43,6 +43,7 @@ def check(location: str) -> list[Finding]:
         ),
         ("DROP TRIGGER change_version ON images", without_trigger("images")),
         ("ALTER TABLE tokens DISABLE TRIGGER ALL", without_trigger("tokens")),
+        ("ALTER TABLE images ENABLE TRIGGER change_version", without_trigger("images")),
         ("DELETE FROM image_index", differing("the index of the lists", 2, 0)),
         ("UPDATE image_members SET sequence = 9", differing("the table of members", 2, 2)),
         (

@@ -9,13 +9,20 @@ import pytest
 from app.catalog.engine import SchemaState
 from app.catalog.errors import CatalogOfLaterVersion, CatalogUnavailable
 from app.catalog.postgresql.database import Connection, connect
-from app.catalog.postgresql.migrations import MIGRATIONS, applied_migrations, migrate, migrated_by, read_state
+from app.catalog.postgresql.migrations import (
+    MIGRATIONS,
+    VERSIONED_TABLES,
+    applied_migrations,
+    migrate,
+    migrated_by,
+    read_state,
+)
 from app.catalog.postgresql.url import parse_url
 from app.resources import version
 
 pytestmark = pytest.mark.external
 
-LANDED = {"1: catalog": "94de86e71d3af28c84fe586dfe43ff36609599357a30a90f95b9e1439cc703c4"}
+LANDED = {"1: catalog": "abd5f3f93bed3162d3a0877fcdbcbd23907fb3a9e8444f246605d53d4010c972"}
 
 LATER = {**MIGRATIONS, "9: later": ("ALTER TABLE images ADD COLUMN later text",)}
 
@@ -78,6 +85,14 @@ def test_failed_migration_changes_nothing(connection: Connection) -> None:
     with pytest.raises(Exception, match="no_such_table"), connection.transaction():
         migrate(connection, {**MIGRATIONS, "9: later": ("DROP TABLE no_such_table",)})
     assert read_state(connection, "name") is SchemaState.EMPTY
+
+
+@pytest.mark.parametrize("table", VERSIONED_TABLES)
+def test_version_changes_in_sessions_that_do_not_execute_ordinary_triggers(connection: Connection, table: str) -> None:
+    migrate(connection)
+    before = connection.execute("SELECT version FROM catalog").fetchone()
+    connection.execute(f"SET session_replication_role = replica; TRUNCATE {table}".encode())
+    assert connection.execute("SELECT version FROM catalog").fetchone() != before
 
 
 def test_catalog_of_a_later_version_is_rejected_with_that_version(connection: Connection) -> None:
