@@ -29,9 +29,10 @@ from collections.abc import Mapping
 #   again for each value.
 # - TCP: otherwise, the server notices only after two hours that a machine has vanished. Until then, the sessions of
 #   that machine keep their locks, and no other mirror can start.
+# - client_connection_check_interval: otherwise, a statement continues after this side has closed its connection.
 # - idle_session_timeout: a mirror is idle between syncs, and must not lose its session, and its lock, because of that.
 SESSION_SETTINGS: Mapping[str, str] = {
-    "client_encoding": "UTF8",
+    "client_connection_check_interval": "1000",  # milliseconds
     "enable_bitmapscan": "off",
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",

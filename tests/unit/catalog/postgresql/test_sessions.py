@@ -21,12 +21,14 @@ from app.catalog.models import SyncStatus, Token
 from app.catalog.postgresql.database import Connection
 from app.catalog.postgresql.engine import PostgreSQLEngine
 from app.errors import MirrorAlreadyRunning, MirrorLockLost
+from tests.integration.server.service import until
 
 TOKEN = Token("id", "project", False, "2020-01-01T00:00:00Z", None)
 TERMINATE_OTHERS = """
 SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity
 WHERE datname = current_database() AND pid <> pg_backend_pid()
 """
+BLOCKED = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 TERMINATE_AT_COMMIT = """
 CREATE FUNCTION terminate() RETURNS trigger LANGUAGE plpgsql AS
 $$ BEGIN PERFORM pg_terminate_backend(pg_backend_pid()); PERFORM pg_sleep(10); RETURN NULL; END $$;
@@ -96,6 +98,7 @@ def test_read_ends_at_its_deadline(engine: PostgreSQLEngine, connection: Connect
         connection.execute("LOCK TABLE tokens IN ACCESS EXCLUSIVE MODE")
         with pytest.raises(ReadLimitExceeded), engine.read_limits(0.2):
             read_tokens(engine)
+        until(lambda: connection.execute(BLOCKED).fetchall() == [])  # the server has ended it, too
     assert read_tokens(engine) == []
 
 
