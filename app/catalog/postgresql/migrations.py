@@ -11,6 +11,7 @@ from psycopg import Connection
 
 from app.catalog.engine import SchemaState
 from app.catalog.errors import CatalogOfLaterVersion, CatalogUnavailable
+from app.catalog.postgresql.schema import SCHEMA_OID
 from app.resources import version
 
 _LOCK = 0x636F6D707574652D  # "compute-": the key of the advisory lock of migrations
@@ -163,10 +164,12 @@ _RECORD = "INSERT INTO migrations VALUES (%s, %s)"
 _HAS_CATALOG = """
 SELECT count(*) = 2 FROM pg_class WHERE relname IN ('migrations', 'image_index') AND pg_table_is_visible(oid)
 """
-_OTHER_TABLES = """
-SELECT 1 FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace
-WHERE nspname = current_schema() AND relkind IN ('r', 'p', 'v', 'm', 'f') LIMIT 1
-"""
+# Without those of extensions, such as the views of pg_stat_statements.
+_OTHER_TABLES = f"""
+SELECT 1 FROM pg_class WHERE relnamespace = {SCHEMA_OID} AND relkind IN ('r', 'p', 'v', 'm', 'f') AND NOT EXISTS (
+    SELECT FROM pg_depend WHERE classid = 'pg_class'::regclass AND objid = pg_class.oid AND deptype = 'e'
+) LIMIT 1
+"""  # noqa: S608 no user input
 _LAST = "SELECT version FROM migrations ORDER BY split_part(name, ':', 1)::integer DESC LIMIT 1"
 
 _Connection = Connection[tuple[Any, ...]]
@@ -197,7 +200,7 @@ def read_state(connection: _Connection, name: str) -> SchemaState:
     Raises CatalogUnavailable for a database of another application, CatalogOfLaterVersion and psycopg.Error.
     """
     applied = applied_migrations(connection)
-    if not applied and connection.execute(_OTHER_TABLES).fetchone():
+    if not applied and connection.execute(_OTHER_TABLES.encode()).fetchone():
         raise CatalogUnavailable(f"{name} is a database of another application")
     if applied - MIGRATIONS.keys():
         raise CatalogOfLaterVersion(name, migrated_by(connection), version())

@@ -47,7 +47,9 @@ def test_landed_migrations_are_never_edited() -> None:
     } == LANDED
 
 
-def test_empty_database_becomes_a_catalog(connection: Connection) -> None:
+@pytest.mark.parametrize("statement", ["SELECT 1", "CREATE EXTENSION pg_buffercache"])
+def test_empty_database_becomes_a_catalog(connection: Connection, statement: str) -> None:
+    connection.execute(statement.encode())
     assert read_state(connection, "name") is SchemaState.EMPTY
     assert migrated_by(connection) is None
     assert [migrate(connection), migrate(connection)] == [True, False]
