@@ -5,7 +5,8 @@ upstream, even if someone executes it by hand. Writers lock this row first, so o
 
 `images`, `image_members`, `audiences`, `status_types`, `tokens` and `upstream` contain the same data as the SQLite
 tables with these names (see `app.catalog.sqlite.schema`). `sequence` increases in the order in which images were added.
-The writer computes `audiences` (those whose lists include the image), `status_type`, `name_hash` and `server_hash`.
+The writer computes `audiences` (those whose lists include the image), `status_type`, `name_hash` and `server_hash`
+(see `app.catalog.index_values`).
 
 `image_index` contains an image once for each audience whose list includes it. `index_entries` derives it from `images`.
 

@@ -1,6 +1,6 @@
 """Writes to the catalog: images in batches, with their index entries."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from itertools import islice
 from operator import attrgetter
@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 from psycopg import Cursor
 
+from app.catalog.index_values import EVERYONE, listing_projects, type_and_server
 from app.catalog.models import Record, StoredImage, SyncMark, Token, Upstream
 from app.catalog.postgresql.database import Connection
 from app.catalog.postgresql.reader import PostgreSQLSnapshot
@@ -16,7 +17,6 @@ from app.catalog.postgresql.schema import INDEX_COLUMNS, index_entries, text_has
 from app.catalog.postgresql.statements import Row
 
 BATCH_SIZE = 100_000  # images
-_EVERYONE = "/"  # the audience of public images; no project has this id
 _FIELDS = [field.name for field in fields(StoredImage)]
 _to_row = attrgetter(*_FIELDS)
 
@@ -138,22 +138,24 @@ class PostgreSQLTransaction(PostgreSQLSnapshot):
         self._execute("TRUNCATE staged" if self._has_staging else _CREATE_STAGING)
         self._has_staging = True
         images = [record.image for record in batch]
-        origins = [_origin(image) for image in images]
+        origins = [type_and_server(image) for image in images]
         audiences = self._audience_ids(images)
-        status_types = self._status_type_ids({(image.status, type_) for image, type_, _ in origins})
+        status_types = self._status_type_ids(
+            {(image.status, type_) for image, (type_, _) in zip(images, origins, strict=True)}
+        )
         with self._connection.cursor() as cursor, cursor.copy(_STAGE.encode()) as copy:
             copy.set_types(_TYPES)
-            for sequence, ((_, deleted_at, mark), (image, type_, server)) in enumerate(
+            for sequence, ((image, deleted_at, mark), (type_, server)) in enumerate(
                 zip(batch, origins, strict=True), last + 1
             ):
                 status_type = status_types[image.status, type_]
                 hashes = (None if text is None else text_hash(text) for text in (image.name, server))
-                listed = ",".join({str(audiences[project_id]) for project_id in _listing_projects(image)})
+                listed = ",".join({str(audiences[project_id]) for project_id in listing_projects(image)})
                 copy.write_row((sequence, *_to_row(image), deleted_at, *mark, status_type, *hashes, f"{{{listed}}}"))
 
     def _audience_ids(self, images: Iterable[StoredImage]) -> dict[str, int]:
         """Return the ids of the audiences of everyone, owners and members that accepted an image. Add new ones."""
-        projects = {_EVERYONE}.union(*(orjson.loads(image.members) for image in images if image.members != "[]"))
+        projects = {EVERYONE}.union(*(orjson.loads(image.members) for image in images if image.members != "[]"))
         projects.update(image.owner for image in images if image.owner is not None)
         ids: dict[str, int] = dict(self._execute(_AUDIENCES, [list(projects)]).fetchall())
         if new := projects - ids.keys():
@@ -210,21 +212,3 @@ class PostgreSQLTransaction(PostgreSQLSnapshot):
 def lock_catalog(connection: Connection) -> None:
     """Lock the catalog until the transaction ends, so that other writers wait. Raises LockNotAvailable of psycopg."""
     connection.execute("SELECT FROM catalog FOR UPDATE")
-
-
-def _origin(image: StoredImage) -> tuple[StoredImage, str, str | None]:
-    """Return an image with its type, and with the id of the server from which it was created, if any."""
-    text = image.metadata  # parsed only if it may contain one of the two items, which halves the time
-    metadata = orjson.loads(text) if "instance_uuid" in text or "image_type" in text else {}
-    server, image_type = metadata.get("instance_uuid") or None, metadata.get("image_type")
-    return image, image_type if image_type in {"snapshot", "backup"} else "SERVER" if server else "BASE", server
-
-
-def _listing_projects(image: StoredImage) -> Collection[str]:
-    """Return the projects whose lists include an image."""
-    if image.hidden and image.status != "DELETED":
-        return ()
-    if image.visibility == "public":
-        return (_EVERYONE,)
-    owner = () if image.owner is None else (image.owner,)
-    return {*owner, *orjson.loads(image.members)} if image.visibility == "shared" else owner
