@@ -1,6 +1,7 @@
 """ASGI-to-WSGI adapter.
 
-Runs Flask on the event loop, and passes the JSON document along with the serialized body.
+Runs Flask on the event loop, or in a thread if the operation waits, and passes the JSON document along with the
+serialized body.
 """
 
 from collections.abc import Callable, Collection

@@ -65,6 +65,11 @@ VISIBLE = """(
 # would convert it to lowercase, as it does with an identifier in SQL.
 SCHEMA_OID = "(SELECT oid FROM pg_namespace WHERE nspname = current_schema())"
 
+# Seconds that are added to the time of a sync, as in SQLite. Readers see the sync only after its transaction; if this
+# takes no longer, a client that polls with changes-since misses no image. Ten seconds suffice for some 130 000 images,
+# measured on a busy machine.
+_SYNC_MARGIN = 10
+
 INDEX_COLUMNS = "audience, deleted, created, sort_key, changed, status_type, min_disk, min_ram, name_hash, server_hash"
 
 
@@ -73,7 +78,7 @@ def index_entries(images: str) -> str:
     created, updated = (f"date_part('epoch', {column}::timestamptz)::bigint" for column in ("created", "updated"))
     return f"""
     SELECT audience, status = 'DELETED' AS deleted, {created} AS created, -sequence AS sort_key,
-           greatest({updated}, coalesce(synced_at + 10, 0)) AS changed, status_type, min_disk, min_ram,
+           greatest({updated}, coalesce(synced_at + {_SYNC_MARGIN}, 0)) AS changed, status_type, min_disk, min_ram,
            name_hash, server_hash
     FROM {images} AS image CROSS JOIN LATERAL unnest(audiences) AS audience
     """  # noqa: S608 no user input
