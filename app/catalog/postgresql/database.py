@@ -30,7 +30,8 @@ from app.catalog.postgresql.url import Parameters
 from app.errors import DomainError
 
 APPLICATION_NAME = "compute-images"
-# Defaults that a URL can override. They also let commands, which have no deadlines, notice an unreachable server.
+# Values that a URL can override, but neither libpq's environment variables nor a service file. They also let commands,
+# which have no deadlines, notice an unreachable server.
 _DEFAULTS = {
     "target_session_attrs": "read-write",  # of several hosts, only the primary
     "connect_timeout": "2",

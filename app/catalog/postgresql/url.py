@@ -17,23 +17,26 @@ _HOST = re.compile(r"[A-Za-z0-9._-]*|[0-9A-Fa-f:.]+(%[A-Za-z0-9._-]+)?|/.*")
 _PORT = re.compile("[0-9]{0,5}")
 _OF_HOSTS = ("host", "hostaddr", "port")
 _PATH = re.compile("[a-z]+://[^/]*/([^?]*)")
+_TARGETS = ("read-write", "primary")  # values of target_session_attrs with which libpq never connects to a standby
 
 
 class InvalidUrl(CatalogUnavailable):
     """The URL of the catalog is invalid. The message does not contain the URL, which may contain a password."""
 
-    def __init__(self) -> None:
-        super().__init__(
-            "IMAGES_CATALOG is an invalid PostgreSQL URL; expected a connection URI of libpq, "
-            "postgresql://USER:PASSWORD@HOST:PORT/DATABASE?PARAMETER=VALUE, with special characters percent-encoded"
-        )
+    def __init__(
+        self,
+        problem: str = "is an invalid PostgreSQL URL",
+        expected: str = "a connection URI of libpq, postgresql://USER:PASSWORD@HOST:PORT/DATABASE?PARAMETER=VALUE, "
+        "with special characters percent-encoded",
+    ) -> None:
+        super().__init__(f"IMAGES_CATALOG {problem}; expected {expected}")
 
 
 def parse_url(url: str) -> Parameters:
     """Return the connection parameters that a URL sets. Raises InvalidUrl.
 
     libpq would take a part of a password that is not percent-encoded for the host, the port or the database, which
-    appear in messages. So a URL where these look like a part of a password is rejected.
+    appear in messages. So a URL where these look like a part of a password is rejected, as is one for a standby.
     """
     try:
         parameters = {keyword: str(value) for keyword, value in conninfo_to_dict(url).items()}
@@ -44,6 +47,10 @@ def parse_url(url: str) -> Parameters:
     is_valid = all(pattern.fullmatch(each) for pattern, text in parts for each in text.split(","))
     if not is_valid or (path and "@" in path[1]):
         raise InvalidUrl
+    target = parameters.get("target_session_attrs", _TARGETS[0])
+    if target not in _TARGETS:
+        expected = f"{' or '.join(_TARGETS)}, because a standby may lag behind the primary"
+        raise InvalidUrl(f"sets target_session_attrs to {target!r}", expected)
     return parameters
 
 

@@ -1,6 +1,7 @@
 """Errors of PostgreSQL and of the network, as errors of the domain."""
 
 from collections.abc import Callable
+from pathlib import Path
 from traceback import format_exception
 
 import pytest
@@ -55,3 +56,15 @@ def test_session_is_found_by_its_name_and_accepts_what_the_url_sets(url: str) ->
         settings += [row[0] for row in connection.execute("SHOW work_mem")]
         settings += [row[0] for row in connection.execute("SHOW enable_seqscan")]
     assert settings == ["compute-images", "8MB", "off"]
+
+
+def test_environment_and_service_file_cannot_allow_a_standby(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service_file = tmp_path / "services"
+    service_file.write_text("[images]\ntarget_session_attrs=any\n")
+    monkeypatch.setenv("PGSERVICEFILE", str(service_file))
+    monkeypatch.setenv("PGTARGETSESSIONATTRS", "any")
+    with connect(parse_url(f"{url}?service=images")) as connection:
+        values = {each.keyword: each.val for each in connection.pgconn.info}
+    assert values[b"target_session_attrs"] == b"read-write"

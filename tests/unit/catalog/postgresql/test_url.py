@@ -54,6 +54,7 @@ def test_name_of_the_catalog_contains_what_libpq_takes_from_the_environment(monk
             "postgresql:///?service=images&options=-c%20work_mem%3D8MB&sslmode=verify-full",
             {"service": "images", "options": "-c work_mem=8MB", "sslmode": "verify-full"},
         ),
+        ("postgresql:///?target_session_attrs=primary", {"target_session_attrs": "primary"}),
     ],
 )
 def test_url_is_read_as_libpq_reads_it(url: str, parameters: Mapping[str, str]) -> None:
@@ -72,3 +73,13 @@ def test_invalid_url_is_rejected_without_its_password(url: str) -> None:
     with pytest.raises(InvalidUrl) as raised:
         parse_url(url)
     assert "s3cret" not in "".join(format_exception(raised.value))
+
+
+@pytest.mark.parametrize("target", ["any", "read-only", "standby", "prefer-standby", ""])
+def test_url_that_allows_a_standby_is_rejected(target: str) -> None:
+    with pytest.raises(InvalidUrl) as raised:
+        parse_url(f"postgresql://user:s3cret@a.test,b.test/db?target_session_attrs={target}")
+    assert str(raised.value) == (
+        f"IMAGES_CATALOG sets target_session_attrs to '{target}'; expected read-write or primary, "
+        "because a standby may lag behind the primary"
+    )
