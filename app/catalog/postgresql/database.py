@@ -108,7 +108,10 @@ def connect(parameters: Parameters, *, deadline: float = math.inf) -> Connection
 
     The deadline, on the monotonic clock, is that of statements; `connect_timeout` limits the connecting.
     """
-    connection = Connection.connect(make_conninfo(**{**_DEFAULTS, **parameters, **_FIXED}), autocommit=True)
+    try:
+        connection = Connection.connect(make_conninfo(**{**_DEFAULTS, **parameters, **_FIXED}), autocommit=True)
+    except OSError as error:  # such as too many open files
+        raise psycopg.OperationalError(str(error)) from error
     try:
         connection.prepare_threshold = None  # otherwise, psycopg deallocates all statements after each ROLLBACK
         connection.prepared = {}

@@ -7,6 +7,7 @@ several times as long, and waits forever if the network drops packets.
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from threading import Event, Thread
 
 import psycopg
@@ -14,11 +15,11 @@ from psycopg import pq
 
 from app.catalog.errors import CatalogDamaged, CatalogUnavailable
 from app.catalog.postgresql.database import Connection
+from app.catalog.postgresql.hosts import Attempt, Outcome, repeat
 
 TIMEOUT = 2.0  # seconds
 PREPARE = "PREPARE version AS SELECT version FROM catalog"
 _STATEMENT = b"version"
-_RETRY_INTERVAL = 0.2  # seconds between attempts to connect
 
 VersionFuture = asyncio.Future[tuple[int, bytes]]
 
@@ -47,7 +48,7 @@ class VersionReader:
 
     def __init__(
         self,
-        connect: Callable[[], Connection],
+        connect: Attempt,
         on_connect: Callable[[int], None],
         on_outage: Callable[[str], None],
         *,
@@ -205,26 +206,20 @@ class VersionReader:
     def _start_connecting(self, loop: asyncio.AbstractEventLoop) -> None:
         if self._stop is None:
             self._stop = Event()
+            arguments = (self._connect, self._stop, partial(self._hand_over, loop, self._stop))
             # Not in an executor: its shutdown would wait for the thread, and looking up a host name has no timeout.
-            arguments = (loop, self._stop)
-            Thread(target=self._run_attempts, args=arguments, name="catalog-version", daemon=True).start()
+            Thread(target=repeat, args=arguments, name="catalog-version", daemon=True).start()
 
-    def _run_attempts(self, loop: asyncio.AbstractEventLoop, stop: Event) -> None:
-        """Try to connect until an attempt succeeds or `stop` is set. Runs in a thread of its own."""
-        outcome: Connection | CatalogUnavailable | None = None
-        while not (isinstance(outcome, Connection) or stop.wait(_RETRY_INTERVAL if outcome else 0)):
-            try:
-                outcome = self._connect()
-            except CatalogUnavailable as error:
-                outcome = error
-            try:
-                loop.call_soon_threadsafe(self._finish_attempt, stop, outcome)
-            except RuntimeError:  # the event loop was closed
-                if isinstance(outcome, Connection):
-                    outcome.close()
-                return
+    def _hand_over(self, loop: asyncio.AbstractEventLoop, stop: Event, outcome: Outcome) -> None:
+        """Pass the outcome of an attempt from its thread to the event loop."""
+        try:
+            loop.call_soon_threadsafe(self._finish_attempt, stop, outcome)
+        except RuntimeError:  # the event loop was closed
+            stop.set()
+            if isinstance(outcome, Connection):
+                outcome.close()
 
-    def _finish_attempt(self, stop: Event, outcome: Connection | CatalogUnavailable) -> None:
+    def _finish_attempt(self, stop: Event, outcome: Outcome) -> None:
         if isinstance(outcome, CatalogUnavailable):
             if not stop.is_set():
                 self._begin_outage(outcome)

@@ -1,7 +1,10 @@
 """Errors of PostgreSQL and of the network, as errors of the domain."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
+from resource import RLIMIT_NOFILE, getrlimit, setrlimit
+from socket import create_server
 from traceback import format_exception
 
 import pytest
@@ -42,7 +45,18 @@ def look_up() -> None:
     connect(parse_url("postgresql://user:s3cret@host.invalid/images?password=s3cret"))
 
 
-@pytest.mark.parametrize("fail", [refuse, look_up])
+def open_too_many_files() -> None:
+    limits = getrlimit(RLIMIT_NOFILE)
+    with create_server(("127.0.0.1", 0)) as server:
+        os.close(lowest := os.dup(server.fileno()))
+        setrlimit(RLIMIT_NOFILE, (lowest + 1, limits[1]))  # enough to connect, but not to wait for it
+        try:
+            connect(parse_url(f"postgresql://user:s3cret@127.0.0.1:{server.getsockname()[1]}/images"))
+        finally:
+            setrlimit(RLIMIT_NOFILE, limits)
+
+
+@pytest.mark.parametrize("fail", [refuse, look_up, open_too_many_files])
 def test_server_that_cannot_be_reached_is_reported_in_one_line_without_the_password(fail: Callable[[], None]) -> None:
     with pytest.raises(CatalogUnavailable) as raised, translate_errors("NAME"):
         fail()

@@ -7,7 +7,7 @@ import pytest
 
 from app.catalog.errors import CatalogMissing, CatalogUnavailable
 from app.catalog.postgresql.database import Connection, connect
-from app.catalog.postgresql.hosts import connect_to_first
+from app.catalog.postgresql.hosts import Outcome, connect_to_first, repeat
 from app.catalog.postgresql.sessions import Sessions
 from app.catalog.postgresql.url import parse_url, split_hosts
 from tests.integration.server.service import free_port
@@ -53,6 +53,23 @@ def test_error_of_a_primary_is_reported_if_no_host_can_be_used(order: int) -> No
     errors = [CatalogMissing("postgresql://a/"), CatalogUnavailable("a standby")][::order]
     with pytest.raises(CatalogMissing):
         connect_to_first([partial(fail, error) for error in errors])
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_attempt_that_fails_unexpectedly_has_an_outcome(count: int) -> None:
+    outcomes, is_over = list[Outcome](), Event()
+
+    def fail() -> Connection:
+        raise OSError(24, "Too many open files")
+
+    def deliver(outcome: Outcome) -> None:
+        outcomes.append(outcome)
+        is_over.set()
+
+    repeat(partial(connect_to_first, [fail] * count), is_over, deliver)
+    assert [(type(each), str(each)) for each in outcomes] == [
+        (CatalogUnavailable, "OSError: [Errno 24] Too many open files")
+    ]
 
 
 def test_requests_use_the_server_of_the_version_only(postgresql: Cluster, url: str) -> None:
