@@ -7,7 +7,7 @@ from threading import Event, Thread
 from app.catalog.errors import CatalogUnavailable
 from app.catalog.postgresql.database import Connection
 
-_RETRY_INTERVAL = 0.2  # seconds between attempts to connect to the same host
+RETRY_INTERVAL = 0.2  # seconds between attempts to connect to the same host
 
 Attempt = Callable[[], Connection]  # raises CatalogUnavailable
 Outcome = Connection | CatalogUnavailable
@@ -43,7 +43,7 @@ def repeat(attempt: Attempt, is_over: Event, deliver: Callable[[Outcome], None])
     Every error is delivered: whoever waits for a thread that ended without an outcome would wait forever.
     """
     outcome: Outcome | None = None
-    while not (isinstance(outcome, Connection) or is_over.wait(_RETRY_INTERVAL if outcome else 0)):
+    while not (isinstance(outcome, Connection) or is_over.wait(RETRY_INTERVAL if outcome else 0)):
         try:
             outcome = attempt()
         except CatalogUnavailable as error:

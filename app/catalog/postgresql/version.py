@@ -15,7 +15,7 @@ from psycopg import pq
 
 from app.catalog.errors import CatalogDamaged, CatalogUnavailable
 from app.catalog.postgresql.database import Connection
-from app.catalog.postgresql.hosts import Attempt, Outcome, repeat
+from app.catalog.postgresql.hosts import RETRY_INTERVAL, Attempt, Outcome, repeat
 
 TIMEOUT = 2.0  # seconds
 PREPARE = "PREPARE version AS SELECT version FROM catalog"
@@ -86,7 +86,7 @@ class VersionReader:
             if loop is not self._loop:
                 self._attach(loop)
             if self._error is not None:
-                raise self._error
+                raise self._error.with_traceback(None)  # otherwise, its traceback would grow with each request
             self._next = _Query([loop.create_future()], loop.time() + self._timeout)
             if self._timer is None:  # one timer for many queries, because creating it takes longer than the rest
                 self._timer = loop.call_at(self._next.deadline, self._check_deadline)
@@ -204,11 +204,17 @@ class VersionReader:
         self._sent = self._next = None
 
     def _start_connecting(self, loop: asyncio.AbstractEventLoop) -> None:
-        if self._stop is None:
-            self._stop = Event()
-            arguments = (self._connect, self._stop, partial(self._hand_over, loop, self._stop))
+        if self._stop is not None or self._connection is not None or loop is not self._loop:
+            return
+        stop = Event()
+        arguments = (self._connect, stop, partial(self._hand_over, loop, stop))
+        try:
             # Not in an executor: its shutdown would wait for the thread, and looking up a host name has no timeout.
             Thread(target=repeat, args=arguments, name="catalog-version", daemon=True).start()
+        except RuntimeError:  # the system starts no thread now
+            loop.call_later(RETRY_INTERVAL, self._start_connecting, loop)
+        else:
+            self._stop = stop
 
     def _hand_over(self, loop: asyncio.AbstractEventLoop, stop: Event, outcome: Outcome) -> None:
         """Pass the outcome of an attempt from its thread to the event loop."""

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
+from threading import stack_size
 
 import pytest
 
@@ -128,6 +129,33 @@ def test_without_a_result_in_time_all_calls_fail_until_there_is_a_connection(
 
     asyncio.run(read())
     assert reader.numbers == [1, 2]
+    reader.close()
+
+
+def test_connection_is_made_as_soon_as_the_system_starts_a_thread(reader: Reader) -> None:
+    async def read() -> tuple[int, bytes]:
+        size = stack_size(1 << 46)  # no thread can be started
+        waiting = reader.read()
+        stack_size(size)
+        return await waiting
+
+    assert asyncio.run(read())[0] == 1
+
+
+def test_error_of_an_outage_does_not_grow_with_each_call(url: str) -> None:
+    reader = Reader(url, 10)
+
+    async def read() -> set[int]:
+        with pytest.raises(CatalogMissing):
+            await reader.read()
+        depths = set()
+        for _ in range(3):
+            with pytest.raises(CatalogMissing) as raised:
+                reader.read()
+            depths.add(len(raised.traceback))
+        return depths
+
+    assert asyncio.run(read()) == {2}
     reader.close()
 
 
