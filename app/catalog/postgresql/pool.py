@@ -81,8 +81,8 @@ class ConnectionPool:
                 raise
             except psycopg.OperationalError:
                 self._close_idle()  # the others are probably broken too
-                self._require_no_outage()
         with self._lock:
+            self._require_no_outage()
             generation = self._generation  # read before connecting, which chooses the server
         connection = self._connect(deadline)
         connection.generation = generation
@@ -109,9 +109,10 @@ class ConnectionPool:
     def _execute(self, connection: Connection, begin: str, deadline: float) -> Connection:
         """Execute the first statement of a transaction, and return the connection, which is closed on failure."""
         connection.deadline = deadline
-        with self._lock:
-            self._in_use.add(connection)
         try:
+            with self._lock:
+                self._require_no_outage()  # of an outage that begins later, `suspend` informs the connections in use
+                self._in_use.add(connection)
             command(connection, begin)
         except BaseException:
             connection.close()
