@@ -11,7 +11,7 @@ import psycopg
 from psycopg.errors import InsufficientPrivilege, UndefinedTable
 
 from app.catalog.engine import SchemaState
-from app.catalog.errors import CatalogMissing, CatalogReadOnly, CatalogUnavailable, ReadLimitExceeded
+from app.catalog.errors import CatalogBusy, CatalogMissing, CatalogReadOnly, CatalogUnavailable, ReadLimitExceeded
 from app.catalog.postgresql.database import (
     Connection,
     commit,
@@ -41,6 +41,11 @@ SET LOCAL idle_in_transaction_session_timeout = '{}s'
 """
 
 
+def _begin_write(timeout: float, idle_timeout: int) -> str:
+    """Return the SQL that starts a transaction. The timeout (seconds) is that of its waits for locks."""
+    return _WRITE.format(max(1, int(timeout * 1000)), idle_timeout)  # a lock_timeout of 0 would disable it
+
+
 class ThreadState(threading.local):
     """The limits of a thread's reads, and the connection of its snapshot, if it has one."""
 
@@ -64,6 +69,8 @@ class Sessions:
         self.pool = ConnectionPool(lambda deadline: connect(self._primary, deadline=deadline), max_readers)
         self.thread = ThreadState()
         self.serves_requests = False
+        # Writers exclude each other in the database. With this lock, those that wait occupy no connections of the pool.
+        self._writes = threading.Lock()
         self._lock_connection: Connection | None = None  # of the mirror
 
     @contextmanager
@@ -121,13 +128,11 @@ class Sessions:
 
     @contextmanager
     def _begin(self, timeout: float) -> Iterator[Connection]:
-        lock_timeout = max(1, int(timeout * 1000))  # milliseconds; 0 would disable it
         if self.serves_requests:
-            begin, deadline = _WRITE.format(lock_timeout, _IDLE_TIMEOUT), time.monotonic() + timeout + _WRITE_TIMEOUT
-            with self.pool.transaction(begin, deadline=deadline) as connection:
+            with self._begin_for_request(timeout) as connection:
                 yield connection
             return
-        begin = _WRITE.format(lock_timeout, _COMMAND_IDLE_TIMEOUT)
+        begin = _begin_write(timeout, _COMMAND_IDLE_TIMEOUT)
         if self._lock_connection is None:
             with closing(connect(self._parameters)) as connection:
                 connection.execute(begin)
@@ -139,6 +144,19 @@ class Sessions:
                 yield connection
             finally:
                 roll_back(connection)
+
+    @contextmanager
+    def _begin_for_request(self, timeout: float) -> Iterator[Connection]:
+        started = time.monotonic()
+        if not self._writes.acquire(timeout=timeout):
+            raise CatalogBusy
+        try:
+            remaining = started + timeout - time.monotonic()
+            deadline = started + timeout + _WRITE_TIMEOUT
+            with self.pool.transaction(_begin_write(remaining, _IDLE_TIMEOUT), deadline=deadline) as connection:
+                yield connection
+        finally:
+            self._writes.release()
 
     def _migrate(self, connection: Connection) -> bool:
         try:

@@ -147,6 +147,16 @@ def test_transaction_waits_for_other_writers_until_its_timeout(
     assert read_tokens(engine) == [TOKEN]
 
 
+def test_writers_that_wait_leave_connections_for_reads(url: str, engine: PostgreSQLEngine) -> None:
+    served = open_engine(url, max_readers=2)
+    served.connect()
+    with served.transaction(timeout=10), ThreadPoolExecutor(2) as pool:
+        waiting = [pool.submit(add_token, served, timeout=0.2) for _ in range(2)]
+        assert read_tokens(served) == []
+        assert [type(each.exception()) for each in waiting] == [CatalogBusy, CatalogBusy]
+    served.close()
+
+
 @pytest.mark.parametrize("privileges", ["SELECT", "SELECT, INSERT, UPDATE, DELETE"])
 def test_role_without_ddl_reads_and_writes_as_it_may(url: str, connection: Connection, privileges: str) -> None:
     role = f"role_{connection.info.dbname}"
