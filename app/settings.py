@@ -16,8 +16,10 @@ _URL = re.compile(r"https?://[A-Za-z0-9._~:\[\]-]+(?<!:)(/[^?#]*)?")
 _URI = compile_schema({"type": "string", "format": "uri"})  # the format that the contract requires of links
 _CATALOG_URL = re.compile("sqlite:///.+|postgres(ql)?://.*")
 _POSTGRESQL = re.compile("postgres(ql)?:")
-# The parts of a URL, even of an invalid one, that may contain a password.
-_CREDENTIALS = re.compile("(?<=:).*(?=@)|(?<=[?]).+", re.DOTALL)
+# The beginning of libpq's other form of a connection string, such as `host=… password=…`, which is not a URL.
+_KEYWORD = r"(?:^|(?<=\s))(?:host|hostaddr|dbname|user|password|service)\s*="
+# The parts of a URL or a connection string, even of an invalid one, that may contain a password.
+_CREDENTIALS = re.compile(rf"{_KEYWORD}.*|(?<=:).*(?=@)|(?<=[?]).+", re.DOTALL)
 
 
 class InvalidSetting(ValueError):
@@ -38,7 +40,8 @@ class _Location:
     expected = "a path, sqlite:///path, or a connection URI of libpq, such as postgresql://USER@HOST/DATABASE"
 
     def __call__(self, text: str) -> str:
-        if not _CATALOG_URL.fullmatch(text) and ("://" in text or _POSTGRESQL.match(text)):
+        is_url = "://" in text or _POSTGRESQL.match(text) or re.search(_KEYWORD, text)
+        if is_url and not _CATALOG_URL.fullmatch(text):
             raise ValueError(text)
         return text
 

@@ -72,7 +72,7 @@ def test_each_setting_is_read_from_its_variable() -> None:
 @pytest.mark.parametrize(
     "location",
     [
-        *("catalog.db", "../a b.db", ":memory:", "sqlite:///data/a.db", "sqlite:////a.db"),
+        *("catalog.db", "../a b.db", "/user=a/host.db", ":memory:", "sqlite:///data/a.db", "sqlite:////a.db"),
         *(
             "postgresql://user:secret@a.test:1,b.test/images?sslmode=verify-full",
             "postgres://",
@@ -149,6 +149,8 @@ def test_invalid_value_is_reported_with_what_is_accepted(variable: str, text: st
         ("IMAGES_CATALOG", "mysql://user:s3cret@host/catalog", "mysql:…@host/catalog"),
         ("IMAGES_CATALOG", "postgresql:/user:s3@s3cret@host/db", "postgresql:…@host/db"),
         ("IMAGES_CATALOG", "postgresql+psycopg://host/db?user=a&password=s3cret", "postgresql+psycopg://host/db?…"),
+        ("IMAGES_CATALOG", "host=db user=u password=s3cret dbname=x", "…"),
+        ("IMAGES_CATALOG", "sslmode=require  password = 's3://cret'", "sslmode=require  …"),
         ("IMAGES_COMPUTE_URL", "http://user:s3cret@compute.test", "http:…@compute.test"),
     ],
 )
