@@ -62,6 +62,10 @@ class ReadLimitExceeded(DomainError):
     """A read exceeds the limits of its thread."""
 
 
+class NotStarted(ReadLimitExceeded):
+    """The time limit of a read ended while it waited for a connection."""
+
+
 class QueryTimeout(DomainError):
     """A query takes longer than the time limit."""
 
@@ -71,7 +75,7 @@ class QueryTimeout(DomainError):
 
 
 class TooManyQueries(DomainError):
-    """A query waits for others for longer than the time limit, or too many wait already."""
+    """A query waits for others for most of the time limit or longer, or too many wait already."""
 
     def __init__(self, seconds: int) -> None:
         super().__init__("Too many queries are running; try again later.")

@@ -10,7 +10,14 @@ from functools import partial
 from typing import TypeVar
 
 from app.catalog.engine import Engine
-from app.catalog.errors import CatalogBusy, CatalogConnectionLost, QueryTimeout, ReadLimitExceeded, TooManyQueries
+from app.catalog.errors import (
+    CatalogBusy,
+    CatalogConnectionLost,
+    NotStarted,
+    QueryTimeout,
+    ReadLimitExceeded,
+    TooManyQueries,
+)
 from app.errors import DomainError
 
 # Limits of a read on the event loop: the images of a page of 1000, and one more, which shows whether more follow; twice
@@ -92,11 +99,13 @@ class ReadExecutor:
             return await asyncio.get_running_loop().run_in_executor(self._threads, run)
 
     def _run_within_limit(self, read: Callable[[], T], deadline: float) -> T:
+        seconds = deadline - time.monotonic()
         try:
-            with self.engine.read_limits(deadline - time.monotonic()):
+            with self.engine.read_limits(seconds):
                 return repeat_if_lost(read)
-        except ReadLimitExceeded:
-            raise QueryTimeout(self._timeout) from None
+        except ReadLimitExceeded as error:
+            has_waited = isinstance(error, NotStarted) or seconds < self._timeout / 2  # for longer than it ran
+            raise (TooManyQueries if has_waited else QueryTimeout)(self._timeout) from None
 
 
 def repeat_if_lost(read: Callable[[], T]) -> T:

@@ -21,6 +21,7 @@ from app.catalog.errors import (
     CatalogReadOnly,
     CatalogUnavailable,
     CommitUnknown,
+    NotStarted,
     ReadLimitExceeded,
     SchemaMismatch,
 )
@@ -61,6 +62,10 @@ _T = TypeVar("_T")
 
 class DeadlineExceeded(psycopg.OperationalError):
     """A statement did not complete before the deadline of its connection, which was closed."""
+
+
+class PoolExhausted(DeadlineExceeded):
+    """No connection of the pool became free before the deadline, so that no statement was executed."""
 
 
 class Connection(psycopg.Connection[TupleRow]):
@@ -183,9 +188,12 @@ def translate_read_error(
 ) -> DomainError:
     """Return the domain error for a failed read.
 
-    It is ReadLimitExceeded after the deadline, and CatalogConnectionLost if the connection broke, so that the read can
-    be repeated. A read never raises CatalogReadOnly.
+    It is ReadLimitExceeded after the deadline (NotStarted if no connection became free until then), and
+    CatalogConnectionLost if the connection broke, so that the read can be repeated. A read never raises
+    CatalogReadOnly.
     """
+    if isinstance(error, PoolExhausted):
+        return NotStarted()
     if isinstance(error, DeadlineExceeded) or (connection is not None and connection.is_overdue):
         return ReadLimitExceeded()
     translated = translate(error, name)

@@ -8,12 +8,8 @@ from threading import BoundedSemaphore, Lock
 import psycopg
 
 from app.catalog.errors import CatalogUnavailable
-from app.catalog.postgresql.database import Connection, DeadlineExceeded, roll_back, shut_down
+from app.catalog.postgresql.database import Connection, DeadlineExceeded, PoolExhausted, roll_back, shut_down
 from app.catalog.postgresql.statements import command
-
-
-class PoolExhausted(DeadlineExceeded):
-    """No connection became free before the deadline."""
 
 
 class ConnectionPool:

@@ -90,7 +90,7 @@ class Sessions:
         except (psycopg.Error, UnicodeDecodeError) as error:
             translated = translate_read_error(error, self.name, connection)
             if isinstance(translated, ReadLimitExceeded) and not is_limited:
-                raise CatalogUnavailable(f"{self.name} did not respond within {_READ_TIMEOUT:g} s") from error
+                raise CatalogUnavailable(str(translate(error, self.name))) from error
             raise translated from error
         finally:
             thread.connection = outer

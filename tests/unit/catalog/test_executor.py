@@ -4,8 +4,10 @@ import asyncio
 
 import pytest
 
-from app.catalog.errors import CatalogBusy
-from app.catalog.executor import Slots
+from app.catalog.errors import CatalogBusy, NotStarted, QueryTimeout, ReadLimitExceeded, TooManyQueries
+from app.catalog.executor import ReadExecutor, Slots
+from app.errors import DomainError
+from tests.unit.catalog.conftest import OpenCatalog
 
 
 def test_slots_are_taken_in_order_by_a_bounded_number_of_requests() -> None:
@@ -42,3 +44,17 @@ def test_slot_that_is_not_free_in_time_is_an_error() -> None:
             return slots.waiting
 
     assert asyncio.run(wait()) == 0
+
+
+@pytest.mark.parametrize(
+    ("timeout", "limit", "error"),
+    [(10, ReadLimitExceeded, QueryTimeout), (10, NotStarted, TooManyQueries), (0, ReadLimitExceeded, TooManyQueries)],
+)
+def test_read_that_mostly_waits_for_others_does_not_blame_the_query(
+    open_catalog: OpenCatalog, timeout: int, limit: type[ReadLimitExceeded], error: type[DomainError]
+) -> None:
+    def read() -> None:
+        raise limit
+
+    with pytest.raises(error):
+        asyncio.run(ReadExecutor(open_catalog("none"), timeout).run(read))

@@ -15,6 +15,7 @@ from app.catalog.errors import (
     CatalogReadOnly,
     CatalogUnavailable,
     CommitUnknown,
+    NotStarted,
     ReadLimitExceeded,
 )
 from app.catalog.models import SyncStatus, Token
@@ -113,7 +114,7 @@ def test_wait_for_a_connection_ends_at_the_deadline(engine: PostgreSQLEngine) ->
     with ThreadPoolExecutor(1) as pool:
         pool.submit(occupy)
         reads.wait(10)
-        with pytest.raises(ReadLimitExceeded), engine.read_limits(0.2):
+        with pytest.raises(NotStarted), engine.read_limits(0.2):
             read_tokens(engine)
         ends.set()
     assert read_tokens(engine) == []
