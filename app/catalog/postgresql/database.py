@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from socket import SHUT_RDWR, socket
+from threading import Lock
 from typing import Any, TypeVar
 
 import psycopg
@@ -74,10 +75,34 @@ class Connection(psycopg.Connection[TupleRow]):
     deadline = math.inf  # on the monotonic clock
     is_overdue = False  # whether it was closed at its deadline
     generation = 0  # of the pool
+    # A duplicate of libpq's descriptor. Another thread can shut it down even while libpq closes its own, whose number
+    # could then be that of another file.
+    _socket: socket | None = None
     prepared: dict[tuple[str, tuple[int, ...]], bytes]  # names of prepared statements, by text and parameter types
 
     def __del__(self, *_: object) -> None:
         """Do not warn, as psycopg does, about an open connection: libpq closes it."""
+        self._close_socket()
+
+    def close(self) -> None:
+        """Close the connection."""
+        super().close()
+        self._close_socket()
+
+    def duplicate_socket(self) -> None:
+        """Prepare for `shut_down`. Raises OSError."""
+        self._socket, self._socket_lock = socket(fileno=os.dup(self.fileno())), Lock()
+
+    def shut_down(self) -> None:
+        """Shut down the socket while another thread uses the connection: its statement fails with a lost connection."""
+        if self._socket is not None:
+            with self._socket_lock, suppress(OSError):
+                self._socket.shutdown(SHUT_RDWR)
+
+    def _close_socket(self) -> None:
+        if self._socket is not None:
+            with self._socket_lock:
+                self._socket.close()
 
     def wait(self, gen: PQGen[_T], *arguments: Any, **options: Any) -> _T:
         """Wait for a statement in psycopg's own loop, which resumes the generator at least every 0.1 seconds.
@@ -114,10 +139,15 @@ def connect(parameters: Parameters, *, deadline: float = math.inf) -> Connection
     The deadline, on the monotonic clock, is that of statements; `connect_timeout` limits the connecting.
     """
     try:
-        connection = Connection.connect(make_conninfo(**{**_DEFAULTS, **parameters, **_FIXED}), autocommit=True)
+        return _connect(make_conninfo(**{**_DEFAULTS, **parameters, **_FIXED}), deadline)
     except OSError as error:  # such as too many open files
         raise psycopg.OperationalError(str(error)) from error
+
+
+def _connect(conninfo: str, deadline: float) -> Connection:
+    connection = Connection.connect(conninfo, autocommit=True)
     try:
+        connection.duplicate_socket()
         connection.prepare_threshold = None  # otherwise, psycopg deallocates all statements after each ROLLBACK
         connection.prepared = {}
         connection.deadline = deadline
@@ -126,12 +156,6 @@ def connect(parameters: Parameters, *, deadline: float = math.inf) -> Connection
         connection.close()
         raise
     return connection
-
-
-def shut_down(connection: Connection) -> None:
-    """Shut down the socket of a connection that another thread uses: its statement fails with a lost connection."""
-    with suppress(OSError, psycopg.Error), socket(fileno=os.dup(connection.fileno())) as duplicate:
-        duplicate.shutdown(SHUT_RDWR)
 
 
 def roll_back(connection: Connection) -> None:

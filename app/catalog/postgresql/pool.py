@@ -8,7 +8,7 @@ from threading import BoundedSemaphore, Lock
 import psycopg
 
 from app.catalog.errors import CatalogUnavailable
-from app.catalog.postgresql.database import Connection, DeadlineExceeded, PoolExhausted, roll_back, shut_down
+from app.catalog.postgresql.database import Connection, DeadlineExceeded, PoolExhausted, roll_back
 from app.catalog.postgresql.statements import command
 
 
@@ -64,7 +64,7 @@ class ConnectionPool:
         with self._lock:
             self._outage = reason
             for connection in self._in_use:
-                shut_down(connection)
+                connection.shut_down()
         self._close_idle()
 
     def _begin(self, begin: str, deadline: float) -> Connection:

@@ -1,5 +1,6 @@
 """Errors of PostgreSQL and of the network, as errors of the domain."""
 
+import gc
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +9,7 @@ from socket import create_server
 from traceback import format_exception
 
 import pytest
+from psycopg import OperationalError
 
 from app.catalog.errors import CatalogBusy, CatalogDamaged, CatalogReadOnly, CatalogUnavailable, SchemaMismatch
 from app.catalog.postgresql.database import Connection, connect, translate_errors
@@ -82,3 +84,17 @@ def test_environment_and_service_file_cannot_allow_a_standby(
     with connect(parse_url(f"{url}?service=images")) as connection:
         values = {each.keyword: each.val for each in connection.pgconn.info}
     assert values[b"target_session_attrs"] == b"read-write"
+
+
+@pytest.mark.parametrize("is_lost", [False, True])
+def test_closed_connection_leaves_no_file_open(url: str, connection: Connection, is_lost: bool) -> None:
+    gc.collect()  # closes connections of earlier tests
+    before = set(Path("/dev/fd").iterdir())
+    other = connect(parse_url(url))
+    if is_lost:
+        connection.execute("SELECT pg_terminate_backend(%s, 10000)", [other.info.backend_pid])
+        with pytest.raises(OperationalError):
+            other.execute("SELECT 1")
+    other.close()
+    other.shut_down()
+    assert set(Path("/dev/fd").iterdir()) == before
