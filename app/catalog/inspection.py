@@ -15,7 +15,7 @@ class CatalogUser(NamedTuple):
     """A process that has the catalog open, or is its mirror, and whether it is writing now.
 
     With a database server, it is a session: `pid` is that of its process on the server, and `host` the address of the
-    client. `host` is None for a process on this machine, and if the server does not disclose it.
+    client. `host` is None for a process on the machine of the catalog.
     """
 
     pid: int

@@ -10,13 +10,14 @@ _SIZE = f"""
 SELECT coalesce(sum(pg_total_relation_size(oid)), 0)::bigint FROM pg_class
 WHERE relnamespace = {SCHEMA_OID} AND relkind = 'r'
 """  # noqa: S608 no user input
-# A role that is not a member of pg_read_all_stats does not see the addresses and transactions of other roles' sessions.
+# A role that is not a member of pg_read_all_stats sees neither the types and addresses nor the transactions of other
+# roles' sessions.
 _USERS = f"""
 SELECT pid, application_name, backend_xid IS NOT NULL, EXISTS (
     SELECT FROM pg_locks
     WHERE locktype = 'advisory' AND granted AND pg_locks.pid = pg_stat_activity.pid AND database = datid
       AND classid = %s AND objid = {SCHEMA_OID}
-), host(client_addr)
+), CASE WHEN backend_type IS NULL THEN 'unknown host' ELSE host(client_addr) END
 FROM pg_stat_activity
 WHERE datname = current_database() AND application_name = %s AND pid <> pg_backend_pid()
 ORDER BY client_addr, pid

@@ -18,6 +18,7 @@ from app.catalog.errors import (
     NotStarted,
     ReadLimitExceeded,
 )
+from app.catalog.inspection import CatalogUser
 from app.catalog.models import SyncStatus, Token
 from app.catalog.postgresql.database import Connection
 from app.catalog.postgresql.engine import PostgreSQLEngine
@@ -216,3 +217,11 @@ def test_schema_has_a_name_with_uppercase_letters(url: str, connection: Connecti
     assert engine.info().bytes > 0
     assert list(check_catalog(engine)) == []
     engine.close()
+
+
+def test_address_of_a_session_of_another_role_is_unknown(url: str, connection: Connection) -> None:
+    role = f"other_{connection.info.dbname}"
+    connection.execute(f"CREATE ROLE {role} LOGIN".encode())
+    assert open_engine(url.replace("postgres@", f"{role}@")).users() == [
+        CatalogUser(connection.info.backend_pid, "compute-images", False, False, "unknown host")
+    ]
