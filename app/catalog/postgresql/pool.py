@@ -48,6 +48,8 @@ class ConnectionPool:
             try:
                 yield connection
             finally:
+                if connection.closed and not connection.is_overdue:
+                    self._close_idle()  # the others are probably broken too
                 roll_back(connection)
                 self._put_back(connection)
         finally:
@@ -76,7 +78,7 @@ class ConnectionPool:
             except DeadlineExceeded:
                 raise
             except psycopg.OperationalError:
-                self._close_idle()  # the others are probably broken too
+                self._close_idle()
         with self._lock:
             self._require_no_outage()
             generation = self._generation  # read before connecting, which chooses the server

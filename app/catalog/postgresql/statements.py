@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from psycopg import generators
 from psycopg.adapt import PyFormat, Transformer
-from psycopg.errors import error_from_result
+from psycopg.errors import FeatureNotSupported, InvalidSqlStatementName, error_from_result
 from psycopg.pq import ExecStatus, Format
 from psycopg.pq.abc import PGresult
 
@@ -22,7 +22,8 @@ MAX_PREPARED = 200  # statements of a connection; each takes about 50 kB of memo
 def query(connection: "Connection", statement: str, values: Sequence[Any] = ()) -> list[Row]:
     """Return the rows of a query, whose parameters are $1, $2 and so on. Raises psycopg.Error.
 
-    The query is prepared when a connection first executes it with values of these types.
+    The query is prepared when a connection first executes it with values of these types. If the prepared statement can
+    no longer be used, this closes the connection.
     """
     transformer = Transformer(connection)
     parameters = transformer.dump_sequence(values, [PyFormat.AUTO] * len(values))
@@ -30,7 +31,11 @@ def query(connection: "Connection", statement: str, values: Sequence[Any] = ()) 
     name = connection.prepared.pop(key, None) or _prepare(connection, *key)
     connection.prepared[key] = name  # the most recently used statement is the last one
     connection.pgconn.send_query_prepared(name, parameters, transformer.formats, Format.BINARY)
-    result = _wait(connection)
+    try:
+        result = _wait(connection)
+    except (FeatureNotSupported, InvalidSqlStatementName):  # a column has another type, or it was deallocated
+        connection.close()
+        raise
     transformer.set_pgresult(result, set_loaders=True, format=Format.BINARY)
     return transformer.load_rows(0, result.ntuples, tuple)
 

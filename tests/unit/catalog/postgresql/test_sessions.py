@@ -95,6 +95,21 @@ def test_connection_that_breaks_during_a_read_is_reported(engine: PostgreSQLEngi
     assert read_tokens(engine) == []
 
 
+def test_connections_whose_prepared_statements_cannot_be_used_are_replaced(url: str, connection: Connection) -> None:
+    engine = open_engine(url, max_readers=2)
+    add_token(engine)
+    engine.connect()
+    for change in (b"ALTER TABLE tokens ALTER project_id TYPE varchar", b"DEALLOCATE ALL"):
+        with engine.snapshot() as first, engine.snapshot() as second:
+            assert first.tokens() == second.tokens() == [TOKEN]
+        with engine._sessions.read() as pooled:
+            (pooled if change.startswith(b"DEALLOCATE") else connection).execute(change)
+        with pytest.raises(CatalogConnectionLost):
+            read_tokens(engine)
+        assert read_tokens(engine) == [TOKEN]
+    engine.close()
+
+
 def test_read_ends_at_its_deadline(engine: PostgreSQLEngine, connection: Connection) -> None:
     with connection.transaction(force_rollback=True):
         connection.execute("LOCK TABLE tokens IN ACCESS EXCLUSIVE MODE")
