@@ -30,11 +30,15 @@ def copy_catalog(source: Snapshot, target: Transaction) -> None:
     target.set_upstream(source.upstream())
 
 
-def write_backup(source: Snapshot, status: SyncStatus, file: Path, open_file: OpenFile) -> None:
-    """Copy a catalog to a temporary file next to the backup, and back up this file. Raises CatalogUnavailable."""
+def write_backup(engine: Engine, file: Path, open_file: OpenFile) -> None:
+    """Copy one state of a catalog to a temporary file next to the backup, and back up this file.
+
+    Raises CatalogUnavailable.
+    """
+    status = engine.read_sync_status()  # before the images: an older status makes the next sync read more, not less
     real = file.resolve()
     with _working_copy(open_file, folder=real.parent, prefix=f"{real.name}.") as copy:
-        with copy.transaction(timeout=COMMAND_TIMEOUT) as target:
+        with engine.open_snapshot() as source, copy.transaction(timeout=COMMAND_TIMEOUT) as target:
             copy_catalog(source, target)
         copy.write_sync_status(status)
         copy.backup(file)

@@ -26,7 +26,7 @@ from app.catalog.errors import (
     ReadLimitExceeded,
     SchemaMismatch,
 )
-from app.catalog.postgresql.schema import SESSION_SETTINGS
+from app.catalog.postgresql.schema import SESSION_SETTINGS, SETTINGS_SINCE_17, VERSION_17
 from app.catalog.postgresql.statements import command
 from app.catalog.postgresql.url import Parameters
 from app.errors import DomainError
@@ -151,7 +151,9 @@ def _connect(conninfo: str, deadline: float) -> Connection:
         connection.prepare_threshold = None  # otherwise, psycopg deallocates all statements after each ROLLBACK
         connection.prepared = {}
         connection.deadline = deadline
-        connection.execute("".join(f"SET {name} = {value};" for name, value in SESSION_SETTINGS.items()))
+        later = SETTINGS_SINCE_17 if connection.info.server_version >= VERSION_17 else {}
+        settings = {**SESSION_SETTINGS, **later}
+        connection.execute("".join(f"SET {name} = {value};" for name, value in settings.items()))
     except BaseException:
         connection.close()
         raise

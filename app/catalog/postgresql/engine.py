@@ -130,9 +130,7 @@ class PostgreSQLEngine:
 
     def backup(self, file: Path) -> None:
         """Copy one state of the catalog to a SQLite backup. Raises what `Engine.backup` raises."""
-        status = self.read_sync_status()  # before the images: an older status makes the next sync read more, not less
-        with self.open_snapshot() as source:
-            write_backup(source, status, file, self._open_file)
+        write_backup(self, file, self._open_file)
 
     def restore(self, file: Path, *, timeout: float) -> None:
         """Replace the contents of the catalog by a backup. Raises what `Engine.restore` raises, and CommitUnknown."""

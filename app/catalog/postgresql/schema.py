@@ -32,21 +32,28 @@ from collections.abc import Mapping
 #   that machine keep their locks, and no other mirror can start.
 # - client_connection_check_interval: otherwise, a statement continues after this side has closed its connection.
 # - idle_session_timeout: a mirror is idle between syncs, and must not lose its session, and its lock, because of that.
+# - Other timeouts: reads and writes of requests have their own, and the statements of commands take as long as they
+#   need, whatever the role, the database or the server sets. An idle transaction ends after 15 minutes.
 SESSION_SETTINGS: Mapping[str, str] = {
     "client_connection_check_interval": "1000",  # milliseconds
     "enable_bitmapscan": "off",
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
     "enable_seqscan": "off",
+    "idle_in_transaction_session_timeout": "900000",  # milliseconds
     "idle_session_timeout": "0",
     "jit": "off",
+    "lock_timeout": "0",
     "max_parallel_workers_per_gather": "0",
     "plan_cache_mode": "force_generic_plan",
+    "statement_timeout": "0",
     "tcp_keepalives_count": "3",
     "tcp_keepalives_idle": "10",
     "tcp_keepalives_interval": "5",
     "tcp_user_timeout": "25000",  # milliseconds
 }
+VERSION_17 = 170000  # of PostgreSQL
+SETTINGS_SINCE_17: Mapping[str, str] = {"transaction_timeout": "0"}
 
 TOMBSTONE = "(status = 'DELETED' AND (deleted_at IS NOT NULL OR revision IS NULL))"
 

@@ -31,19 +31,14 @@ from app.errors import MirrorAlreadyRunning, MirrorLockLost
 
 # Seconds: for a read without `read_limits`; for the writes of a request, in addition to its wait for other writers.
 _READ_TIMEOUT, _WRITE_TIMEOUT = 10.0, 10.0
-# Seconds for which the transaction of a request, or of a command, can be idle before the server ends it.
-_IDLE_TIMEOUT, _COMMAND_IDLE_TIMEOUT = 30, 900
 _SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
-_WRITE = """
-BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;
-SET LOCAL lock_timeout = {};
-SET LOCAL idle_in_transaction_session_timeout = '{}s'
-"""
+_WRITE = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; SET LOCAL lock_timeout = {}"
+_REQUEST_IDLE_TIMEOUT = "; SET LOCAL idle_in_transaction_session_timeout = '30s'"  # shorter than that of a command
 
 
-def _begin_write(timeout: float, idle_timeout: int) -> str:
+def _begin_write(timeout: float) -> str:
     """Return the SQL that starts a transaction. The timeout (seconds) is that of its waits for locks."""
-    return _WRITE.format(max(1, int(timeout * 1000)), idle_timeout)  # a lock_timeout of 0 would disable it
+    return _WRITE.format(max(1, int(timeout * 1000)))  # a lock_timeout of 0 would disable it
 
 
 class ThreadState(threading.local):
@@ -132,7 +127,7 @@ class Sessions:
             with self._begin_for_request(timeout) as connection:
                 yield connection
             return
-        begin = _begin_write(timeout, _COMMAND_IDLE_TIMEOUT)
+        begin = _begin_write(timeout)
         if self._lock_connection is None:
             with closing(connect(self._parameters)) as connection:
                 connection.execute(begin)
@@ -153,7 +148,9 @@ class Sessions:
         try:
             remaining = started + timeout - time.monotonic()
             deadline = started + timeout + _WRITE_TIMEOUT
-            with self.pool.transaction(_begin_write(remaining, _IDLE_TIMEOUT), deadline=deadline) as connection:
+            with self.pool.transaction(
+                _begin_write(remaining) + _REQUEST_IDLE_TIMEOUT, deadline=deadline
+            ) as connection:
                 yield connection
         finally:
             self._writes.release()

@@ -7,6 +7,7 @@ from pathlib import Path
 from resource import RLIMIT_NOFILE, getrlimit, setrlimit
 from socket import create_server
 from traceback import format_exception
+from urllib.parse import quote, urlencode
 
 import pytest
 from psycopg import OperationalError
@@ -98,3 +99,11 @@ def test_closed_connection_leaves_no_file_open(url: str, connection: Connection,
     other.close()
     other.shut_down()
     assert set(Path("/dev/fd").iterdir()) == before
+
+
+def test_timeouts_of_the_role_do_not_apply(url: str) -> None:
+    names = ("statement_timeout", "lock_timeout", "idle_session_timeout", "idle_in_transaction_session_timeout")
+    options = "".join(f"-c {name}=1h " for name in names)
+    with connect(parse_url(f"{url}?{urlencode({'options': options}, quote_via=quote)}")) as connection:
+        settings = [connection.execute(f"SHOW {name}".encode()).fetchone() for name in names]
+    assert settings == [("0",), ("0",), ("0",), ("15min",)]
