@@ -96,7 +96,7 @@ class Snapshot(Protocol):
 class Transaction(Snapshot, Protocol):
     """Reads and writes that are committed together, or not at all."""
 
-    is_new: bool  # whether this transaction creates the catalog
+    state_before: SchemaState  # what the database contained when this transaction began; now it is CURRENT
 
     def upsert_images(
         self, images: Iterable[StoredImage], *, deleted_at: str | None = None, mark: SyncMark | None = None

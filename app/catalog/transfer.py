@@ -100,7 +100,7 @@ def ensure_catalog(engine: Engine, load_sample: Callable[[], Sequence[StoredImag
     sample = load_sample()
     with engine.transaction(timeout=COMMAND_TIMEOUT) as transaction:  # upgrades the schema
         # Another process may have created the catalog while this one waited for it.
-        imported, _ = transaction.upsert_images(sample) if transaction.is_new else (0, 0)
+        imported, _ = transaction.upsert_images(sample) if transaction.state_before is SchemaState.EMPTY else (0, 0)
         transaction.purge_tombstones(SYSTEM_CLOCK.days_ago(tombstone_days))
     return imported
 

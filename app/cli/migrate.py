@@ -6,6 +6,12 @@ from app.catalog.engine import COMMAND_TIMEOUT, SchemaState
 from app.catalog.engines import open_catalog
 from app.settings import Settings
 
+_OUTPUT = {
+    SchemaState.EMPTY: "Created {}.",
+    SchemaState.OUTDATED: "Upgraded {}.",
+    SchemaState.CURRENT: "{} needs no migration.",
+}
+
 
 @click.command()
 @click.pass_obj
@@ -16,9 +22,8 @@ def migrate(settings: Settings) -> None:
     With PostgreSQL, you can run this command as a role that may create tables, and the service as one that may not.
     """
     engine = open_catalog(settings.catalog)
-    if engine.schema_state() is SchemaState.CURRENT:
-        click.echo(f"{engine.name} needs no migration.", err=True)
-        return
-    with engine.transaction(timeout=COMMAND_TIMEOUT) as transaction:
-        is_new = transaction.is_new
-    click.echo(f"{'Created' if is_new else 'Upgraded'} {engine.name}.", err=True)
+    state = engine.schema_state()
+    if state is not SchemaState.CURRENT:
+        with engine.transaction(timeout=COMMAND_TIMEOUT) as transaction:
+            state = transaction.state_before  # another process may have migrated the catalog meanwhile
+    click.echo(_OUTPUT[state].format(engine.name), err=True)

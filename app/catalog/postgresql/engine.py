@@ -104,9 +104,9 @@ class PostgreSQLEngine:
     @contextmanager
     def transaction(self, *, timeout: float) -> Iterator[PostgreSQLTransaction]:
         """Write to the catalog; create or upgrade it if necessary. Raises what `Engine.transaction` raises."""
-        with self._sessions.write(timeout) as (connection, is_new):
+        with self._sessions.write(timeout) as (connection, state):
             lock_catalog(connection)
-            yield PostgreSQLTransaction(connection, is_new=is_new, batch_size=self._batch_size)
+            yield PostgreSQLTransaction(connection, state_before=state, batch_size=self._batch_size)
 
     def schema_state(self) -> SchemaState:
         """Return what the database contains, without changing it. Raises what `Engine.schema_state` raises."""
@@ -136,10 +136,10 @@ class PostgreSQLEngine:
         """Replace the contents of the catalog by a backup. Raises what `Engine.restore` raises, and CommitUnknown."""
         with (
             open_backup(file, self._open_file) as (source, status),
-            self._sessions.write(timeout) as (connection, is_new),
+            self._sessions.write(timeout) as (connection, state),
         ):
             lock_catalog(connection)
-            copy_catalog(source, PostgreSQLTransaction(connection, is_new=is_new, batch_size=self._batch_size))
+            copy_catalog(source, PostgreSQLTransaction(connection, state_before=state, batch_size=self._batch_size))
             sync_status.write_sync_status(connection, status)
 
     def read_sync_status(self) -> SyncStatus:

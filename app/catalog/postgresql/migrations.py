@@ -175,15 +175,17 @@ _LAST = "SELECT version FROM migrations ORDER BY split_part(name, ':', 1)::integ
 _Connection = Connection[tuple[Any, ...]]
 
 
-def migrate(connection: _Connection, migrations: Mapping[str, tuple[str, ...]] = MIGRATIONS) -> bool:
-    """Apply the pending migrations within the caller's transaction. Return whether this created the catalog.
+def migrate(connection: _Connection, migrations: Mapping[str, tuple[str, ...]] = MIGRATIONS) -> SchemaState:
+    """Apply the pending migrations within the caller's transaction. Return what the database contained before.
 
     Concurrent processes migrate one after the other. Raises psycopg.Error.
     """
     if applied_migrations(connection) == migrations.keys():
-        return False
+        return SchemaState.CURRENT
     connection.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
     applied = applied_migrations(connection)
+    if applied == migrations.keys():  # another process applied them
+        return SchemaState.CURRENT
     if not applied:
         connection.execute(_CREATE_MIGRATIONS)
     for name, statements in migrations.items():
@@ -191,7 +193,7 @@ def migrate(connection: _Connection, migrations: Mapping[str, tuple[str, ...]] =
             for statement in statements:
                 connection.execute(statement.encode())
             connection.execute(_RECORD, [name, version()])
-    return not applied
+    return SchemaState.OUTDATED if applied else SchemaState.EMPTY
 
 
 def read_state(connection: _Connection, name: str) -> SchemaState:

@@ -102,14 +102,14 @@ class Sessions:
             yield connection, read_state(connection, self.name)
 
     @contextmanager
-    def write(self, timeout: float) -> Iterator[tuple[Connection, bool]]:
+    def write(self, timeout: float) -> Iterator[tuple[Connection, SchemaState]]:
         """Execute the block in a transaction; create or upgrade the catalog if necessary.
 
-        Yields the connection, and whether the catalog was created. Raises CatalogBusy if the wait for a lock exceeds
+        Yields the connection, and what the database contained before. Raises CatalogBusy if the wait for a lock exceeds
         the timeout (seconds), CatalogReadOnly, CommitUnknown and CatalogUnavailable.
         """
         with self.write_existing(timeout) as (connection, state):
-            yield connection, False if state is SchemaState.CURRENT else self._migrate(connection)
+            yield connection, state if state is SchemaState.CURRENT else self._migrate(connection)
 
     @contextmanager
     def write_existing(self, timeout: float) -> Iterator[tuple[Connection, SchemaState]]:
@@ -155,7 +155,7 @@ class Sessions:
         finally:
             self._writes.release()
 
-    def _migrate(self, connection: Connection) -> bool:
+    def _migrate(self, connection: Connection) -> SchemaState:
         try:
             return migrate(connection)
         except InsufficientPrivilege as error:

@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 from psycopg import Cursor
 
+from app.catalog.engine import SchemaState
 from app.catalog.index_values import EVERYONE, listing_projects, type_and_server
 from app.catalog.models import Record, StoredImage, SyncMark, Token, Upstream
 from app.catalog.postgresql.database import Connection
@@ -92,9 +93,9 @@ class PostgreSQLTransaction(PostgreSQLSnapshot):
     No method changes the version of the catalog unless it changes the contents.
     """
 
-    def __init__(self, connection: Connection, *, is_new: bool, batch_size: int = BATCH_SIZE) -> None:
+    def __init__(self, connection: Connection, *, state_before: SchemaState, batch_size: int = BATCH_SIZE) -> None:
         super().__init__(connection)
-        self.is_new = is_new
+        self.state_before = state_before
         self._batch_size = batch_size
         self._has_staging = False
 

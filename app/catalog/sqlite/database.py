@@ -110,10 +110,10 @@ def open_reader(path: Path, *, immutable: bool = False, lock_timeout: float = LO
 
 
 @contextmanager
-def write_transaction(path: Path, *, timeout: float, max_wal_bytes: int) -> Iterator[tuple[Database, bool]]:
+def write_transaction(path: Path, *, timeout: float, max_wal_bytes: int) -> Iterator[tuple[Database, SchemaState]]:
     """Open the file for one transaction; create or upgrade it if necessary. Readers are not blocked.
 
-    Yields the database, and whether it had no schema before. Afterwards, a write-ahead log of more than the given size
+    Yields the database, and what it contained before. Afterwards, a write-ahead log of more than the given size
     is emptied. Raises CatalogBusy if other writers take longer than the timeout (seconds), CatalogReadOnly, and
     CatalogUnavailable.
     """

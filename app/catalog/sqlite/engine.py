@@ -147,8 +147,8 @@ class SQLiteEngine:
     def transaction(self, *, timeout: float) -> Iterator[SQLiteTransaction]:
         """Write to the file; create or upgrade it if necessary."""
         self._require_mutable()
-        with database.write_transaction(self._path, timeout=timeout, max_wal_bytes=self._max_wal_bytes) as (db, is_new):
-            yield SQLiteTransaction(db, self._batch_size, is_new=is_new)
+        with database.write_transaction(self._path, timeout=timeout, max_wal_bytes=self._max_wal_bytes) as (db, state):
+            yield SQLiteTransaction(db, self._batch_size, state_before=state)
 
     def schema_state(self) -> SchemaState:
         """Return what the file contains, without changing it. Raises what `Engine.schema_state` raises."""

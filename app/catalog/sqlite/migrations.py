@@ -10,6 +10,7 @@ from functools import cache
 from sqlite_utils import Database
 from sqlite_utils.migrations import Migrations
 
+from app.catalog.engine import SchemaState
 from app.catalog.sqlite.migrations_1_to_5 import (
     IMAGES,
     LISTINGS,
@@ -185,14 +186,15 @@ def _add_migrated_by(db: Database) -> None:
     db.execute(_MIGRATED_BY)
 
 
-def migrate(db: Database) -> bool:
-    """Apply the pending migrations, and record this version. Return whether there was no schema before."""
-    is_new = not MIGRATIONS.applied(db)
-    if MIGRATIONS.pending(db):
-        MIGRATIONS.apply(db)
-        db.execute("DELETE FROM migrated_by")
-        db.execute("INSERT INTO migrated_by VALUES (?)", [version()])
-    return is_new
+def migrate(db: Database) -> SchemaState:
+    """Apply the pending migrations, and record this version. Return what the database contained before."""
+    if not MIGRATIONS.pending(db):
+        return SchemaState.CURRENT
+    before = SchemaState.OUTDATED if MIGRATIONS.applied(db) else SchemaState.EMPTY
+    MIGRATIONS.apply(db)
+    db.execute("DELETE FROM migrated_by")
+    db.execute("INSERT INTO migrated_by VALUES (?)", [version()])
+    return before
 
 
 def migrated_by(db: Database) -> str | None:

@@ -9,6 +9,7 @@ from typing import TypeVar
 import orjson
 from sqlite_utils import Database
 
+from app.catalog.engine import SchemaState
 from app.catalog.models import Record, StoredImage, SyncMark, Token, Upstream
 from app.catalog.sqlite.reader import COLUMNS, SQLiteSnapshot
 
@@ -93,9 +94,9 @@ _ADD_TOKEN = f"INSERT INTO tokens ({', '.join(Token._fields)}, hash) VALUES (?, 
 class SQLiteTransaction(SQLiteSnapshot):
     """Reads and writes of one transaction. Implements `app.catalog.engine.Transaction`."""
 
-    def __init__(self, db: Database, batch_size: int, *, is_new: bool) -> None:
+    def __init__(self, db: Database, batch_size: int, *, state_before: SchemaState) -> None:
         super().__init__(db.conn)
-        self.is_new = is_new
+        self.state_before = state_before
         self._executemany = db.conn.executemany
         self._batch_size = batch_size
 

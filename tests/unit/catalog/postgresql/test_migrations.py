@@ -52,7 +52,7 @@ def test_empty_database_becomes_a_catalog(connection: Connection, statement: str
     connection.execute(statement.encode())
     assert read_state(connection, "name") is SchemaState.EMPTY
     assert migrated_by(connection) is None
-    assert [migrate(connection), migrate(connection)] == [True, False]
+    assert [migrate(connection), migrate(connection)] == [SchemaState.EMPTY, SchemaState.CURRENT]
     assert read_state(connection, "name") is SchemaState.CURRENT
     assert migrated_by(connection) == version()
 
@@ -61,7 +61,7 @@ def test_empty_database_becomes_a_catalog(connection: Connection, statement: str
 def test_each_earlier_catalog_is_upgraded(url: str, connection: Connection, number: int) -> None:
     migrate(connection, dict(list(LATER.items())[:number]))
     before = connection.execute("SELECT version FROM catalog").fetchone()
-    assert not migrate(connection, LATER)
+    assert migrate(connection, LATER) is SchemaState.OUTDATED
     assert applied_migrations(connection) == LATER.keys()
     assert connection.execute("SELECT version FROM catalog").fetchone() == before
     upgraded = connection.execute(SCHEMA).fetchall()
@@ -73,14 +73,15 @@ def test_each_earlier_catalog_is_upgraded(url: str, connection: Connection, numb
 def test_migrations_are_applied_once_by_processes_that_start_at_the_same_time(url: str) -> None:
     barrier = Barrier(4)
 
-    def start(_: int) -> bool:
+    def start(_: int) -> SchemaState:
         with connect(parse_url(url)) as connection, connection.transaction():
             assert applied_migrations(connection) == set()
             barrier.wait()
             return migrate(connection)
 
     with ThreadPoolExecutor(4) as threads:
-        assert sorted(threads.map(start, range(4))) == [False, False, False, True]
+        states = list(threads.map(start, range(4)))
+    assert sorted(states, key=lambda state: state.name) == [SchemaState.CURRENT] * 3 + [SchemaState.EMPTY]
 
 
 def test_failed_migration_changes_nothing(connection: Connection) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from psycopg import sql
 
+from app.catalog.engine import SchemaState
 from app.catalog.listing import plan_scans
 from app.catalog.models import ImageFilters
 from app.catalog.postgresql.database import Connection, connect
@@ -65,7 +66,7 @@ def snapshot(request: pytest.FixtureRequest, postgresql: Cluster) -> Iterator[Ex
         own: Fields = {"owner": PROJECT, "visibility": "private", "metadata": {"instance_uuid": "s"}}
         images = [image(number, minRam=512, **own, **each) for number, each in enumerate(fields[request.param])]
         images += [image(10_000, **own), image(10_001, status="DELETED")]
-        PostgreSQLTransaction(connection, is_new=True).upsert_images(stored_images(*images))
+        PostgreSQLTransaction(connection, state_before=SchemaState.EMPTY).upsert_images(stored_images(*images))
         connection.execute("COMMIT")
         connection.execute("VACUUM ANALYZE")
         yield ExplainingSnapshot(connection)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from app.catalog.engine import SchemaState
 from app.catalog.models import SyncMark, Token, Upstream
 from app.catalog.postgresql.database import Connection, connect
 from app.catalog.postgresql.migrations import VERSIONED_TABLES, migrate
@@ -33,7 +34,7 @@ def catalog(postgresql: Cluster) -> Iterator[Connection]:
 def transaction(catalog: Connection) -> Iterator[PostgreSQLTransaction]:
     """Start a transaction, which adds images, a tombstone of 2020, a token, and the upstream of a replica."""
     with catalog.transaction(force_rollback=True):
-        transaction = PostgreSQLTransaction(catalog, is_new=True, batch_size=2)
+        transaction = PostgreSQLTransaction(catalog, state_before=SchemaState.EMPTY, batch_size=2)
         transaction.upsert_images(IMAGES, mark=SyncMark(1, 2))
         transaction.upsert_images(stored_images(image(3, status="DELETED")), deleted_at=STAMP)
         transaction.set_upstream(UPSTREAM)
