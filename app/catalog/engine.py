@@ -38,9 +38,6 @@ class SchemaState(Enum):
 class Snapshot(Protocol):
     """Reads of one state of the catalog, unaffected by concurrent writes. Project ids are normalized."""
 
-    def audience_of(self, project_id: str) -> int | None:
-        """Return a project's audience in the image index; None if it never owned an image or accepted a shared one."""
-
     def status_types(self, status: str | None, type_: str, *, deleted: bool) -> list[int]:
         """Return the ids of the pairs of status and type that match. None matches every status, ALL every type."""
 

@@ -7,9 +7,8 @@ from collections.abc import Collection
 
 import orjson
 
+from app.catalog.listing import EVERYONE
 from app.catalog.models import StoredImage
-
-EVERYONE = "/"  # stands for all projects; no project has this id
 
 
 def listing_projects(image: StoredImage) -> Collection[str]:

@@ -18,7 +18,7 @@ from app.timestamps import seconds, utc
 if TYPE_CHECKING:
     from app.catalog.engine import Snapshot
 
-EVERYONE = 0  # the audience of public images
+EVERYONE = "/"  # the audience of public images: stands for a project, of which it cannot be the id
 
 # The matches of a filter (index entries) are counted up to this limit. Collecting and sorting more of them takes longer
 # than most scans in the order of the list, which end as soon as the page is full.
@@ -29,9 +29,9 @@ _URI_PATH = re.compile(r"(?:[^:/?#]+:)?(?://[^/?#]*)?([^?#]*)")
 
 
 class Partition(NamedTuple):
-    """The images of an audience, or its tombstones."""
+    """The images of an audience, which is a project or everyone, or its tombstones."""
 
-    audience: int
+    audience: str
     deleted: bool
 
 
@@ -71,14 +71,13 @@ def plan_scans(
     """
     limit = max(_PROBE_LIMIT, _PROBE_LIMIT_PAGES * count) if probe_limit is None else probe_limit
     after = None if filters.marker is None else _find_cursor(snapshot, project_id, filters.marker)
-    own = snapshot.audience_of(normalize_project_id(project_id))
     since = None if filters.changes_since is None else int(seconds(utc(filters.changes_since)))
     scans: list[IndexScan] = []
     for deleted in _deleted_values(filters):
         conditions = list(_conditions(snapshot, filters, since, deleted=deleted))
         if any(condition.value == () for condition in conditions):  # no image has the status and the type
             continue
-        for audience in [EVERYONE] if own is None else [EVERYONE, own]:
+        for audience in (EVERYONE, normalize_project_id(project_id)):
             partition = Partition(audience, deleted)
             driving = _choose_driving(snapshot, partition, conditions, limit)
             others = [condition for condition in conditions if condition is not driving]

@@ -79,7 +79,7 @@ def scans(engine: SQLiteEngine, filters: Filters, *, probe_limit: int | None = N
     plan = plans(engine, filters, probe_limit=probe_limit)[-1]
     parents = {parent for _, parent, _ in plan}
     details = [(step, parent, detail.replace("COVERING INDEX", "INDEX")) for step, parent, detail in plan]
-    leaves = [each for each in details if each[0] not in parents and each[1] != 0]
+    leaves = [each for each in details if each[0] not in parents and each[1] != 0 and "SEARCH audiences" not in each[2]]
     return [[detail for _, _, detail in scan] for _, scan in groupby(leaves, key=lambda step: step[1])]
 
 
@@ -105,7 +105,8 @@ def test_next_page_starts_at_the_cursor_in_the_index(
 def test_scans_are_merged_lazily(engine: SQLiteEngine, filters: Filters) -> None:
     plan = plans(engine, filters)[-1]
     parents = {parent for _, parent, _ in plan}
-    inner = {detail for step, _, detail in plan if step in parents} - {"LEFT", "RIGHT", "CO-ROUTINE page"}
+    names = {"LEFT", "RIGHT", "CO-ROUTINE page"}
+    inner = {detail for step, _, detail in plan if step in parents and "SCALAR SUBQUERY" not in detail} - names
     assert inner == {"MERGE (UNION ALL)"}
 
 
@@ -138,7 +139,8 @@ def test_many_changes_are_found_by_a_scan_in_the_order_of_the_list(engine: SQLit
 @each_combination
 def test_no_table_is_scanned(engine: SQLiteEngine, marker: str, filters: Filters) -> None:
     steps = [step for plan in plans(engine, {**filters, "marker": marker}) for _, _, step in plan]
-    small = {"SCAN json_each VIRTUAL TABLE INDEX 1:", "SCAN status_types", "SCAN page", "SCAN (subquery-1)"}
+    small = {"SCAN json_each VIRTUAL TABLE INDEX 1:", "SCAN status_types", "SCAN page"}
+    small |= {"SCAN (subquery-1)", "SCAN (subquery-2)"}  # of the images of the page
     assert {step for step in steps if step.startswith("SCAN")} <= small
 
 

@@ -18,11 +18,13 @@ from app.catalog.postgresql.schema import INDEX_COLUMNS, TOMBSTONE, VISIBLE, tex
 from app.catalog.postgresql.statements import Row, query
 
 _Term = tuple[str, str]  # a column, and the operator and parameters of its condition
-_Shape = tuple[_Term | None, tuple[_Term, ...], bool]  # of a scan: its driving term, the others, whether it continues
+# Of a scan: whether its audience is everyone; its driving term; the others; and whether it continues.
+_Shape = tuple[bool, _Term | None, tuple[_Term, ...], bool]
 
 COLUMNS = ", ".join(field.name for field in fields(StoredImage))
 
-_AUDIENCE = "SELECT id FROM audiences WHERE project_id = $1"
+# Part of the statement that reads images, so that none is necessary before it. Everyone has the number 0.
+_AUDIENCE, _EVERYONE = "audience = (SELECT id FROM audiences WHERE project_id = %s)", "audience = 0"
 _STATUS_TYPES = """
 SELECT id FROM status_types
 WHERE (status = 'DELETED') = $1
@@ -72,11 +74,6 @@ class PostgreSQLSnapshot:
         self._connection = connection
         self._max_images = max_images
 
-    def audience_of(self, project_id: str) -> int | None:
-        """Return a project's audience in the image index; None if it never owned an image or accepted a shared one."""
-        row = self._find(_AUDIENCE, project_id)
-        return int(row[0]) if row else None
-
     def status_types(self, status: str | None, type_: str, *, deleted: bool) -> list[int]:
         """Return the ids of the pairs of status and type that match. None matches every status, ALL every type."""
         return [number for (number,) in self._query(_STATUS_TYPES, deleted, status, type_)]
@@ -121,9 +118,9 @@ class PostgreSQLSnapshot:
             raise SchemaMismatch
         for statement in (_PING, _SOME_IMAGES):
             self._query(statement)
-        self.read_page([IndexScan(Partition(EVERYONE, deleted=False), None, (), None)], _PING_IMAGES)
+        partitions = [Partition(audience, deleted=False) for audience in (EVERYONE, "")]
+        self.read_page([IndexScan(partition, None, (), None) for partition in partitions], _PING_IMAGES)
         self.upstream()
-        self.audience_of("")
         self.status_types(None, "ALL", deleted=False)
 
     def images_of(self, owner: str | None) -> list[StoredImage]:
@@ -191,11 +188,12 @@ def _to_token_with_hash(row: Row) -> tuple[Token, bytes]:
 
 def _shape(scan: IndexScan, values: list[Any]) -> _Shape:
     """Return the shape of a scan, and append the values of its parameters to `values`."""
-    values += scan.partition
+    audience, deleted = scan.partition
+    values += [deleted] if audience == EVERYONE else [None if "\0" in audience else audience, deleted]
     driving = scan.driving and _term(scan.driving, values)
     others = tuple([_term(condition, values) for condition in scan.others])
     values += scan.after or ()
-    return driving, others, scan.after is not None
+    return audience == EVERYONE, driving, others, scan.after is not None
 
 
 def _term(condition: Condition, values: list[Any]) -> _Term:
@@ -229,7 +227,7 @@ def _scan_statement(shape: _Shape) -> str:
     OFFSET 0 makes PostgreSQL find the changes by their index, and sort them: without it, the planner may instead read
     the whole list in the order of the page.
     """
-    driving, _, _ = shape
+    _, driving, _, _ = shape
     entries = f"SELECT created, sort_key FROM image_index WHERE {_where_clause(shape)}"  # noqa: S608 no user input
     if driving and driving[0] == "changed":
         entries = f"SELECT * FROM ({entries} OFFSET 0) AS entries"  # noqa: S608 no user input
@@ -238,8 +236,8 @@ def _scan_statement(shape: _Shape) -> str:
 
 def _where_clause(shape: _Shape) -> str:
     """Return the conditions of a scan. IS TRUE keeps PostgreSQL from using an index for a condition."""
-    driving, others, is_continued = shape
-    terms = ["audience = %s", "deleted = %s"]
+    is_everyone, driving, others, is_continued = shape
+    terms = [_EVERYONE if is_everyone else _AUDIENCE, "deleted = %s"]
     if driving:
         column, condition = driving
         terms.append(f"{column} {condition}")

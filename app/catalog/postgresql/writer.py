@@ -10,7 +10,8 @@ import orjson
 from psycopg import Cursor
 
 from app.catalog.engine import SchemaState
-from app.catalog.index_values import EVERYONE, listing_projects, type_and_server
+from app.catalog.index_values import listing_projects, type_and_server
+from app.catalog.listing import EVERYONE
 from app.catalog.models import Record, StoredImage, SyncMark, Token, Upstream
 from app.catalog.postgresql.database import Connection
 from app.catalog.postgresql.reader import PostgreSQLSnapshot

@@ -27,11 +27,13 @@ from app.catalog.sqlite.rows import require_types, to_image, to_record, to_token
 from app.catalog.sqlite.schema import TOMBSTONE, VISIBLE
 
 _Term = tuple[str, str]  # a column, and the operator and parameters of its condition
-_Shape = tuple[_Term | None, tuple[_Term, ...], bool]  # of a scan: its driving term, the others, whether it continues
+# Of a scan: whether its audience is everyone; its driving term; the others; and whether it continues.
+_Shape = tuple[bool, _Term | None, tuple[_Term, ...], bool]
 
 COLUMNS = ", ".join(field.name for field in fields(StoredImage))
 
-_AUDIENCE = "SELECT id FROM audiences WHERE project_id = ?"
+# Part of the statement that reads images, so that none is necessary before it. Everyone has the number 0.
+_AUDIENCE, _EVERYONE = "audience = (SELECT id FROM audiences WHERE project_id = ?)", "audience = 0"
 _STATUS_TYPES = """
 SELECT id FROM status_types
 WHERE (status = 'DELETED') = :deleted
@@ -89,11 +91,6 @@ class SQLiteSnapshot:
         self._execute: Callable[..., sqlite3.Cursor] = connection.execute
         self._max_images = max_images
 
-    def audience_of(self, project_id: str) -> int | None:
-        """Return a project's audience in the image index; None if it never owned an image or accepted a shared one."""
-        row = self._execute(_AUDIENCE, [project_id]).fetchone()
-        return row and int(row[0])
-
     def status_types(self, status: str | None, type_: str, *, deleted: bool) -> list[int]:
         """Return the ids of the pairs of status and type that match. None matches every status, ALL every type."""
         rows = self._execute(_STATUS_TYPES, {"status": status, "type": type_, "deleted": deleted})
@@ -141,9 +138,9 @@ class SQLiteSnapshot:
         self._execute(_PING).fetchone()
         for row in self._execute(_SOME_IMAGES):
             to_image(row)
-        self.read_page([IndexScan(Partition(EVERYONE, deleted=False), None, (), None)], _PING_IMAGES)
+        partitions = [Partition(audience, deleted=False) for audience in (EVERYONE, "")]
+        self.read_page([IndexScan(partition, None, (), None) for partition in partitions], _PING_IMAGES)
         self.upstream()
-        self.audience_of("")
         self.status_types(None, "ALL", deleted=False)
 
     def images_of(self, owner: str | None) -> list[StoredImage]:
@@ -195,11 +192,12 @@ class SQLiteSnapshot:
 
 def _shape(scan: IndexScan, values: list[Any]) -> _Shape:
     """Return the shape of a scan, and append the values of its parameters."""
-    values += scan.partition
+    audience, deleted = scan.partition
+    values += [deleted] if audience == EVERYONE else [audience, deleted]
     driving = scan.driving and _term(scan.driving, values)
     others = tuple([_term(condition, values) for condition in scan.others])
     values += scan.after or ()
-    return driving, others, scan.after is not None
+    return audience == EVERYONE, driving, others, scan.after is not None
 
 
 def _term(condition: Condition, values: list[Any]) -> _Term:
@@ -227,8 +225,8 @@ def _from_clause(shape: _Shape) -> str:
     SQLite has no statistics of this table and would have to guess, so INDEXED BY names the index. It cannot name the
     primary key; there, a + before the other columns keeps SQLite from using their indexes.
     """
-    driving, others, is_continued = shape
-    index, terms = "", ["audience = ?", "deleted = ?"]
+    is_everyone, driving, others, is_continued = shape
+    index, terms = "", [_EVERYONE if is_everyone else _AUDIENCE, "deleted = ?"]
     if driving:
         column, operator = driving
         index = f"INDEXED BY image_index_by_{'change' if column == 'changed' else column} "
