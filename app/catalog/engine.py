@@ -145,11 +145,12 @@ class Engine(Protocol):
         await it only through `current_version`. Raises CatalogUnavailable, directly or as the exception of the future.
         """
 
-    def snapshot(self) -> AbstractContextManager[Snapshot]:
+    def snapshot(self, *, is_single: bool = False) -> AbstractContextManager[Snapshot]:
         """Read one state of the catalog, for a request. Connections are reused.
 
-        Raises CatalogBusy if another process locks the catalog (on the event loop, without waiting for the lock),
-        ReadLimitExceeded if the read exceeds its `read_limits`, and CatalogDamaged.
+        `is_single` states that the block reads only once, for which an engine needs no transaction. Raises CatalogBusy
+        if another process locks the catalog (on the event loop, without waiting for the lock), ReadLimitExceeded if the
+        read exceeds its `read_limits`, and CatalogDamaged.
         """
 
     def read_limits(

@@ -85,6 +85,11 @@ def plan_scans(
     return scans
 
 
+def is_planned_without_reads(filters: ImageFilters) -> bool:
+    """Return whether `plan_scans` reads nothing from the catalog: the page is the first one of the whole list."""
+    return filters == ImageFilters(limit=filters.limit)
+
+
 def _find_cursor(snapshot: "Snapshot", project_id: str, marker: str) -> Cursor:
     """Return the position of a marker. Raises InvalidParameter if the project cannot see the image."""
     cursor = snapshot.cursor(normalize_project_id(project_id), marker)

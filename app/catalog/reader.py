@@ -2,7 +2,7 @@
 
 from app.catalog.engine import Engine
 from app.catalog.errors import CatalogDamaged
-from app.catalog.listing import plan_scans
+from app.catalog.listing import is_planned_without_reads, plan_scans
 from app.catalog.models import ImageFilters, Page, StoredImage, SyncStatus, Upstream
 from app.errors import ImageNotFound
 from app.text import normalize_project_id
@@ -22,14 +22,14 @@ class CatalogReader:
         Raises InvalidParameter if the marker is not the id of an image that the project can see.
         """
         size = min(filters.limit or max_images, max_images)
-        with self._engine.snapshot() as snapshot:
+        with self._engine.snapshot(is_single=is_planned_without_reads(filters)) as snapshot:
             scans = plan_scans(snapshot, project_id, filters, size + 1, probe_limit=self._probe_limit)
             images = snapshot.read_page(scans, size + 1)
         return Page(images[:size], has_more=len(images) > size)
 
     def get_image(self, project_id: str, image_id: str) -> StoredImage:
         """Return an image that a project can see, which includes unlisted community images. Raises ImageNotFound."""
-        with self._engine.snapshot() as snapshot:
+        with self._engine.snapshot(is_single=True) as snapshot:
             image = snapshot.find_image(normalize_project_id(project_id), image_id)
         if image is None:
             raise ImageNotFound

@@ -69,7 +69,7 @@ def find_token(engine: Engine, text: str) -> Token | None:
     match = _TOKEN_PATTERN.fullmatch(text)
     if not match:
         return None
-    with engine.snapshot() as snapshot:
+    with engine.snapshot(is_single=True) as snapshot:
         found = snapshot.find_token(match[1])
     return found[0] if found and _is_secret(match[2], found[1]) else None
 

@@ -87,12 +87,12 @@ class LossyEngine(BlockingEngine):
 
     losses = 0
 
-    def snapshot(self) -> _GeneratorContextManager[SQLiteSnapshot]:
+    def snapshot(self, *, is_single: bool = False) -> _GeneratorContextManager[SQLiteSnapshot]:
         """Fail, or read."""
         if self.losses:
             self.losses -= 1
             raise CatalogConnectionLost("the connection is lost")
-        return super().snapshot()
+        return super().snapshot(is_single=is_single)
 
 
 @pytest.mark.parametrize(
@@ -124,11 +124,11 @@ class StoppedEngine(BlockingEngine):
         self.released = threading.Event()
         self.started = threading.Semaphore(0)
 
-    def snapshot(self) -> _GeneratorContextManager[SQLiteSnapshot]:
+    def snapshot(self, *, is_single: bool = False) -> _GeneratorContextManager[SQLiteSnapshot]:
         """Wait, and read."""
         self.started.release()
         self.released.wait()
-        return super().snapshot()
+        return super().snapshot(is_single=is_single)
 
 
 def test_other_requests_do_not_wait_for_reads(serve: Serve, path: Path) -> None:

@@ -97,7 +97,7 @@ class UnusableEngine(SQLiteEngine):
         """Fail."""
         raise AssertionError
 
-    def snapshot(self) -> Any:
+    def snapshot(self, **_: Any) -> Any:
         """Fail."""
         raise AssertionError
 

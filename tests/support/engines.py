@@ -41,10 +41,10 @@ class BlockingEngine(SQLiteEngine):
             asyncio.get_running_loop().call_soon(self._read_version, self._asked)
         return self._asked
 
-    def snapshot(self) -> _GeneratorContextManager[SQLiteSnapshot]:
+    def snapshot(self, *, is_single: bool = False) -> _GeneratorContextManager[SQLiteSnapshot]:
         """Read one state of the catalog."""
         _require_thread()
-        return super().snapshot()
+        return super().snapshot(is_single=is_single)
 
     def transaction(self, *, timeout: float) -> _GeneratorContextManager[SQLiteTransaction]:
         """Write to the catalog."""

@@ -72,10 +72,11 @@ class PostgreSQLEngine:
         return self._version.read()
 
     @contextmanager
-    def snapshot(self) -> Iterator[PostgreSQLSnapshot]:
+    def snapshot(self, *, is_single: bool = False) -> Iterator[PostgreSQLSnapshot]:
         """Read one state of the catalog. Raises what `Engine.snapshot` raises, and CatalogConnectionLost."""
-        with self._sessions.read() as connection:
-            yield PostgreSQLSnapshot(connection, self._sessions.thread.max_images)
+        with self._sessions.read(is_single=is_single) as connection:
+            max_reads = 1 if is_single else math.inf
+            yield PostgreSQLSnapshot(connection, self._sessions.thread.max_images, max_reads=max_reads)
 
     @contextmanager
     def read_limits(

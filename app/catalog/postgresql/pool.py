@@ -33,12 +33,13 @@ class ConnectionPool:
         self._outage: str | None = None  # the reason of the current outage
 
     @contextmanager
-    def transaction(self, begin: str, *, deadline: float) -> Iterator[Connection]:
+    def transaction(self, begin: str | None, *, deadline: float) -> Iterator[Connection]:
         """Execute the block in a transaction, which is rolled back at the end unless the block committed it.
 
         `begin` is the SQL that starts the transaction. If a pooled connection breaks at this first statement, a new one
-        replaces it. Waits for a connection and for statements end at the deadline (monotonic clock). Raises
-        psycopg.Error; during an outage, raises CatalogUnavailable at once.
+        replaces it. Without `begin`, each statement is a transaction, and one that finds the connection broken fails.
+        Waits for a connection and for statements end at the deadline (monotonic clock). Raises psycopg.Error; during an
+        outage, raises CatalogUnavailable at once.
         """
         self._require_no_outage()
         if not self._free.acquire(timeout=max(0.0, deadline - time.monotonic())):
@@ -69,7 +70,7 @@ class ConnectionPool:
                 connection.shut_down()
         self._close_idle()
 
-    def _begin(self, begin: str, deadline: float) -> Connection:
+    def _begin(self, begin: str | None, deadline: float) -> Connection:
         with self._lock:
             connection = self._idle.pop() if self._idle else None
         if connection:
@@ -104,14 +105,15 @@ class ConnectionPool:
         for connection in idle:
             connection.close()
 
-    def _execute(self, connection: Connection, begin: str, deadline: float) -> Connection:
+    def _execute(self, connection: Connection, begin: str | None, deadline: float) -> Connection:
         """Execute the first statement of a transaction, and return the connection, which is closed on failure."""
         connection.deadline = deadline
         try:
             with self._lock:
                 self._require_no_outage()  # of an outage that begins later, `suspend` informs the connections in use
                 self._in_use.add(connection)
-            command(connection, begin)
+            if begin is not None:
+                command(connection, begin)
         except BaseException:
             connection.close()
             self._put_back(connection)

@@ -69,10 +69,11 @@ _TOKEN = f"SELECT {', '.join(Token._fields)}, hash FROM tokens WHERE id = $1"  #
 class PostgreSQLSnapshot:
     """Reads within the transaction of a connection. Implements `app.catalog.engine.Snapshot`."""
 
-    def __init__(self, connection: Connection, max_images: float = math.inf) -> None:
-        """Set the maximum number of images of a page; a larger page raises ReadLimitExceeded."""
+    def __init__(self, connection: Connection, max_images: float = math.inf, *, max_reads: float = math.inf) -> None:
+        """Set the maximum number of images of a page, and of queries; a larger page raises ReadLimitExceeded."""
         self._connection = connection
         self._max_images = max_images
+        self._max_reads = max_reads
 
     def status_types(self, status: str | None, type_: str, *, deleted: bool) -> list[int]:
         """Return the ids of the pairs of status and type that match. None matches every status, ALL every type."""
@@ -167,6 +168,9 @@ class PostgreSQLSnapshot:
         return list(map(_to_token_with_hash, self._query(_TOKENS)))
 
     def _query(self, statement: str, *values: Any) -> list[Row]:
+        if not self._max_reads:
+            raise RuntimeError("Another query could read another state: the snapshot was opened for a single one.")
+        self._max_reads -= 1
         return query(self._connection, statement, values)
 
     def _stream(self, statement: str, values: dict[str, Any] | None = None) -> Iterator[Row]:

@@ -69,17 +69,18 @@ class Sessions:
         self._lock_connection: Connection | None = None  # of the mirror
 
     @contextmanager
-    def read(self) -> Iterator[Connection]:
+    def read(self, *, is_single: bool = False) -> Iterator[Connection]:
         """Execute the block in a read-only transaction that sees one state, within the limits of the thread.
 
-        For requests: uses the pool. Raises ReadLimitExceeded, CatalogConnectionLost, CatalogBusy, CatalogDamaged,
+        A single statement sees one state without a transaction: BEGIN and ROLLBACK would take longer than it does. For
+        requests: uses the pool. Raises ReadLimitExceeded, CatalogConnectionLost, CatalogBusy, CatalogDamaged,
         SchemaMismatch and CatalogUnavailable.
         """
         thread, connection, outer = self.thread, None, self.thread.connection
         is_limited = thread.deadline < math.inf
         deadline = thread.deadline if is_limited else time.monotonic() + _READ_TIMEOUT
         try:
-            with self.pool.transaction(_SNAPSHOT, deadline=deadline) as connection:
+            with self.pool.transaction(None if is_single else _SNAPSHOT, deadline=deadline) as connection:
                 thread.connection = connection
                 yield connection
         except (psycopg.Error, UnicodeDecodeError) as error:

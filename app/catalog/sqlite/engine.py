@@ -109,7 +109,7 @@ class SQLiteEngine:
         self._version = None
 
     @contextmanager
-    def snapshot(self) -> Iterator[SQLiteSnapshot]:
+    def snapshot(self, *, is_single: bool = False) -> Iterator[SQLiteSnapshot]:  # noqa: ARG002 it would gain nothing
         """Read one state of the catalog on the thread's connection. Raises what `Engine.snapshot` raises."""
         with database.translate_errors(self._path):
             connection = self._connection()

@@ -18,6 +18,7 @@ from app.catalog.errors import (
     NotStarted,
     ReadLimitExceeded,
 )
+from app.catalog.executor import repeat_if_lost
 from app.catalog.inspection import CatalogUser
 from app.catalog.models import SyncStatus, Token
 from app.catalog.postgresql.database import Connection
@@ -108,6 +109,25 @@ def test_connections_whose_prepared_statements_cannot_be_used_are_replaced(url: 
             read_tokens(engine)
         assert read_tokens(engine) == [TOKEN]
     engine.close()
+
+
+def test_single_read_that_finds_its_connection_broken_is_repeated_on_a_new_one(
+    engine: PostgreSQLEngine, connection: Connection
+) -> None:
+    def read() -> object:
+        with engine.snapshot(is_single=True) as snapshot:
+            return snapshot.find_token("id")
+
+    assert read() is None
+    connection.execute(TERMINATE_OTHERS)
+    assert repeat_if_lost(read) is None
+
+
+def test_single_read_is_not_followed_by_another(engine: PostgreSQLEngine) -> None:
+    with engine.snapshot(is_single=True) as snapshot:
+        snapshot.tokens()
+        with pytest.raises(RuntimeError, match="opened for a single one"):
+            snapshot.tokens()
 
 
 def test_read_ends_at_its_deadline(engine: PostgreSQLEngine, connection: Connection) -> None:
