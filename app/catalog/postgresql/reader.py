@@ -1,11 +1,9 @@
 """Reads of one state of the catalog."""
 
 import math
-import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import fields
-from functools import lru_cache
-from itertools import count, starmap
+from itertools import starmap
 from typing import Any
 
 from app.catalog import listing
@@ -14,17 +12,12 @@ from app.catalog.listing import EVERYONE, Condition, IndexScan, Partition
 from app.catalog.models import Image, ImageCount, Record, ReplicatedImage, StoredImage, SyncMark, Token, Upstream
 from app.catalog.postgresql.database import Connection
 from app.catalog.postgresql.migrations import MIGRATIONS, applied_migrations
-from app.catalog.postgresql.schema import INDEX_COLUMNS, TOMBSTONE, VISIBLE, text_hash
+from app.catalog.postgresql.scans import count_query, page_query
+from app.catalog.postgresql.schema import INDEX_COLUMNS, TOMBSTONE, VISIBLE
 from app.catalog.postgresql.statements import Row, query
-
-_Term = tuple[str, str]  # a column, and the operator and parameters of its condition
-# Of a scan: whether its audience is everyone; its driving term; the others; and whether it continues.
-_Shape = tuple[bool, _Term | None, tuple[_Term, ...], bool]
 
 COLUMNS = ", ".join(field.name for field in fields(StoredImage))
 
-# Part of the statement that reads images, so that none is necessary before it. Everyone has the number 0.
-_AUDIENCE, _EVERYONE = "audience = (SELECT id FROM audiences WHERE project_id = %s)", "audience = 0"
 _STATUS_TYPES = """
 SELECT id FROM status_types
 WHERE (status = 'DELETED') = $1
@@ -33,14 +26,6 @@ WHERE (status = 'DELETED') = $1
 """
 _CURSOR = f"""
 SELECT extract(epoch FROM created::timestamptz)::bigint, -sequence FROM images WHERE id = $1 AND {VISIBLE}
-"""  # noqa: S608 no user input
-# Each scan has its own ORDER BY and LIMIT; otherwise, PostgreSQL would read and sort all entries that match. From the
-# table images, only those of the page are read.
-_PAGE = f"""
-SELECT {", ".join(f"images.{field.name}" for field in fields(Image))} FROM (
-    SELECT created, sort_key FROM ({{scans}}) AS scans ORDER BY created DESC, sort_key DESC LIMIT %s
-) AS page JOIN images ON sequence = -sort_key
-ORDER BY page.created DESC, page.sort_key DESC
 """  # noqa: S608 no user input
 _PING_IMAGES = 200  # images that each health check reads: all of a small catalog
 # Names all columns of the index, so that it fails if one is missing, even in an empty catalog.
@@ -86,20 +71,15 @@ class PostgreSQLSnapshot:
 
     def count(self, partition: Partition, condition: Condition, *, at_most: int) -> int:
         """Count the index entries that meet an indexed condition, up to a limit."""
-        values: list[Any] = []
-        statement = _count_statement(_shape(IndexScan(partition, condition, (), None), values))
-        return int(self._query(statement, *values, at_most)[0][0])
+        statement, values = count_query(IndexScan(partition, condition, (), None), at_most)
+        return int(self._query(statement, *values)[0][0])
 
     def read_page(self, scans: Sequence[IndexScan], count: int) -> list[Image]:
         """Return the first images that the scans find, merged in the order of the list."""
         if not scans:
             return []
-        values: list[Any] = []
-        shapes = []
-        for scan in scans:
-            shapes.append(_shape(scan, values))
-            values.append(count)
-        images = list(starmap(Image, self._query(_page_statement(tuple(shapes)), *values, count)))
+        statement, values = page_query(scans, count)
+        images = list(starmap(Image, self._query(statement, *values)))
         if len(images) > self._max_images:
             raise ReadLimitExceeded
         return images
@@ -188,66 +168,3 @@ class PostgreSQLSnapshot:
 
 def _to_token_with_hash(row: Row) -> tuple[Token, bytes]:
     return Token._make(row[:-1]), row[-1]
-
-
-def _shape(scan: IndexScan, values: list[Any]) -> _Shape:
-    """Return the shape of a scan, and append the values of its parameters to `values`."""
-    audience, deleted = scan.partition
-    values += [deleted] if audience == EVERYONE else [None if "\0" in audience else audience, deleted]
-    driving = scan.driving and _term(scan.driving, values)
-    others = tuple([_term(condition, values) for condition in scan.others])
-    values += scan.after or ()
-    return audience == EVERYONE, driving, others, scan.after is not None
-
-
-def _term(condition: Condition, values: list[Any]) -> _Term:
-    column, is_list = condition.column, isinstance(condition.value, tuple)
-    parameters: list[Any] = list(condition.value) if isinstance(condition.value, tuple) else [condition.value]
-    if column in {"name", "server"}:
-        column, parameters = f"{column}_hash", list(map(text_hash, parameters))
-    values += [parameters] if is_list else parameters
-    return column, "= ANY(%s)" if is_list else ">= %s" if condition.is_minimum else "= %s"
-
-
-@lru_cache(maxsize=1024)
-def _count_statement(shape: _Shape) -> str:
-    return _number(f"SELECT count(*) FROM (SELECT FROM image_index WHERE {_where_clause(shape)} LIMIT %s) AS entries")  # noqa: S608 no user input
-
-
-@lru_cache(maxsize=1024)
-def _page_statement(shapes: tuple[_Shape, ...]) -> str:
-    return _number(_PAGE.format(scans=" UNION ALL ".join(map(_scan_statement, shapes))))
-
-
-def _number(statement: str) -> str:
-    """Replace each %s by $1, $2 and so on."""
-    numbers = count(1)
-    return re.sub("%s", lambda _: f"${next(numbers)}", statement)
-
-
-def _scan_statement(shape: _Shape) -> str:
-    """Return the query of a scan.
-
-    OFFSET 0 makes PostgreSQL find the changes by their index, and sort them: without it, the planner may instead read
-    the whole list in the order of the page.
-    """
-    _, driving, _, _ = shape
-    entries = f"SELECT created, sort_key FROM image_index WHERE {_where_clause(shape)}"  # noqa: S608 no user input
-    if driving and driving[0] == "changed":
-        entries = f"SELECT * FROM ({entries} OFFSET 0) AS entries"  # noqa: S608 no user input
-    return f"({entries} ORDER BY created DESC, sort_key DESC LIMIT %s)"
-
-
-def _where_clause(shape: _Shape) -> str:
-    """Return the conditions of a scan. IS TRUE keeps PostgreSQL from using an index for a condition."""
-    is_everyone, driving, others, is_continued = shape
-    terms = [_EVERYONE if is_everyone else _AUDIENCE, "deleted = %s"]
-    if driving:
-        column, condition = driving
-        terms.append(f"{column} {condition}")
-        if column in {"min_disk", "min_ram"}:
-            terms.append(f"{column} <> 0")  # as the partial index requires
-    terms += [f"({column} {condition}) IS TRUE" for column, condition in others]
-    if is_continued:
-        terms.append("(created, sort_key) < (%s, %s)")
-    return " AND ".join(terms)
