@@ -2,6 +2,7 @@
 
 import math
 import os
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -57,6 +58,8 @@ _TRANSLATIONS: Mapping[str, Callable[[str], DomainError]] = {
     "XX002": CatalogDamaged,  # index_corrupted
 }
 _PRIVATE_CLASSES = ("22", "23")  # of errors whose messages contain values
+_UNTRANSLATABLE = "22P05"  # untranslatable_character
+_ENCODING = re.compile("[A-Z][A-Z0-9_]+")  # in the message, which the server may have translated
 
 _T = TypeVar("_T")
 
@@ -230,6 +233,8 @@ def translate_read_error(
 
 def _describe(error: psycopg.Error, code: str) -> str:
     """Describe an error in one line, without the lines that psycopg adds, which contain the statement and values."""
+    if code == _UNTRANSLATABLE and (encodings := _ENCODING.findall(error.diag.message_primary or "")):
+        return f"a character has no equivalent in the encoding {encodings[-1]} of the database"
     if code.startswith(_PRIVATE_CLASSES) or isinstance(error, psycopg.DataError):
         return type(error).__name__
     return " ".join((error.diag.message_primary or str(error)).split())

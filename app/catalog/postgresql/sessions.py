@@ -110,7 +110,7 @@ class Sessions:
         the timeout (seconds), CatalogReadOnly, CommitUnknown and CatalogUnavailable.
         """
         with self.write_existing(timeout) as (connection, state):
-            yield connection, state if state is SchemaState.CURRENT else self._migrate(connection)
+            yield connection, state if state is SchemaState.CURRENT else self._migrate(connection, state)
 
     @contextmanager
     def write_existing(self, timeout: float) -> Iterator[tuple[Connection, SchemaState]]:
@@ -156,7 +156,12 @@ class Sessions:
         finally:
             self._writes.release()
 
-    def _migrate(self, connection: Connection) -> SchemaState:
+    def _migrate(self, connection: Connection, state: SchemaState) -> SchemaState:
+        encoding = connection.info.parameter_status("server_encoding")
+        if state is SchemaState.EMPTY and encoding != "UTF8":
+            raise CatalogUnavailable(
+                f"{self.name} has the encoding {encoding}: create the database with ENCODING 'UTF8' TEMPLATE template0"
+            )
         try:
             return migrate(connection)
         except InsufficientPrivilege as error:

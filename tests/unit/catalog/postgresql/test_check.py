@@ -4,8 +4,11 @@ import pytest
 
 from app.catalog.check import REBUILD, RESTORE, check_catalog
 from app.catalog.engines import open_catalog
-from app.catalog.errors import SchemaMismatch
+from app.catalog.errors import CatalogUnavailable, SchemaMismatch
 from app.catalog.inspection import Finding
+from app.catalog.postgresql.database import connect
+from app.catalog.postgresql.migrations import migrate
+from app.catalog.postgresql.url import parse_url
 from tests.support.catalogs import add_images, execute, postgresql_only
 from tests.support.images import image
 from tests.support.postgresql import Cluster
@@ -78,10 +81,17 @@ def test_role_that_cannot_write_is_a_warning(location: str) -> None:
 
 
 @pytest.mark.external
-def test_encoding_without_all_characters_is_an_error(postgresql: Cluster) -> None:
+def test_encoding_without_all_characters_is_rejected_and_found(postgresql: Cluster) -> None:
     postgresql.execute("CREATE DATABASE latin TEMPLATE template0 ENCODING 'LATIN1' LOCALE 'C' LOCALE_PROVIDER libc")
     try:
-        add_images(open_catalog(location := postgresql.url("latin")), image(1))
+        engine = open_catalog(location := postgresql.url("latin"))
+        create = "create the database with ENCODING 'UTF8' TEMPLATE template0"
+        with pytest.raises(CatalogUnavailable, match=f"/latin has the encoding LATIN1: {create}$"):
+            add_images(engine, image(1))
+        with connect(parse_url(location)) as connection:
+            migrate(connection)  # as an earlier version did
+        with pytest.raises(CatalogUnavailable, match=r"a character has no equivalent in the encoding LATIN1 of "):
+            add_images(engine, image(1, name="日"))
         (finding,) = check(location)
     finally:
         postgresql.execute("DROP DATABASE latin WITH (FORCE)")
