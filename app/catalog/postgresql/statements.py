@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 Row = tuple[Any, ...]
 
 _numbers = count(1)  # of names
+_UNUSABLE = (FeatureNotSupported, InvalidSqlStatementName)  # a result has another type; or someone executed DEALLOCATE
 MAX_PREPARED = 200  # statements of a connection; each takes about 50 kB of memory on the server
 
 
 def query(connection: "Connection", statement: str, values: Sequence[Any] = ()) -> list[Row]:
     """Return the rows of a query, whose parameters are $1, $2 and so on. Raises psycopg.Error.
 
-    The query is prepared when a connection first executes it with values of these types. If the prepared statement can
-    no longer be used, this closes the connection.
+    The query is prepared when a connection first executes it with values of these types.
     """
     transformer = Transformer(connection)
     parameters = transformer.dump_sequence(values, [PyFormat.AUTO] * len(values))
@@ -31,11 +31,7 @@ def query(connection: "Connection", statement: str, values: Sequence[Any] = ()) 
     name = connection.prepared.pop(key, None) or _prepare(connection, *key)
     connection.prepared[key] = name  # the most recently used statement is the last one
     connection.pgconn.send_query_prepared(name, parameters, transformer.formats, Format.BINARY)
-    try:
-        result = _wait(connection)
-    except (FeatureNotSupported, InvalidSqlStatementName):  # a column has another type, or it was deallocated
-        connection.close()
-        raise
+    result = _wait(connection)
     transformer.set_pgresult(result, set_loaders=True, format=Format.BINARY)
     return transformer.load_rows(0, result.ntuples, tuple)
 
@@ -58,8 +54,14 @@ def _prepare(connection: "Connection", statement: str, types: tuple[int, ...]) -
 
 
 def _wait(connection: "Connection") -> PGresult:
-    """Wait for the statements that were sent, and return the last result. Raises psycopg.Error."""
+    """Wait for the statements that were sent, and return the last result.
+
+    Closes the connection if its prepared statements can no longer be used. Raises psycopg.Error.
+    """
     result: PGresult = connection.wait(generators.execute(connection.pgconn))[-1]
     if result.status not in (ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK):
-        raise error_from_result(result)
+        error = error_from_result(result)
+        if isinstance(error, _UNUSABLE):
+            connection.close()
+        raise error
     return result
