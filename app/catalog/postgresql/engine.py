@@ -49,6 +49,7 @@ class PostgreSQLEngine:
         self._batch_size = batch_size
         self._sessions = Sessions(url, max_readers=max_readers)
         self._version = VersionReader(
+            self.name,
             lambda: self._sessions.connect_for_version(version_timeout),
             self._sessions.pool.start_generation,
             self._sessions.pool.suspend,

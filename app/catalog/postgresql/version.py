@@ -48,18 +48,20 @@ class VersionReader:
 
     def __init__(
         self,
+        name: str,
         connect: Attempt,
         on_connect: Callable[[int], None],
         on_outage: Callable[[str], None],
         *,
         timeout: float = TIMEOUT,
     ) -> None:
-        """Set the callbacks, and the timeout of a query in seconds.
+        """Set the name of the catalog in messages, the callbacks, and the timeout of a query in seconds.
 
         `connect` opens a connection, prepares the query on it, and raises CatalogUnavailable; it runs in a thread.
         `on_connect` is called with the number of each new connection, and `on_outage` with the reason whenever a query
         times out or an attempt to connect fails.
         """
+        self._name = name
         self._connect = connect
         self._on_connect = on_connect
         self._on_outage = on_outage
@@ -102,7 +104,7 @@ class VersionReader:
     def close(self) -> None:
         """Close the connection, and let the callers that wait fail. A later read opens another connection."""
         self._disconnect()
-        self._fail(CatalogUnavailable("the catalog was closed"))
+        self._fail(CatalogUnavailable(f"{self._name} was closed"))
         self._attach(None)
 
     def _expire(self) -> None:
@@ -170,7 +172,7 @@ class VersionReader:
             self._timer = self._loop.call_at(query.deadline, self._check_deadline)
             return
         self._disconnect()
-        self._begin_outage(CatalogUnavailable(f"the database did not respond within {self._timeout:g} s"))
+        self._begin_outage(CatalogUnavailable(f"{self._name} did not respond within {self._timeout:g} s"))
         self._start_connecting(self._loop)
 
     def _reconnect(self) -> None:

@@ -28,7 +28,7 @@ class Reader(VersionReader):
         self.outages: list[str] = []
         sessions = Sessions(url, max_readers=1)
         connect = lambda: sessions.connect_for_version(timeout)  # noqa: E731
-        super().__init__(connect, self.numbers.append, self.outages.append, timeout=timeout)
+        super().__init__("NAME", connect, self.numbers.append, self.outages.append, timeout=timeout)
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ def test_without_a_result_in_time_all_calls_fail_until_there_is_a_connection(
             await asyncio.sleep(0)
             later = reader.read()
             for waiting in (sent, later):
-                with pytest.raises(CatalogUnavailable, match=f"did not respond within {TIMEOUT} s"):
+                with pytest.raises(CatalogUnavailable, match=f"^NAME did not respond within {TIMEOUT} s$"):
                     await waiting
             with pytest.raises(CatalogUnavailable):
                 reader.read()
