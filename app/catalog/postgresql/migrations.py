@@ -11,7 +11,7 @@ from psycopg import Connection
 
 from app.catalog.engine import SchemaState
 from app.catalog.errors import CatalogOfLaterVersion, CatalogUnavailable
-from app.catalog.postgresql.schema import SCHEMA_OID
+from app.catalog.postgresql.schema import NO_SCHEMA, SCHEMA_OID
 from app.resources import version
 
 _LOCK = 0x636F6D707574652D  # "compute-": the key of the advisory lock of migrations
@@ -202,6 +202,8 @@ def read_state(connection: _Connection, name: str) -> SchemaState:
     Raises CatalogUnavailable for a database of another application, CatalogOfLaterVersion and psycopg.Error.
     """
     applied = applied_migrations(connection)
+    if not applied and connection.execute("SELECT current_schema()").fetchone() == (None,):
+        raise CatalogUnavailable(f"{name}: {NO_SCHEMA}")
     if not applied and connection.execute(_OTHER_TABLES.encode()).fetchone():
         raise CatalogUnavailable(f"{name} is a database of another application")
     if applied - MIGRATIONS.keys():

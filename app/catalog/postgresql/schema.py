@@ -68,9 +68,10 @@ VISIBLE = """(
     )
 )"""
 
-# The schema of the catalog's tables; NULL if the search_path names none that exists. A cast of the name to regnamespace
-# would convert it to lowercase, as it does with an identifier in SQL.
+# The first schema of the search_path, in which tables are created. A cast of the name to regnamespace would convert it
+# to lowercase, as it does with an identifier in SQL.
 SCHEMA_OID = "(SELECT oid FROM pg_namespace WHERE nspname = current_schema())"
+NO_SCHEMA = "the search_path of the URL names no schema that exists and that the role may use"  # SCHEMA_OID is NULL
 
 # Seconds that are added to the time of a sync, as in SQLite. Readers see the sync only after its transaction; if this
 # takes no longer, a client that polls with changes-since misses no image. Ten seconds suffice for some 130 000 images,

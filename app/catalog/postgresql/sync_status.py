@@ -4,7 +4,7 @@ from psycopg.errors import InvalidSchemaName, UndefinedTable
 
 from app.catalog.models import SyncStatus
 from app.catalog.postgresql.database import Connection
-from app.catalog.postgresql.schema import SCHEMA_OID
+from app.catalog.postgresql.schema import NO_SCHEMA, SCHEMA_OID
 from app.catalog.sync_status import dump_sync_status, parse_sync_status
 
 LOCK_NUMBER = (
@@ -38,5 +38,5 @@ def try_lock(connection: Connection) -> bool:
     """
     ((is_locked,),) = connection.execute(_LOCK.encode(), [LOCK_NUMBER])
     if is_locked is None:
-        raise InvalidSchemaName("the search_path names no existing schema")
+        raise InvalidSchemaName(NO_SCHEMA)
     return bool(is_locked)

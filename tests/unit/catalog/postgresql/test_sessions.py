@@ -241,8 +241,9 @@ def test_only_one_mirror_has_the_lock_until_its_session_ends(
 def test_schema_has_a_name_with_uppercase_letters(url: str, connection: Connection) -> None:
     in_schema = url + "?options=-csearch_path%3D%22Images%22"
     engine = open_engine(in_schema)
-    with pytest.raises(CatalogUnavailable, match=r"the search_path names no existing schema$"):
-        engine.mirror_lock().__enter__()
+    for use in (lambda: engine.mirror_lock().__enter__(), engine.schema_state, lambda: add_token(engine)):
+        with pytest.raises(CatalogUnavailable, match=f"^{engine.name}: the search_path of the URL names no schema"):
+            use()
     connection.execute('CREATE SCHEMA "Images"')
     add_token(engine)
     with engine.mirror_lock():
