@@ -68,9 +68,12 @@ VISIBLE = """(
     )
 )"""
 
-# The first schema of the search_path, in which tables are created. A cast of the name to regnamespace would convert it
-# to lowercase, as it does with an identifier in SQL.
-SCHEMA_OID = "(SELECT oid FROM pg_namespace WHERE nspname = current_schema())"
+# The schema of the catalog, which can be any of the search_path. Without a catalog, the first one, in which tables are
+# created. A cast of its name to regnamespace would convert the name to lowercase, as it does with an identifier in SQL.
+SCHEMA_OID = """coalesce(
+    (SELECT relnamespace FROM pg_class WHERE relname = 'image_index' AND pg_table_is_visible(oid)),
+    (SELECT oid FROM pg_namespace WHERE nspname = current_schema())
+)"""
 NO_SCHEMA = "the search_path of the URL names no schema that exists and that the role may use"  # SCHEMA_OID is NULL
 
 # Seconds that are added to the time of a sync, as in SQLite. Readers see the sync only after its transaction; if this

@@ -255,6 +255,19 @@ def test_schema_has_a_name_with_uppercase_letters(url: str, connection: Connecti
     engine.close()
 
 
+def test_catalog_is_not_in_the_first_schema_of_the_search_path(
+    engine: PostgreSQLEngine, url: str, connection: Connection
+) -> None:
+    connection.execute("CREATE SCHEMA first; CREATE TABLE first.other (); GRANT SELECT ON first.other TO PUBLIC")
+    other = open_engine(url + "?options=-csearch_path%3Dfirst,public")
+    with other.mirror_lock():
+        with pytest.raises(MirrorAlreadyRunning), engine.mirror_lock():
+            pass
+        assert [user.is_mirror for user in other.users() or ()] == [user.is_mirror for user in engine.users() or ()]
+    assert other.info() == engine.info()
+    assert list(check_catalog(other)) == []
+
+
 def test_address_of_a_session_of_another_role_is_unknown(url: str, connection: Connection) -> None:
     role = f"other_{connection.info.dbname}"
     connection.execute(f"CREATE ROLE {role} LOGIN".encode())
