@@ -60,8 +60,13 @@ def engine_class(request: pytest.FixtureRequest) -> Callable[[Path], Engine]:
 
 
 @pytest.fixture
-def respond(sample_catalog: Path, engine_class: Callable[[Path], Engine]) -> Iterator[Respond]:
-    with responding(engine_class(sample_catalog)) as respond:
+def catalog(tmp_path: Path) -> Path:
+    return catalog_of(tmp_path, image(1), image(2))
+
+
+@pytest.fixture
+def respond(catalog: Path, engine_class: Callable[[Path], Engine]) -> Iterator[Respond]:
+    with responding(engine_class(catalog)) as respond:
         yield respond
 
 
@@ -104,21 +109,20 @@ def test_application_responds_to_other_requests(
 
 
 def test_application_responds_if_responses_are_not_stored(
-    sample_catalog: Path, engine_class: Callable[[Path], Engine]
+    catalog: Path, engine_class: Callable[[Path], Engine]
 ) -> None:
-    with responding(engine_class(sample_catalog), response_cache_mb=0) as respond:
+    with responding(engine_class(catalog), response_cache_mb=0) as respond:
         assert respond() is None
 
 
 def test_application_responds_if_the_token_is_not_validated(
-    sample_catalog: Path, engine_class: Callable[[Path], Engine]
+    catalog: Path, engine_class: Callable[[Path], Engine]
 ) -> None:
-    with responding(engine_class(sample_catalog), auth="token") as respond:
+    with responding(engine_class(catalog), auth="token") as respond:
         assert respond("GET", b"", (b"x-auth-token", b"unknown")) is None
 
 
-def test_application_reports_that_the_catalog_is_gone(tmp_path: Path, engine_class: Callable[[Path], Engine]) -> None:
-    catalog = catalog_of(tmp_path, image(1))
+def test_application_reports_that_the_catalog_is_gone(catalog: Path, engine_class: Callable[[Path], Engine]) -> None:
     with responding(engine_class(catalog)) as respond:
         catalog.unlink()
 
