@@ -40,7 +40,7 @@ def responding(engine: Engine, **settings: Any) -> Iterator[Respond]:
             response = responses.build(scope, [DATE])
             if isinstance(response, PendingResponse):
                 await asyncio.wait([response.version])
-                return responses.complete(response, scope)
+                return responses.complete(response, scope, [DATE])
             return response
 
         def respond(method: str = "GET", query: bytes = b"", *headers: tuple[bytes, bytes]) -> RawResponse | None:
