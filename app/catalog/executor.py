@@ -47,7 +47,9 @@ class Slots:
         if self._free.locked():
             await self._wait(timeout, error)
         else:
-            await self._free.acquire()  # returns at once; `wait_for` would create a task
+            # Returns at once, so that `locked` is up to date for the next request. `wait_for` would acquire the slot
+            # later, in a task, and take 10 µs: 1% of a read in a thread.
+            await self._free.acquire()
         try:
             yield
         finally:
