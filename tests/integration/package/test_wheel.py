@@ -119,7 +119,18 @@ def test_installed_command_prints_its_version_and_a_help_page(installed: Install
     usage = printed(installed, tmp_path, installed.command, "--help").splitlines()
     assert usage[0] == "Usage: compute-images [OPTIONS] COMMAND [ARGS]..."
     commands = [line.split()[0] for line in usage[usage.index("Commands:") + 1 :]]
-    assert commands == ["backup", "check", "export", "import", "mirror", "restore", "serve", "status", "token"]
+    assert commands == [
+        "backup",
+        "check",
+        "export",
+        "import",
+        "migrate",
+        "mirror",
+        "restore",
+        "serve",
+        "status",
+        "token",
+    ]
 
 
 @pytest.mark.parametrize("source", ["checkout", "wheel"])

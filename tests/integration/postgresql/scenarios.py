@@ -249,7 +249,7 @@ def fill_disk(site: Site) -> Figures:
 def exhaust_connections(site: Site) -> Figures:
     """Let other clients take all connections of the database when the machines have lost theirs."""
     with outage(site) as caused, ExitStack() as others:
-        until(lambda: _takes_all_connections(site, others) and not site.terminate())
+        _take_all_connections(site, others)
         caused.last()
     return caused.figures()
 
@@ -317,13 +317,23 @@ def _add_metadata(site: Site) -> int:
         return connection.fetch(request(path, *headers, method="POST") + body).status
 
 
-def _takes_all_connections(site: Site, others: ExitStack) -> bool:
-    """Take all connections that the database has for others than the superuser."""
-    url = site.primary.url(DATABASE, user=ROLE, password=PASSWORD)
-    with suppress(psycopg.OperationalError):
-        while True:
-            others.enter_context(psycopg.connect(url))
-    return True
+def _take_all_connections(site: Site, others: ExitStack) -> None:
+    """Take all connections that the database has for others than the superuser, those of the machines included."""
+    names = "max_connections", "superuser_reserved_connections"
+    capacity, reserved = (int(site.execute(f"SHOW {name}")[0][0]) for name in names)
+    url, taken = site.primary.url(DATABASE, user=ROLE, password=PASSWORD), 0
+
+    def has_taken_all() -> bool:
+        # A machine may be faster than this, also because the superuser's own connection has just ended.
+        nonlocal taken
+        site.terminate()
+        with suppress(psycopg.OperationalError):
+            while taken < capacity - reserved:
+                others.enter_context(psycopg.connect(url))
+                taken += 1
+        return taken == capacity - reserved
+
+    until(has_taken_all)
 
 
 def _number_by_hand(site: Site) -> int:
