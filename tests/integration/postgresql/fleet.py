@@ -50,6 +50,8 @@ SCENARIOS = {
 
 def main(*names: str) -> None:
     """Print the figures and the problems of the named scenarios, or of all."""
+    if unknown := [name for name in names if name not in SCENARIOS]:
+        sys.exit(f"{', '.join(unknown)}: unknown; the scenarios are {', '.join(SCENARIOS)}")
     for name in names or SCENARIOS:
         scenario = SCENARIOS[name]
         with ExitStack() as stack:
