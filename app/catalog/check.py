@@ -26,6 +26,12 @@ def check_catalog(engine: Engine) -> Iterator[Finding]:
         yield Finding(str(error).removesuffix("."), RESTORE)
 
 
+def compare_derived(name: str, missing: int, surplus: int) -> Iterator[Finding]:
+    """Yield a finding if a table that is derived from the images lacks entries, or has surplus ones."""
+    if missing or surplus:
+        yield Finding(f"{name} lacks {missing} entries, and has {surplus} that belong to no image", REBUILD)
+
+
 def _invalid_images(engine: Engine) -> Iterator[Finding]:
     """Yield the first images that no import could have written."""
     count = 0

@@ -15,7 +15,13 @@ from tests.bench.specs import CEILING, CONNEXION, DATASETTE, FASTAPI, PRISM, SER
 from tests.bench.wrk import Effort
 
 _CHART = Path(__file__).with_name("chart.svg")
-CACHE = Path(gettempdir()) / "compute-images-bench"
+cache_option = click.option(
+    "--cache",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path(gettempdir()) / "compute-images-bench",
+    show_default=True,
+    help="Where to store catalogs between runs.",
+)
 SECTIONS = ("throughput", "growth", "import", "memory", "start", "mirror")
 _BARS = {
     CEILING: "ceiling",
@@ -80,13 +86,7 @@ class Bench:
 @click.option("--short", is_flag=True, help="Only test that it runs: a round of a second, small catalogs, no chart.")
 @click.option("--only", type=click.Choice(SECTIONS), multiple=True, help="Measure only this section.")
 @click.option("--chart", "chart_file", type=click.Path(dir_okay=False, path_type=Path), help="The file of the chart.")
-@click.option(
-    "--cache",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=CACHE,
-    show_default=True,
-    help="Where to store catalogs between runs.",
-)
+@cache_option
 def main(  # noqa: PLR0913 one parameter for each option
     rounds: int, seconds: int, *, short: bool, only: tuple[str, ...], chart_file: Path | None, cache: Path
 ) -> None:

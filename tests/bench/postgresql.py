@@ -22,7 +22,7 @@ from tempfile import TemporaryDirectory
 import click
 
 from tests.bench import BenchError, wrk
-from tests.bench.__main__ import CACHE
+from tests.bench.__main__ import cache_option
 from tests.bench.catalogs import PAGE, SAMPLE, copy, import_file
 from tests.bench.databases import Databases, Pair, databases
 from tests.bench.report import Row, Section, Target, facts, table
@@ -278,13 +278,7 @@ def _latencies(server: Server, effort: Effort) -> list[float]:
 )
 @click.option("--only", type=click.Choice(list(SECTIONS)), multiple=True, help="Measure only this section.")
 @click.option("--imported", type=click.IntRange(1), default=100_000, show_default=True, help="Images of an import.")
-@click.option(
-    "--cache",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=CACHE,
-    show_default=True,
-    help="Where to store catalogs between runs.",
-)
+@cache_option
 def main(  # noqa: PLR0913 one parameter for each option
     rounds: int, seconds: int, *, size: int, only: tuple[str, ...], imported: int, cache: Path
 ) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from app.catalog.check import REBUILD
+from app.catalog.check import compare_derived
 from app.catalog.engine import SchemaState
 from app.catalog.inspection import Finding
 from app.catalog.postgresql.database import Connection
@@ -77,9 +77,7 @@ def _version(connection: Connection, name: str) -> Iterator[Finding]:
 def _derived_tables(connection: Connection, name: str) -> Iterator[Finding]:
     for derived, (expected, stored) in _DERIVED.items():
         missing, surplus = _count_surplus(connection, expected, stored), _count_surplus(connection, stored, expected)
-        if missing or surplus:
-            problem = f"{name}: {derived} lacks {missing} entries, and has {surplus} that belong to no image"
-            yield Finding(problem, REBUILD)
+        yield from compare_derived(f"{name}: {derived}", missing, surplus)
 
 
 def _permissions(connection: Connection, name: str) -> Iterator[Finding]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sqlite_utils import Database
 
-from app.catalog.check import REBUILD
+from app.catalog.check import compare_derived
 from app.catalog.engine import SchemaState
 from app.catalog.inspection import Finding
 from app.catalog.sqlite.database import open_reader, require_catalog, translate_errors
@@ -56,9 +56,7 @@ def _structure(db: Database, path: Path) -> Iterator[Finding]:
 def _derived_tables(db: Database, path: Path) -> Iterator[Finding]:
     for name, (expected, stored) in _DERIVED.items():
         missing, surplus = _count_surplus(db, expected, stored), _count_surplus(db, stored, expected)
-        if missing or surplus:
-            problem = f"{path}: {name} lacks {missing} entries, and has {surplus} that belong to no image"
-            yield Finding(problem, REBUILD)
+        yield from compare_derived(f"{path}: {name}", missing, surplus)
 
 
 def _count_surplus(db: Database, query: str, other: str) -> int:
