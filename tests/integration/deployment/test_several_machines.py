@@ -21,7 +21,7 @@ pytestmark = pytest.mark.external(install=[wheels])
 RECIPES = section("Several machines")
 FILES = files(RECIPES)
 ROLES, CONNECTIONS = scripts(RECIPES, "sql")
-INSTALL, MIGRATE = scripts(RECIPES)
+INSTALL, MIGRATE, _ = scripts(RECIPES)
 INSTALL_ALONE, START_ALONE, _ = scripts(section("Deployment"))
 CREATE_USER, CREATE_HOME = INSTALL_ALONE.splitlines()[-1], START_ALONE.splitlines()[0]
 ENV_FILE = "/etc/compute-images.env"
