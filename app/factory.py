@@ -1,6 +1,6 @@
 """Builds the application from its parts."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
 from functools import partial
 from typing import TYPE_CHECKING
@@ -16,6 +16,7 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
 
 from app.api.context import EXTENSION, Services
+from app.api.image_lists import ImageList, image_lists
 from app.api.readiness import ReadinessMonitor
 from app.auth.base import Authenticator
 from app.auth_parts import AuthParts, build_auth_parts
@@ -74,7 +75,9 @@ def create_app(
     reads.engine.connect()
     auth = build_auth_parts(settings, contract, reads, overrides)
     store = overrides.responses or ResponseStore(settings.response_cache_mb * 1_000_000)
-    services = _services(settings, reads, auth, overrides)
+    lists = image_lists(contract, max_bytes=store.max_bytes // 2)
+    store.part_stores = [each.store for each in lists.values()]
+    services = _services(settings, reads, auth, overrides, lists)
     cache = _response_cache(contract, reads.engine, services, auth.authenticator, store)
     writers = Slots(auth.max_writers)
     if metrics:
@@ -139,7 +142,9 @@ def _middlewares(
     ]
 
 
-def _services(settings: Settings, reads: ReadExecutor, auth: AuthParts, overrides: Overrides) -> Services:
+def _services(
+    settings: Settings, reads: ReadExecutor, auth: AuthParts, overrides: Overrides, lists: Mapping[str, ImageList]
+) -> Services:
     stale_after = settings.stale_after if settings.stale_status == "203" else 0
     catalog = CatalogReader(reads.engine)
     return Services(
@@ -149,6 +154,7 @@ def _services(settings: Settings, reads: ReadExecutor, auth: AuthParts, override
         staleness=StalenessMonitor(reads, stale_after, clock=overrides.clock),
         readiness=ReadinessMonitor(settings, reads.engine, catalog, auth.authenticator, overrides.clock),
         clock=overrides.clock,
+        image_lists=lists,
         double=overrides.double,
     )
 

@@ -1,6 +1,6 @@
 """The services that operations use, and the context of the current request."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from email.utils import formatdate
 from http import HTTPStatus
@@ -19,6 +19,7 @@ from app.settings import Settings
 from app.timestamps import Clock
 
 if TYPE_CHECKING:
+    from app.api.image_lists import ImageList
     from app.api.readiness import ReadinessMonitor
 
 EXTENSION = "compute-images"  # the key of the services among Flask's extensions
@@ -34,6 +35,7 @@ class Services:
     staleness: StalenessMonitor
     readiness: "ReadinessMonitor"
     clock: Clock
+    image_lists: "Mapping[str, ImageList]"  # by operationId
     double: Double | None = None
 
 
@@ -47,12 +49,14 @@ def request_context() -> RequestContext:
     return RequestContext.of(request.environ["asgi.scope"])
 
 
-def catalog_response(document: JsonObject, images: Sequence[Image]) -> CatalogResponse:
-    """Build the response of a read, from the images that it shows, all or in part.
+def catalog_response(
+    document: JsonObject, images: Sequence[Image] = (), *, body: bytes | None = None
+) -> CatalogResponse:
+    """Build the response of a read, from the images that it shows, all or in part, unless they were validated before.
 
     If the catalog is a stale replica, the response states the replica's age (203).
     """
-    response = CatalogResponse(document, images)
+    response = CatalogResponse(document, images, body=body)
     # A lock may have kept the cache from finding out that the catalog is not stale.
     stale_since = None if request_context().is_fresh else services().staleness.stale_since()
     if stale_since is not None:

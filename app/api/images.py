@@ -2,31 +2,32 @@
 
 from typing import Any
 
-from flask import Response, request
+from flask import Response
 
-from app.api import serializers
 from app.api.context import catalog_response, request_context, services
 from app.api.links import link_builder
+from app.api.serializers import serialize_image
 from app.catalog.documents import first_invalid
 from app.catalog.errors import CatalogDamaged
 from app.catalog.models import ImageFilters
+from app.errors import InvalidResponse
 from app.framework.responses import NoContentResponse
 
 
 def list_images(tenant_id: str, **query: Any) -> Response:
     """Return a page of the images that the project can see: ids, names and links."""
-    return _page(serializers.serialize_image_summary, tenant_id, query)
+    return _page(tenant_id, query)
 
 
 def list_images_details(tenant_id: str, **query: Any) -> Response:
     """Return a page of the images that the project can see, with all details."""
-    return _page(serializers.serialize_image, tenant_id, query)
+    return _page(tenant_id, query)
 
 
 def show_image(tenant_id: str, image_id: str) -> Response:
     """Return an image that the project can see, with all details."""
     image = services().catalog.get_image(tenant_id, image_id)
-    return catalog_response({"image": serializers.serialize_image(image, link_builder(tenant_id))}, [image])
+    return catalog_response({"image": serialize_image(image, link_builder(tenant_id))}, [image])
 
 
 show_bookmarked_image = show_image
@@ -38,19 +39,19 @@ def delete_image(tenant_id: str, image_id: str) -> Response:
     return NoContentResponse()
 
 
-def _page(serialize: serializers.ImageSerializer, tenant_id: str, query: dict[str, Any]) -> Response:
+def _page(tenant_id: str, query: dict[str, Any]) -> Response:
     service = services()
-    page = service.catalog.list_images(tenant_id, _filters(query), max_images=service.settings.max_limit)
-    links = link_builder(tenant_id)
+    images = service.image_lists[request_context().operation]
+    page = service.catalog.list_images(tenant_id, _filters(query), images.store, max_images=service.settings.max_limit)
     try:
-        document = serializers.serialize_page(page, serialize, links, request.path, request.query_string)
-        return catalog_response(document, page.images)
-    except (AttributeError, TypeError, ValueError) as error:
+        body, document = images.join(page, link_builder(tenant_id))
+    except (AttributeError, TypeError, ValueError, InvalidResponse) as error:
         # The values of a page are not checked when they are read, because that takes time.
-        problem = first_invalid(page.images)
+        problem = first_invalid(page.images.values())
         if problem is None:
             raise
         raise CatalogDamaged(problem) from error
+    return catalog_response(document, body=body)
 
 
 def _filters(query: dict[str, Any]) -> ImageFilters:

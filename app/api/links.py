@@ -1,6 +1,6 @@
 """Links in responses."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 from urllib.parse import parse_qsl, quote, urlencode
 
 from flask import request
@@ -10,52 +10,47 @@ from app.asgi import request_origin
 from app.catalog.models import JsonObject
 
 
-@dataclass(frozen=True)
-class LinkBuilder:
-    """Builds the links of a response: the base URLs of both services, and the project id as the request spells it.
+class LinkBuilder(NamedTuple):
+    """Builds links from the URLs of a project: those for `self`, `bookmark` and `alternate`."""
 
-    The project id is percent-encoded.
-    """
-
-    compute_url: str
-    glance_url: str
-    project_id: str
+    compute: str
+    bookmark: str
+    glance: str
 
     def image(self, image_id: str) -> list[JsonObject]:
         """Return the links to an image in the Compute API and in the image service."""
-        path = f"{self.project_id}/images/{image_id}"  # the contract allows no image id that needs encoding
-        alternate = {
-            "rel": "alternate",
-            "href": f"{self.glance_url}/{path}",
-            "type": "application/vnd.openstack.image",
-        }
+        path = f"images/{image_id}"  # the contract allows no image id that needs encoding
+        alternate = {"rel": "alternate", "href": f"{self.glance}/{path}", "type": "application/vnd.openstack.image"}
         return [*self._compute_links(path), alternate]
 
     def server(self, server_id: str) -> list[JsonObject]:
         """Return the links to a server in the Compute API."""
-        return self._compute_links(f"{self.project_id}/servers/{quote(server_id, safe='')}")
-
-    def next_page(self, path: str, query_string: bytes, marker: str) -> list[JsonObject]:
-        """Return the link to the page after the marker: the same request with another marker.
-
-        Some clients add their own query to it again, which must not make it longer from page to page.
-        """
-        query = dict(parse_qsl(query_string.decode("ascii"), keep_blank_values=True, errors="surrogateescape"))
-        query.pop("marker", None)
-        next_query = urlencode(query | {"marker": marker}, errors="surrogateescape")
-        return [{"rel": "next", "href": f"{self.compute_url}{quote(path)}?{next_query}"}]
+        return self._compute_links(f"servers/{quote(server_id, safe='')}")
 
     def _compute_links(self, path: str) -> list[JsonObject]:
         return [
-            {"rel": "self", "href": f"{self.compute_url}/v2/{path}"},
-            {"rel": "bookmark", "href": f"{self.compute_url}/{path}"},
+            {"rel": "self", "href": f"{self.compute}/{path}"},
+            {"rel": "bookmark", "href": f"{self.bookmark}/{path}"},
         ]
 
 
 def link_builder(project_id: str) -> LinkBuilder:
-    """Return the link builder for the current request. Raises InvalidHost."""
-    compute = compute_url()
-    return LinkBuilder(compute, services().settings.glance_url or compute, quote(project_id))
+    """Return the link builder for a project, as the current request spells its id. Raises InvalidHost."""
+    compute, project = compute_url(), quote(project_id)
+    glance = services().settings.glance_url or compute
+    return LinkBuilder(f"{compute}/v2/{project}", f"{compute}/{project}", f"{glance}/{project}")
+
+
+def next_page(marker: str) -> list[JsonObject]:
+    """Return the link to the page after the marker: the current request with another marker. Raises InvalidHost.
+
+    Some clients add their own query to it again, which must not make it longer from page to page.
+    """
+    text = request.query_string.decode("ascii")
+    query = dict(parse_qsl(text, keep_blank_values=True, errors="surrogateescape"))
+    query.pop("marker", None)
+    next_query = urlencode(query | {"marker": marker}, errors="surrogateescape")
+    return [{"rel": "next", "href": f"{compute_url()}{quote(request.path)}?{next_query}"}]
 
 
 def compute_url() -> str:

@@ -5,7 +5,7 @@ from itertools import islice
 
 from app.api.links import LinkBuilder
 from app.catalog.documents import image_fields
-from app.catalog.models import Image, JsonObject, Page, SyncStatus
+from app.catalog.models import Image, JsonObject, SyncStatus
 
 ImageSerializer = Callable[[Image, LinkBuilder], JsonObject]
 
@@ -56,13 +56,3 @@ def serialize_image(image: Image, links: LinkBuilder) -> JsonObject:
     if server_id:
         details["server"] = {"id": server_id, "links": links.server(server_id)}
     return details
-
-
-def serialize_page(
-    page: Page, serialize: ImageSerializer, links: LinkBuilder, path: str, query_string: bytes
-) -> JsonObject:
-    """Return a page of images, with a link to the next page if there is one."""
-    document: JsonObject = {"images": [serialize(image, links) for image in page.images]}
-    if page.has_more:
-        document["images_links"] = links.next_page(path, query_string, page.images[-1].id)
-    return document

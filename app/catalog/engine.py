@@ -11,6 +11,7 @@ from typing import Protocol
 from app.catalog.inspection import CatalogUser, DatabaseInfo, Finding
 from app.catalog.listing import Condition, Cursor, IndexScan, Partition
 from app.catalog.models import (
+    FoundPage,
     Image,
     ImageCount,
     Record,
@@ -47,8 +48,11 @@ class Snapshot(Protocol):
     def count(self, partition: Partition, condition: Condition, *, at_most: int) -> int:
         """Count the index entries that meet an indexed condition, up to a limit."""
 
-    def read_page(self, scans: Sequence[IndexScan], count: int) -> list[Image]:
+    def find_page(self, scans: Sequence[IndexScan], count: int) -> FoundPage:
         """Return the first images that the scans find, merged in the order of the list."""
+
+    def read_images(self, sequences: Sequence[int]) -> dict[int, Image]:
+        """Return the images with these sequence numbers. Their values are not checked. Raises CatalogDamaged."""
 
     def find_image(self, project_id: str, image_id: str) -> StoredImage | None:
         """Return an image that the project can see, which includes unlisted community images; None otherwise."""

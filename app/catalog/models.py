@@ -80,11 +80,14 @@ class ImageFilters:
     marker: str | None = None
 
 
-class Page(NamedTuple):
-    """Images in the order of the list, and whether more follow."""
+class FoundPage(NamedTuple):
+    """The sequence numbers of images in the order of the list, and the version of the catalog that they were read from.
 
-    images: Sequence[Image]
-    has_more: bool
+    The version is None if it cannot be compared with those of other reads.
+    """
+
+    version: Version | None
+    sequences: Sequence[int]
 
 
 class Token(NamedTuple):

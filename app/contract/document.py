@@ -29,6 +29,7 @@ class Contract:
         self.all_methods = sorted({method for _, methods, _ in self._paths for method in methods})
         definitions = list(_operation_definitions(self.document))
         self.operations = {each["operationId"]: Operation.of(each) for each in definitions}
+        self._definitions = {each["operationId"]: each for each in definitions}
         self.secured_operations = {
             each["operationId"] for each in definitions if each.get("security", self.document["security"])
         }
@@ -86,6 +87,17 @@ class Contract:
         """The paths that can be read without the catalog."""
         reads = ((path, item.get("get", {})) for path, item in self.document["paths"].items())
         return frozenset(path for path, operation in reads if operation.get("x-independent-of-catalog"))
+
+    def item_validator(self, operation_id: str, name: str) -> jsonschema_rs.Validator:
+        """Compile the schema of the items of a list in the successful responses of an operation.
+
+        Raises ValueError if validating the items does not suffice, because the list has other constraints.
+        """
+        responses = response_schemas(self._definitions[operation_id])
+        lists = [schema["properties"][name] for status, schema in responses if status < HTTPStatus.MULTIPLE_CHOICES]
+        if any(each != lists[0] or not each.keys() <= {"type", "items", "description"} for each in lists):
+            raise ValueError(f"{operation_id}: the items of {name!r} cannot be validated one by one")
+        return compile_schema(lists[0]["items"])
 
     def methods(self, path: str) -> list[str]:
         """Return the methods that the contract defines for a path; none if it does not define the path."""

@@ -9,16 +9,12 @@ from typing import Any
 
 from connexion.decorators.parameter import pythonic
 from connexion.middleware.abstract import ROUTING_CONTEXT
-from starlette.concurrency import run_in_threadpool
 from starlette.types import Message, Receive, Scope, Send
 
 from app.asgi import read_body, replay_body
 from app.context import RequestContext
 from app.contract.document import Contract
 from app.contract.operations import Operation
-from app.framework.responses import in_parts
-
-_MAX_LOOP_BYTES = 1_000_000  # of a response that is validated on the event loop: about fifteen hundred images
 
 
 def validator_map(contract: Contract) -> dict[str, Any]:
@@ -79,20 +75,12 @@ class ResponseValidator:
             buffered.append(message)
             if message["type"] == "http.response.body":
                 status, document = buffered[0]["status"], message.pop("document")
-                if len(message["body"]) > _MAX_LOOP_BYTES:
-                    await run_in_threadpool(self._validate_in_parts, status, document)
-                else:
-                    self._operation.validate_response(status, document)
+                self._operation.validate_response(status, document)
                 self._context.is_validated = True
                 for each in buffered:
                     await send(each)
 
         return validate
-
-    def _validate_in_parts(self, status: int, document: dict[str, Any]) -> None:
-        """Validate a document that is too large for the event loop, in a thread."""
-        for part in in_parts(document):
-            self._operation.validate_response(status, part)
 
 
 def _operation_of(contract: Contract, scope: Scope) -> Operation:

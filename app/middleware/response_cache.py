@@ -5,10 +5,10 @@ cache is not used while the catalog is a stale replica.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from http import HTTPStatus
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -21,6 +21,9 @@ from app.context import ANONYMOUS, Caller, RequestContext
 from app.middleware.stored_response import Header, StoredResponse, accepts_gzip, send_stored, store_response
 from app.mirror.staleness import StalenessMonitor
 
+if TYPE_CHECKING:
+    from app.catalog.image_parts import PartStore
+
 CACHE_EXTENSION = "response-cache"  # the key of the cache among Flask's extensions, where the server finds it
 CATALOG_VERSION = "catalog-version"  # the key, in the state of a request, of the version that the server has read
 _KEY_HEADERS = (b"host", b"accept-encoding", b"if-none-match")
@@ -32,10 +35,14 @@ CacheKey = tuple[Caller, RequestKey]
 
 
 class ResponseStore:
-    """Stored responses, bounded in memory: the least recently used is evicted first."""
+    """Stored responses, bounded in memory: the least recently used is evicted first.
+
+    The part stores share the bound.
+    """
 
     def __init__(self, max_bytes: int) -> None:
-        self._max_bytes = max_bytes
+        self.max_bytes = max_bytes
+        self.part_stores: Sequence[PartStore] = ()
         self._responses: OrderedDict[CacheKey, StoredResponse] = OrderedDict()
         self.bytes = 0  # the memory of the stored responses
         self.on_invalidate: Callable[[], None] = lambda: None
@@ -55,10 +62,11 @@ class ResponseStore:
     def store(self, key: CacheKey, response: StoredResponse) -> None:
         """Store a response unless it is larger than the bound, and evict others for it."""
         size = _size(key, response)
-        if size > self._max_bytes:
+        max_bytes = self.max_bytes - sum(each.bytes for each in self.part_stores)
+        if size > max_bytes:
             return
         self._evict(key)
-        while self.bytes + size > self._max_bytes:
+        while self.bytes + size > max_bytes:
             self._evict(next(iter(self._responses)))
         self._responses[key] = response
         self.bytes += size

@@ -11,12 +11,11 @@ from starlette.testclient import TestClient
 
 from app.catalog.documents import dump_images
 from app.catalog.engines import open_catalog
-from app.catalog.models import Image, ImageFilters, SyncCounts, SyncStatus
-from app.catalog.reader import CatalogReader
+from app.catalog.models import Image, SyncCounts, SyncStatus
 from app.catalog.transfer import ensure_catalog, export_images
 from app.mirror.sync import SyncFailed
 from tests.integration.openstack.replica import expected_image
-from tests.support.catalogs import empty_catalog, execute, stored_version
+from tests.support.catalogs import empty_catalog, execute, read_list, stored_version
 from tests.support.clock import FakeClock
 from tests.support.fake_glance import FakeGlance, FakeResponse, glance_image, running_glance
 from tests.support.images import Fields, image_id
@@ -283,12 +282,11 @@ class World:
 
     def _poll(self) -> None:
         """Request what changed since the last poll, and check that polling alone shows all that a list shows."""
-        catalog, now = CatalogReader(self._catalog), self._clock.now()
-        changed = catalog.list_images(PROJECT, ImageFilters(changes_since=self._polled_at), max_images=100)
-        self._polled |= {image.id: image for image in changed.images}
+        now = self._clock.now()
+        self._polled |= {image.id: image for image in read_list(self._catalog, changes_since=self._polled_at)}
         self._polled_at = now
         for status in (None, "DELETED"):
-            for image in catalog.list_images(PROJECT, ImageFilters(status=status), max_images=100).images:
+            for image in read_list(self._catalog, status=status):
                 assert self._polled[image.id] == image
 
     def _stored(self) -> dict[str, Fields]:

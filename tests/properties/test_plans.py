@@ -7,10 +7,11 @@ from urllib.parse import urlencode
 
 import pytest
 
+from app.catalog.image_parts import PartStore
 from app.catalog.models import ImageFilters
 from app.catalog.reader import CatalogReader
 from app.catalog.sqlite.engine import SQLiteEngine
-from tests.support.catalogs import sqlite_only
+from tests.support.catalogs import read_list, sqlite_only
 from tests.support.generator import PROJECTS
 
 Filters = dict[str, Any]  # arguments of ImageFilters
@@ -59,7 +60,7 @@ def engine(crowded_catalog: str) -> SQLiteEngine:
 
 @pytest.fixture
 def marker(engine: SQLiteEngine) -> str:
-    return CatalogReader(engine).list_images(PROJECT, ImageFilters(), max_images=10).images[-1].id
+    return read_list(engine, limit=10)[-1].id
 
 
 def plans(engine: SQLiteEngine, filters: Filters, *, probe_limit: int | None = None) -> list[list[Step]]:
@@ -68,7 +69,7 @@ def plans(engine: SQLiteEngine, filters: Filters, *, probe_limit: int | None = N
     connection = engine._connection()
     connection.set_trace_callback(executed.append)
     catalog = CatalogReader(engine, probe_limit=probe_limit)
-    catalog.list_images(PROJECT, ImageFilters(**filters), max_images=10)
+    catalog.list_images(PROJECT, ImageFilters(**filters), PartStore(0), max_images=10)
     connection.set_trace_callback(None)
     rows = [connection.execute(f"EXPLAIN QUERY PLAN {sql}").fetchall() for sql in executed if "SELECT" in sql]
     return [[(step, parent, detail) for step, parent, _, detail in plan] for plan in rows]

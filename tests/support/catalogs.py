@@ -12,7 +12,8 @@ from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
 
 from app.catalog.engine import Engine, SchemaState, current_version
 from app.catalog.engines import open_catalog
-from app.catalog.models import ImageFilters, StoredImage
+from app.catalog.image_parts import PartStore
+from app.catalog.models import Image, ImageFilters, StoredImage
 from app.catalog.reader import CatalogReader
 from app.catalog.transfer import export_images, import_images
 from tests.support.images import Fields, image_number, stored_images
@@ -124,10 +125,15 @@ def add_images(engine: Engine, *images: Fields) -> Engine:
     return engine
 
 
-def listed(engine: Engine, project_id: str = PROJECT, **filters: str | int) -> list[int]:
+def read_list(engine: Engine, project_id: str = PROJECT, **filters: Any) -> list[Image]:
+    """Return the images in a project's list, in its order."""
+    page = CatalogReader(engine).list_images(project_id, ImageFilters(**filters), PartStore(0), max_images=1000)
+    return [page.images[sequence] for sequence in page.parts]
+
+
+def listed(engine: Engine, project_id: str = PROJECT, **filters: Any) -> list[int]:
     """Return the numbers of the images in a project's list, in its order."""
-    page = CatalogReader(engine).list_images(project_id, ImageFilters(**filters), max_images=1000)  # type: ignore[arg-type]
-    return [image_number(image.id) for image in page.images]
+    return [image_number(image.id) for image in read_list(engine, project_id, **filters)]
 
 
 def stored_version(engine: Engine) -> object:

@@ -7,9 +7,19 @@ from itertools import starmap
 from typing import Any
 
 from app.catalog import listing
-from app.catalog.errors import ReadLimitExceeded, SchemaMismatch
+from app.catalog.errors import CatalogDamaged, ReadLimitExceeded, SchemaMismatch
 from app.catalog.listing import EVERYONE, Condition, IndexScan, Partition
-from app.catalog.models import Image, ImageCount, Record, ReplicatedImage, StoredImage, SyncMark, Token, Upstream
+from app.catalog.models import (
+    FoundPage,
+    Image,
+    ImageCount,
+    Record,
+    ReplicatedImage,
+    StoredImage,
+    SyncMark,
+    Token,
+    Upstream,
+)
 from app.catalog.postgresql.database import Connection
 from app.catalog.postgresql.migrations import MIGRATIONS, applied_migrations
 from app.catalog.postgresql.scans import count_query, page_query
@@ -32,6 +42,7 @@ _PING_IMAGES = 200  # images that each health check reads: all of a small catalo
 _PING = f"SELECT {INDEX_COLUMNS} FROM image_index LIMIT 1"  # noqa: S608 no user input
 _SOME_IMAGES = f"SELECT {COLUMNS} FROM images LIMIT {_PING_IMAGES}"  # noqa: S608 no user input
 _IMAGE = f"SELECT {COLUMNS} FROM images WHERE id = $1 AND NOT {TOMBSTONE} AND {VISIBLE}"  # noqa: S608 no user input
+_IMAGES = f"SELECT sequence, {', '.join(field.name for field in fields(Image))} FROM images WHERE sequence = ANY($1)"  # noqa: S608 no user input
 _OWNED = f"SELECT {COLUMNS} FROM images WHERE owner IS NOT DISTINCT FROM $1 AND status <> 'DELETED'"  # noqa: S608 no user input
 _EXPORT = f"""
 SELECT {COLUMNS} FROM images
@@ -74,14 +85,21 @@ class PostgreSQLSnapshot:
         statement, values = count_query(IndexScan(partition, condition, (), None), at_most)
         return int(self._query(statement, *values)[0][0])
 
-    def read_page(self, scans: Sequence[IndexScan], count: int) -> list[Image]:
+    def find_page(self, scans: Sequence[IndexScan], count: int) -> FoundPage:
         """Return the first images that the scans find, merged in the order of the list."""
         if not scans:
-            return []
+            return FoundPage(None, [])
         statement, values = page_query(scans, count)
-        images = list(starmap(Image, self._query(statement, *values)))
-        if len(images) > self._max_images:
+        ((version, sequences),) = self._query(statement, *values)
+        if len(sequences) > self._max_images:
             raise ReadLimitExceeded
+        return FoundPage(version, sequences)
+
+    def read_images(self, sequences: Sequence[int]) -> dict[int, Image]:
+        """Return the images with these sequence numbers. Their values are not checked. Raises CatalogDamaged."""
+        images = {sequence: Image(*fields) for sequence, *fields in self._query(_IMAGES, list(sequences))}
+        if len(images) < len(sequences):
+            raise CatalogDamaged("the image index has entries of images that do not exist")
         return images
 
     def find_image(self, project_id: str, image_id: str) -> StoredImage | None:
@@ -100,7 +118,8 @@ class PostgreSQLSnapshot:
         for statement in (_PING, _SOME_IMAGES):
             self._query(statement)
         partitions = [Partition(audience, deleted=False) for audience in (EVERYONE, "")]
-        self.read_page([IndexScan(partition, None, (), None) for partition in partitions], _PING_IMAGES)
+        page = self.find_page([IndexScan(partition, None, (), None) for partition in partitions], _PING_IMAGES)
+        self.read_images(page.sequences)
         self.upstream()
         self.status_types(None, "ALL", deleted=False)
 

@@ -43,6 +43,7 @@ class _ThreadState(threading.local):
     """What each thread that reads for requests has of its own."""
 
     connection: sqlite3.Connection | None = None
+    runs_event_loop = False  # while the connection was opened
 
     def __init__(self) -> None:
         self.limits = _ReadLimits()
@@ -115,7 +116,9 @@ class SQLiteEngine:
             connection = self._connection()
             try:
                 connection.execute("BEGIN")
-                yield SQLiteSnapshot(connection, self._thread.limits.max_images)
+                # Versions are compared on one connection only: SQLite counts them for each connection separately.
+                thread = self._thread
+                yield SQLiteSnapshot(connection, thread.limits.max_images, has_version=thread.runs_event_loop)
             finally:
                 connection.rollback()
 
@@ -212,7 +215,8 @@ class SQLiteEngine:
             raise CatalogUnavailable(f"{self._path} was replaced by another file: restart the service")
         connection = self._thread.connection
         if connection is None:
-            timeout = _LOOP_LOCK_TIMEOUT if _runs_event_loop() else self._lock_timeout
+            self._thread.runs_event_loop = _runs_event_loop()
+            timeout = _LOOP_LOCK_TIMEOUT if self._thread.runs_event_loop else self._lock_timeout
             reader = database.open_reader(self._path, immutable=self._immutable, lock_timeout=timeout)
             connection = self._thread.connection = reader.conn
             connection.set_progress_handler(self._thread.limits.are_exceeded, self._progress_interval)

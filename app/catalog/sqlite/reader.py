@@ -4,7 +4,6 @@ import math
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import fields
 from functools import lru_cache
-from itertools import starmap
 from typing import Any
 
 from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
@@ -12,6 +11,7 @@ from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
 from app.catalog.errors import ReadLimitExceeded, SchemaMismatch
 from app.catalog.listing import EVERYONE, Condition, Cursor, IndexScan, Partition
 from app.catalog.models import (
+    FoundPage,
     Image,
     ImageCount,
     Record,
@@ -23,7 +23,7 @@ from app.catalog.models import (
     dump_json,
 )
 from app.catalog.sqlite.migrations import MIGRATIONS, migration_names
-from app.catalog.sqlite.rows import require_types, to_image, to_record, to_token_with_hash, to_upstream
+from app.catalog.sqlite.rows import DamagedValue, require_types, to_image, to_record, to_token_with_hash, to_upstream
 from app.catalog.sqlite.schema import TOMBSTONE, VISIBLE
 
 _Term = tuple[str, str]  # a column, and the operator and parameters of its condition
@@ -42,15 +42,12 @@ WHERE (status = 'DELETED') = :deleted
 """
 _CURSOR = f"SELECT unixepoch(created), -sequence FROM images WHERE id = :id AND {VISIBLE}"  # noqa: S608 no user input
 # SQLite merges the scans lazily, so none goes further than the page needs. One scan with an OR for its partitions would
-# sort all entries that match. Only the images of the page are read from the table.
+# sort all entries that match.
 # The + before a parameter of LIMIT keeps SQLite from preparing the statement anew for each number.
-_PAGE = f"""
-SELECT {", ".join(f"images.{field.name}" for field in fields(Image))} FROM (
-    {{scans}}
-    ORDER BY created DESC, sort_key DESC
-    LIMIT +?
-) AS page CROSS JOIN images ON sequence = -sort_key  -- CROSS: in this order
-ORDER BY page.created DESC, page.sort_key DESC
+_PAGE = "SELECT -sort_key FROM ({scans} ORDER BY created DESC, sort_key DESC LIMIT +?)"
+_IMAGES = f"""
+SELECT sequence, {", ".join(f"images.{field.name}" for field in fields(Image))}
+FROM json_each(?) AS each CROSS JOIN images ON sequence = each.value  -- CROSS: in this order
 """  # noqa: S608 no user input
 _APPLIED_MIGRATIONS = "SELECT name FROM _sqlite_migrations WHERE migration_set = ?"
 # Names every column that a page reads. If one is missing, this fails even if there are no images.
@@ -86,10 +83,13 @@ _TOKEN = f"SELECT {', '.join(Token._fields)}, hash FROM tokens WHERE id = ?"  # 
 class SQLiteSnapshot:
     """Reads within the transaction of a connection. Implements `app.catalog.engine.Snapshot`."""
 
-    def __init__(self, connection: sqlite3.Connection, max_images: float = math.inf) -> None:
-        """Set the number of images that a page may have: more raise ReadLimitExceeded."""
+    def __init__(
+        self, connection: sqlite3.Connection, max_images: float = math.inf, *, has_version: bool = False
+    ) -> None:
+        """Set the number of images that a page may have, more raise ReadLimitExceeded; and whether it has a version."""
         self._execute: Callable[..., sqlite3.Cursor] = connection.execute
         self._max_images = max_images
+        self._has_version = has_version
 
     def status_types(self, status: str | None, type_: str, *, deleted: bool) -> list[int]:
         """Return the ids of the pairs of status and type that match. None matches every status, ALL every type."""
@@ -107,18 +107,24 @@ class SQLiteSnapshot:
         statement = _count_statement(_shape(IndexScan(partition, condition, (), None), values))
         return int(self._execute(statement, [*values, at_most]).fetchone()[0])
 
-    def read_page(self, scans: Sequence[IndexScan], count: int) -> list[Image]:
-        """Return the first images that the scans find, merged in the order of the list.
-
-        Their values are not checked here: the response that is built from them is validated.
-        """
+    def find_page(self, scans: Sequence[IndexScan], count: int) -> FoundPage:
+        """Return the first images that the scans find, merged in the order of the list."""
+        version = self._execute("PRAGMA data_version").fetchone()[0] if self._has_version else None
         if not scans:
-            return []
+            return FoundPage(version, [])
         values: list[Any] = []
         statement = _page_statement(tuple([_shape(scan, values) for scan in scans]))
-        images = list(starmap(Image, self._execute(statement, [*values, count])))
-        if len(images) > self._max_images:
+        sequences = [sequence for (sequence,) in self._execute(statement, [*values, count])]
+        if len(sequences) > self._max_images:
             raise ReadLimitExceeded
+        return FoundPage(version, sequences)
+
+    def read_images(self, sequences: Sequence[int]) -> dict[int, Image]:
+        """Return the images with these sequence numbers. Their values are not checked. Raises DamagedValue."""
+        rows = self._execute(_IMAGES, [dump_json(sequences)])
+        images = {sequence: Image(*fields) for sequence, *fields in rows}
+        if len(images) < len(sequences):
+            raise DamagedValue("the image index has entries of images that do not exist")
         return images
 
     def find_image(self, project_id: str, image_id: str) -> StoredImage | None:
@@ -139,7 +145,8 @@ class SQLiteSnapshot:
         for row in self._execute(_SOME_IMAGES):
             to_image(row)
         partitions = [Partition(audience, deleted=False) for audience in (EVERYONE, "")]
-        self.read_page([IndexScan(partition, None, (), None) for partition in partitions], _PING_IMAGES)
+        page = self.find_page([IndexScan(partition, None, (), None) for partition in partitions], _PING_IMAGES)
+        self.read_images(page.sequences)
         self.upstream()
         self.status_types(None, "ALL", deleted=False)
 

@@ -11,10 +11,9 @@ import pytest
 from app.catalog.documents import dump_images
 from app.catalog.engine import Engine, SchemaState
 from app.catalog.errors import CatalogUnavailable
-from app.catalog.models import ImageFilters, ImportResult, StoredImage
-from app.catalog.reader import CatalogReader
+from app.catalog.models import ImportResult, StoredImage
 from app.catalog.transfer import ensure_catalog, export_images, import_images
-from tests.support.catalogs import add_images, exported, exported_numbers, listed
+from tests.support.catalogs import add_images, exported, exported_numbers, listed, read_list
 from tests.support.clock import FakeClock
 from tests.support.images import Fields, image, image_id, image_number, stored_images
 from tests.support.projects import OTHER_PROJECT, PROJECT, THIRD_PROJECT
@@ -70,8 +69,7 @@ def test_pruned_images_become_tombstones(engine: Engine, clock: FakeClock) -> No
     add_images(engine, image(1), image(2))
     import_images(engine, stored_images(image(1)), prune=True, tombstone_days=30, clock=clock)
     assert listed(engine) == [1]
-    changed = ImageFilters(changes_since=clock.now())
-    (tombstone,) = CatalogReader(engine).list_images(PROJECT, changed, max_images=9).images
+    (tombstone,) = read_list(engine, changes_since=clock.now())
     assert (tombstone.id, tombstone.status, tombstone.progress) == (image_id(2), "DELETED", 0)
     assert tombstone.updated == clock.now()
 

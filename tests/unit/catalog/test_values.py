@@ -3,7 +3,6 @@
 import pytest
 
 from app.catalog.engine import Engine
-from app.catalog.models import ImageFilters
 from app.catalog.reader import CatalogReader
 from app.catalog.tokens import find_token
 from app.errors import ImageNotFound, InvalidParameter
@@ -85,5 +84,5 @@ def test_other_text_with_the_character_nul_finds_nothing(engine: Engine) -> None
     with pytest.raises(ImageNotFound):
         reader.get_image("\0", image(2)["id"])
     with pytest.raises(InvalidParameter):
-        reader.list_images(PROJECT, ImageFilters(marker=f"{image(1)['id']}\0"), max_images=10)
+        listed(engine, marker=f"{image(1)['id']}\0")
     assert find_token(engine, "\0") is None

@@ -3,6 +3,7 @@
 import inspect
 import re
 from collections.abc import Iterator
+from copy import deepcopy
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -282,10 +283,27 @@ def test_each_field_of_a_response_is_validated(changes: dict[str, Any], message:
     assert str(raised.value).startswith(message)
 
 
-def test_lists_of_responses_can_be_validated_in_parts() -> None:
-    for name in ("ImageList", "ImageDetailsList"):
-        images = Contract.load(secured=True).document["components"]["schemas"][name]["properties"]["images"]
-        assert set(images) <= {"type", "items", "description"}
+@pytest.mark.parametrize("operation_id", ["listImages", "listImagesDetails"])
+def test_items_of_a_list_are_validated_one_by_one(operation_id: str) -> None:
+    images = CONTRACT.item_validator(operation_id, "images")
+    complete = (
+        image() if operation_id == "listImagesDetails" else {name: image()[name] for name in ("id", "name", "links")}
+    )
+    assert images.is_valid(complete)
+    assert not images.is_valid(complete | {"id": "1"})
+
+
+@pytest.mark.parametrize("constraint", [{"minItems": 1}, {"maxItems": 1}, {"uniqueItems": True}])
+@pytest.mark.parametrize("response", ["ImageDetailsList", "StaleImageDetailsList"])
+def test_items_of_a_list_with_other_constraints_are_not_validated_one_by_one(
+    response: str, constraint: dict[str, Any]
+) -> None:
+    document = deepcopy(CONTRACT.document)
+    content = document["components"]["responses"][response]["content"]["application/json"]
+    content["schema"] = deepcopy(document["components"]["schemas"]["ImageDetailsList"])
+    content["schema"]["properties"]["images"] |= constraint
+    with pytest.raises(ValueError, match=r"^listImagesDetails: the items of 'images' cannot be validated one by one$"):
+        Contract(document).item_validator("listImagesDetails", "images")
 
 
 def test_nullable_enum_accepts_null() -> None:

@@ -76,7 +76,7 @@ def plans(snapshot: ExplainingSnapshot, filters: Fields, *, probe_limit: int | N
     """Read a page, and return the plan of each query of the image index."""
     snapshot.plans.clear()
     scans = plan_scans(snapshot, PROJECT, ImageFilters(**filters), 21, probe_limit=probe_limit)
-    snapshot.read_page(scans, 21)
+    snapshot.find_page(scans, 21)
     return snapshot.plans
 
 
