@@ -1,5 +1,6 @@
 """A worker process: uvicorn in gunicorn."""
 
+import ctypes
 import gc
 import logging
 import os
@@ -22,6 +23,8 @@ GRACEFUL_TIMEOUT = 30  # seconds in which a stopping worker completes the reques
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 _ORPHAN_TIMEOUT = 1  # the same if the master process is gone: a new one may be starting
 _GC_THRESHOLD = 100_000  # new objects before the garbage collector runs; Python's default is 700
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # parameters of mallopt
+_KEPT_BYTES = 8_000_000  # free memory at the end of the heap, for several pages of a thousand images
 _SWITCH_INTERVAL = 0.0005  # seconds for which a slow request's thread delays the event loop; Python's default is 5 ms
 
 _log = logging.getLogger(__name__)
@@ -95,6 +98,18 @@ class Worker(UvicornWorker):
         os._exit(0)  # Python would wait for threads
 
 
+def _keep_freed_memory() -> None:
+    """Let the C library keep the memory of freed buffers, up to a few megabytes, if it is the GNU C Library.
+
+    By default, it returns the memory of large buffers to the system, which then has to clear the pages of the next
+    ones. For a list of a thousand images, this takes 0.5 ms: a third of the CPU time of the response.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt:
+        mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES)
+        mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
+
+
 @asynccontextmanager
 async def tuned_lifespan(_app: object) -> AsyncIterator[None]:
     """Tune the garbage collector and the switches between threads for the lifetime of the application.
@@ -103,6 +118,7 @@ async def tuned_lifespan(_app: object) -> AsyncIterator[None]:
     creates ten thousand objects without reference cycles: reference counting frees them, and a collection in between
     would only delay the response.
     """
+    _keep_freed_memory()
     gc.collect()
     gc.freeze()
     gc.set_threshold(_GC_THRESHOLD, 20, 20)
