@@ -81,7 +81,9 @@ def plans(snapshot: ExplainingSnapshot, filters: Fields, *, probe_limit: int | N
 
 
 def nodes(plan: Fields) -> Iterator[Fields]:
-    yield plan
+    """Yield the nodes of a plan, without the one that reads the version from the only row of its table."""
+    if plan.get("Relation Name") != "catalog":
+        yield plan
     for child in plan.get("Plans", ()):
         yield from nodes(child)
 
@@ -105,7 +107,7 @@ def test_page_is_read_along_the_index_of_its_filter(
         assert used == index
         assert all(each in constrained for each in ["audience =", "deleted =", condition, *after])
     assert {each["Node Type"] for each in nodes(page)} <= {
-        *("Nested Loop", "Limit", "Merge Append", "Subquery Scan", *INDEX_SCANS),
+        *("Result", "Limit", "Merge Append", "Subquery Scan", *INDEX_SCANS),
     }
 
 
