@@ -10,7 +10,6 @@ from connexion.exceptions import ProblemException
 from connexion.middleware.exceptions import ExceptionMiddleware
 from connexion.middleware.lifespan import LifespanMiddleware
 from connexion.middleware.security import SecurityMiddleware
-from connexion.middleware.server_error import ServerErrorMiddleware
 from connexion.resolver import Resolver
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp
@@ -27,9 +26,9 @@ from app.catalog.reader import CatalogReader
 from app.contract.document import Contract
 from app.framework.faults import FaultHandler
 from app.framework.flask_app import FlaskDispatcher
-from app.framework.routing import RouteGuardMiddleware, StrictRoutingMiddleware
+from app.framework.routing import StrictRoutingMiddleware
 from app.framework.security import security_map
-from app.framework.validation import RequestValidationMiddleware, ResponseValidationMiddleware
+from app.framework.validation import ValidationMiddleware
 from app.framework.validators import validator_map
 from app.middleware.access_log import AccessLogMiddleware
 from app.middleware.cross_origin import CORSMiddleware, origin_checks
@@ -87,7 +86,6 @@ def create_app(
         middlewares=list(filter(None, _middlewares(contract, services, auth, cache, metrics))),
         resolver=Resolver(overrides.resolve_operation),
         strict_validation=settings.unknown_parameters == "reject",
-        validate_responses=True,
         lifespan=partial(_close_at_end, reads.engine, lifespan),
         validator_map=validator_map(contract),
         security_map=security_map(auth.authenticator),
@@ -120,8 +118,8 @@ def _middlewares(
         partial(DoubleMiddleware, double=double, contract=contract) if double else None,
         # Before everything that takes time. It identifies callers by the cached results of token validations.
         partial(ResponseCacheMiddleware, cache=cache),
-        # Around everything that raises errors. The faults pass through the cache, which does not store them.
-        ServerErrorMiddleware,
+        # Around everything that raises errors. The faults pass through the cache, which does not store them. It handles
+        # all exceptions, so Connexion's ServerErrorMiddleware would have nothing to do.
         ExceptionMiddleware,
         # Behind the cache: its keys contain the host, and no response for a host that is not allowed is stored.
         *origin_checks(settings, auth.authenticator.header),
@@ -129,12 +127,10 @@ def _middlewares(
         # Before routing, because their paths are not in the contract.
         metrics.page if metrics else None,
         partial(SwaggerUIMiddleware, contract=contract, settings=settings) if settings.docs == "on" else None,
-        StrictRoutingMiddleware,
-        partial(RouteGuardMiddleware, contract=contract),  # so that nothing runs without an operation of the contract
+        partial(StrictRoutingMiddleware, contract=contract),
         # Before validation, so that only authenticated callers learn why a request is invalid.
-        SecurityMiddleware,
-        RequestValidationMiddleware,
-        ResponseValidationMiddleware,
+        SecurityMiddleware if contract.secured_operations else None,
+        ValidationMiddleware,
         # As in Connexion's own order, but without ContextMiddleware: it sets variables for Connexion's decorators,
         # which the operations do not have.
         LifespanMiddleware,

@@ -7,9 +7,11 @@ import pytest
 from connexion.middleware.abstract import ROUTING_CONTEXT
 from connexion.resolver import Resolver
 from connexion.spec import Specification
+from starlette.exceptions import HTTPException
 from starlette.types import Receive, Scope, Send
 
 from app.api.operations import resolve_operation
+from app.context import RequestContext
 from app.framework.routing import StrictRoutingMiddleware
 from tests.conftest import loaded
 
@@ -21,14 +23,18 @@ class Router:
     """Routes requests, and returns their operations and path parameters."""
 
     def __init__(self) -> None:
-        self.middleware = StrictRoutingMiddleware(self._record)
-        document = loaded().document | {"servers": [{"url": "/"}]}
+        contract = loaded()
+        self.middleware = StrictRoutingMiddleware(self._record, contract)
+        document = contract.document | {"servers": [{"url": "/"}]}
         self.middleware.add_api(Specification.load(document), resolver=Resolver(resolve_operation))
 
-    def route(self, method: str, path: str) -> tuple[str | None, Any]:
-        """Return the id of the operation and the path parameters of a request."""
-        scope = {"type": "http", "method": method, "path": path}
-        asyncio.run(self.middleware(scope, UNUSED, UNUSED))
+    def route(self, method: str, path: str) -> tuple[str | int, Any]:
+        """Return the id of the operation and the path parameters of a request, or the status of its rejection."""
+        scope = {"type": "http", "method": method, "path": path, "state": {"context": RequestContext("req-1")}}
+        try:
+            asyncio.run(self.middleware(scope, UNUSED, UNUSED))
+        except HTTPException as rejection:
+            return rejection.status_code, {}
         return self._result
 
     async def _record(self, scope: Scope, _receive: Receive, _send: Send) -> None:
@@ -44,15 +50,16 @@ def router() -> Router:
     ("method", "path", "operation", "parameters"),
     [
         ("GET", "/v2/a/images/detail", "listImagesDetails", {"tenant_id": "a"}),
-        ("DELETE", "/v2/a/images/detail", "deleteImage", {"tenant_id": "a", "image_id": "detail"}),
+        ("DELETE", "/v2/a/images/detail", 405, {}),
+        ("DELETE", "/v2/a/images/1", "deleteImage", {"tenant_id": "a", "image_id": "1"}),
         ("GET", "/v2/b/images/detail", "listImagesDetails", {"tenant_id": "b"}),
         ("GET", "/v2/", "showVersionOfRoot", {}),
         ("GET", f"/v2/{LONG}/images", "listImages", {"tenant_id": LONG}),
-        ("GET", "//v2/a/images", None, {}),
+        ("GET", "//v2/a/images", 404, {}),
     ],
 )
 def test_equal_requests_are_routed_equally(
-    router: Router, method: str, path: str, operation: str | None, parameters: dict[str, str]
+    router: Router, method: str, path: str, operation: str | int, parameters: dict[str, str]
 ) -> None:
     assert [router.route(method, path) for _ in range(3)] == [(operation, parameters)] * 3
 
