@@ -8,10 +8,11 @@ from tempfile import TemporaryDirectory, gettempdir
 import click
 
 from tests.bench import BenchError, costs, growth, mirroring, throughput, wrk
-from tests.bench.catalogs import PAGE, SAMPLE, Catalogs
+from tests.bench.catalogs import Catalogs
 from tests.bench.chart import chart
+from tests.bench.comparison import CACHED, NEW
 from tests.bench.report import Section, facts, table
-from tests.bench.specs import CEILING, CONNEXION, DATASETTE, FASTAPI, PRISM, SERVICE
+from tests.bench.specs import CONNEXION, CONSTANT, DATASETTE, FASTAPI, PRISM, SERVICE
 from tests.bench.wrk import Effort
 
 _CHART = Path(__file__).with_name("chart.svg")
@@ -24,13 +25,10 @@ cache_option = click.option(
 )
 SECTIONS = ("throughput", "growth", "import", "memory", "start", "mirror")
 _BARS = {
-    CEILING: "ceiling",
-    throughput.CACHED: "compute-images, cached",
-    SERVICE: "compute-images, not cached",
-    FASTAPI: FASTAPI,
-    CONNEXION: CONNEXION,
-    DATASETTE: DATASETTE,
-    PRISM: "Prism (mock)",
+    CONSTANT: f"{CONSTANT} from an ASGI application",
+    CACHED: f"{SERVICE}, from its response cache",
+    NEW: f"{SERVICE}, new response",
+    **{name: name for name in (FASTAPI, CONNEXION, DATASETTE, PRISM)},
 }
 
 
@@ -54,16 +52,17 @@ class Bench:
             yield from getattr(self, f"_{name}")()
 
     def _throughput(self) -> Iterator[Section]:
-        for size in (SAMPLE, PAGE):
-            folder = self._folder / str(size)
-            section, rates = throughput.section(size, self._catalogs, folder, self._effort)
-            title = f"Responses with {size} images: requests per second, one worker (logarithmic)"
-            self.panels[title] = {bar: rates[name] for name, bar in _BARS.items() if name in rates}
+        for number, measure in enumerate(throughput.MEASUREMENTS):
+            section, measured = measure(self._catalogs, self._folder / f"throughput-{number}", self._effort)
+            if CONSTANT in measured:
+                self.panels[section.title] = {
+                    bar: 1e6 / measured[name].cpu for name, bar in _BARS.items() if name in measured
+                }
             yield section
 
     def _growth(self) -> Iterator[Section]:
-        rates = growth.measure(self._sizes, self._catalogs, self._folder / "growth", self._effort)
-        yield growth.section(self._sizes, rates)
+        measured = growth.measure(self._sizes, self._catalogs, self._folder / "growth", self._effort)
+        yield growth.section(self._sizes, measured)
 
     def _import(self) -> Iterator[Section]:
         yield costs.imports(self._imported, self._sizes[-1], self._effort.rounds, self._catalogs, self._folder)

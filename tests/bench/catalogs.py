@@ -22,6 +22,8 @@ from tests.integration.server.service import COMMAND, environment
 from tests.support import generator
 
 SAMPLE, PAGE = 7, 1000  # images in a response: the documented sample, and a full page
+MANY = 10_000  # images in a catalog with many pages
+_ORDER = "created DESC, sequence"  # of a list
 _BATCH_SIZE = 100_000  # images in a file
 
 
@@ -40,6 +42,15 @@ class Catalogs:
             )
         images = [image | {"visibility": "public"} for image in generator.images(size)]
         return self._cached(f"public-{size}", lambda catalog: import_images(catalog, images))
+
+    def indexed(self, size: int) -> Path:
+        """Return a public catalog for other servers: with an index in the order of a list."""
+
+        def create(catalog: Path) -> None:
+            copy(self.public(size), catalog.parent)
+            Database(catalog).execute(f"CREATE INDEX images_in_order ON images ({_ORDER})")
+
+        return self._cached(f"indexed-{size}", create)
 
     def shared(self, size: int) -> Path:
         """Return a catalog of so many images, which some projects own and share."""
@@ -61,6 +72,14 @@ class Catalogs:
             ensure_catalog(open_catalog(empty), list, tombstone_days=30)
             tables = Database(empty).schema
         return hashlib.sha256(tables.encode() + Path(generator.__file__).read_bytes()).hexdigest()[:12]
+
+
+def markers(catalog: Path) -> list[str]:
+    """Return the ids of all images in the order of a list."""
+    database = Database(catalog)
+    ids = [row["id"] for row in database.table("images").rows_where(select="id", order_by=_ORDER)]
+    database.close()
+    return ids
 
 
 def import_images(catalog: Path, images: Iterable[generator.Document]) -> float:

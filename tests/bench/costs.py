@@ -10,9 +10,9 @@ from tempfile import TemporaryDirectory
 from tests.bench import growth
 from tests.bench.catalogs import SAMPLE, Catalogs, copy, import_images
 from tests.bench.report import Row, Section, Target
+from tests.bench.rounds import medians
 from tests.bench.servers import running
 from tests.bench.specs import CACHED_TARGET, VARIED_TARGET, service
-from tests.bench.throughput import interleaved
 from tests.support.generator import images
 
 _MEBI = 1024  # kB
@@ -33,7 +33,7 @@ def imports(count: int, size: int, rounds: int, catalogs: Catalogs, folder: Path
         with TemporaryDirectory(dir=folder) as new:
             return count / import_images(copy(larger, Path(new)), images(count, seed=2))
 
-    rates = interleaved({f"the first {count:,}": first, f"{count:,} on top of {size:,}": on_top}, rounds)
+    rates = medians({f"the first {count:,}": first, f"{count:,} on top of {size:,}": on_top}, rounds)
     targets = (_FIRST, _ON_TOP) if count == 100_000 else (None, None)
     return Section(
         "Import with the command, images per second",

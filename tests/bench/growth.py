@@ -1,4 +1,4 @@
-"""The time of a request in catalogs of different sizes, without a response cache."""
+"""The cost of a response in catalogs of different sizes, without a response cache."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
@@ -9,9 +9,9 @@ from sqlite_utils import Database
 
 from tests.bench.catalogs import Catalogs
 from tests.bench.report import Row, Section, Target
+from tests.bench.rounds import Costs, costs
 from tests.bench.servers import running
 from tests.bench.specs import service
-from tests.bench.throughput import Rates, interleaved
 from tests.bench.wrk import Effort, drive
 from tests.support.generator import PROJECTS
 
@@ -31,8 +31,8 @@ ORDER BY created DESC LIMIT 100
 """
 
 
-def measure(sizes: Sequence[int], catalogs: Catalogs, folder: Path, effort: Effort) -> Rates:
-    """Measure each page in each size. Return requests per second by both."""
+def measure(sizes: Sequence[int], catalogs: Catalogs, folder: Path, effort: Effort) -> Costs:
+    """Measure each page in each size. Return the costs by both."""
     with ExitStack() as stack:
         runs = {}
         for size in sizes:
@@ -41,23 +41,28 @@ def measure(sizes: Sequence[int], catalogs: Catalogs, folder: Path, effort: Effo
             server = stack.enter_context(running(spec, folder / str(size)))
             for name, targets in pages(catalog).items():
                 runs[_key(name, size)] = partial(drive, server, effort, targets)
-        return interleaved(runs, effort.rounds)
+        return costs(runs, effort.rounds)
 
 
-def section(sizes: Sequence[int], rates: Rates) -> Section:
-    """Return the rows: the milliseconds that the worker takes for a request."""
+def section(sizes: Sequence[int], measured: Costs) -> Section:
+    """Return the rows: the CPU time that a response takes in each size."""
     return Section(
-        f"Not cached, milliseconds per request, in catalogs of {' / '.join(f'{size:,}' for size in sizes)} images",
-        [_row(name, sizes, rates) for name in dict.fromkeys(key.partition(" in ")[0] for key in rates)],
+        f"New responses, µs of CPU time, in catalogs of {' / '.join(f'{size:,}' for size in sizes)} images",
+        [_row(name, sizes, measured) for name in dict.fromkeys(key.partition(" in ")[0] for key in measured)],
     )
 
 
-def _row(name: str, sizes: Sequence[int], rates: Rates) -> Row:
-    times = {size: 1000 / rates[_key(name, size)] for size in sizes}
-    measured = " / ".join(f"{time:.2f}" for time in times.values())
+def _row(name: str, sizes: Sequence[int], measured: Costs) -> Row:
+    times = {size: measured[_key(name, size)].cpu for size in sizes}
     base, largest = max(size for size in sizes[:-1] if size <= _BASE), sizes[-1]
     target = _MAX_RATIO if largest == SIZES[-1] else None
-    return Row(name, measured, f"{largest:,} against {base:,}", times[largest] / times[base], target)
+    return Row(
+        name,
+        " / ".join(f"{time:,.0f}" for time in times.values()),
+        f"{largest:,} against {base:,}",
+        times[largest] / times[base],
+        target,
+    )
 
 
 def pages(catalog: Path) -> Mapping[str, Sequence[str]]:

@@ -15,7 +15,7 @@ from app.mirror.cloud import connect, load_cloud_config
 from app.mirror.sync import Mirror
 from tests.bench import BenchError
 from tests.bench.report import Row, Section, Target
-from tests.bench.throughput import interleaved
+from tests.bench.rounds import medians
 from tests.integration.openstack.cloud import GLANCE, Cloud, as_variables
 from tests.integration.openstack.glance import Glance
 from tests.integration.openstack.keystone import Keystone
@@ -61,7 +61,7 @@ def _rows(size: int, rounds: int, catalog: Path, glance: Glance) -> Iterator[Row
     def incremental() -> int:
         return mirror.sync(full=False).counts.changed
 
-    seconds = interleaved(
+    seconds = medians(
         {"full": _timed(full, size), "listed": _timed(listed, size), "incremental": _timed(incremental, 0)}, rounds
     )
     ratio = seconds["full"] / seconds["listed"]

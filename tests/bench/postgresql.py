@@ -11,7 +11,7 @@ import statistics
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from functools import partial
@@ -26,10 +26,10 @@ from tests.bench.__main__ import cache_option
 from tests.bench.catalogs import PAGE, SAMPLE, copy, import_file
 from tests.bench.databases import Databases, Pair, databases
 from tests.bench.report import Row, Section, Target, facts, table
+from tests.bench.rounds import Cost, costs, medians
 from tests.bench.servers import HOST, Server, running
 from tests.bench.specs import CACHED_TARGET, service
-from tests.bench.throughput import interleaved
-from tests.bench.wrk import Effort, drive
+from tests.bench.wrk import Effort, Load, drive
 from tests.integration.postgresql.network import Network
 from tests.support.generator import PROJECTS, images
 from tests.support.packages import Missing
@@ -53,7 +53,6 @@ _SMALL = 10_000  # images
 
 _LIST = f"/v2/{PROJECTS[0]}/images/detail"
 _PAGE_OF_20 = f"{_LIST}?limit=20&n={{n}}"  # an unknown parameter makes all queries different
-_TICKS = os.sysconf("SC_CLK_TCK")  # of CPU time, in one second
 
 
 class Bench:
@@ -80,33 +79,35 @@ class Bench:
         return self._databases.pair(self._catalogs.shared(size))
 
     def _cached(self) -> Iterator[Row]:
-        costs = _Costs(self._effort)
+        runs: dict[str, Callable[[], Load]] = {}
         with ExitStack() as stack:
             for size in _CACHED:
                 for name, server in self._running(stack, self._public(size), CACHED_TARGET).items():
-                    costs.add(f"{size} images, {name}", server)
-            costs.measure()
+                    runs[f"{size} images, {name}"] = partial(drive, server, self._effort)
+            measured = costs(runs, self._effort.rounds)
         for size, target in _CACHED.items():
             sqlite, postgresql = (f"{size} images, {name}" for name in (SQLITE, POSTGRESQL))
-            yield Row(sqlite, costs.as_rate(sqlite))
-            ratio = costs.rates[postgresql] / costs.rates[sqlite]
-            yield Row(postgresql, costs.as_rate(postgresql), SQLITE, ratio, target)
+            yield Row(sqlite, _as_rate(measured[sqlite]))
+            ratio = measured[postgresql].rate / measured[sqlite].rate
+            yield Row(postgresql, _as_rate(measured[postgresql]), SQLITE, ratio, target)
 
     def _pages(self) -> Iterator[Row]:
-        costs, sizes = _Costs(self._effort), sorted({min(_SMALL, self._size), self._size})
+        runs: dict[str, Callable[[], Load]] = {}
+        sizes = sorted({min(_SMALL, self._size), self._size})
         with ExitStack() as stack:
             for size in sizes:
                 servers = self._running(stack, self._shared(size), _PAGE_OF_20, IMAGES_UNKNOWN_PARAMETERS="ignore")
                 for limit in _PAGES:
                     for name, server in servers.items():
-                        costs.add(f"{limit} of {size:,}, {name}", server, f"{_LIST}?limit={limit}&n={{n}}")
-            costs.measure()
+                        targets = [f"{_LIST}?limit={limit}&n={{n}}"]
+                        runs[f"{limit} of {size:,}, {name}"] = partial(drive, server, self._effort, targets)
+            measured = costs(runs, self._effort.rounds)
         for size in sizes:
             for limit, target in _PAGES.items():
                 sqlite, postgresql = (f"{limit} of {size:,}, {name}" for name in (SQLITE, POSTGRESQL))
-                yield Row(sqlite, costs.as_time(sqlite))
-                ratio = costs.rates[sqlite] / costs.rates[postgresql]
-                yield Row(postgresql, costs.as_time(postgresql), SQLITE, ratio, target)
+                yield Row(sqlite, _as_time(measured[sqlite]))
+                ratio = measured[sqlite].rate / measured[postgresql].rate
+                yield Row(postgresql, _as_time(measured[postgresql]), SQLITE, ratio, target)
 
     def _imports(self) -> Iterator[Row]:
         """Import into new catalogs, and into copies of the larger ones, which grow from round to round."""
@@ -128,7 +129,7 @@ class Bench:
             f"{kind}, {name}": partial(_import_rate, count, catalog, iter(files[1:] if kind == on_top else files))
             for (kind, name), catalog in catalogs.items()
         }
-        rates = interleaved(runs, rounds)
+        rates = medians(runs, rounds)
         for kind, target in ((first, _FIRST), (on_top, _ON_TOP)):
             sqlite, postgresql = (rates[f"{kind}, {name}"] for name in (SQLITE, POSTGRESQL))
             yield Row(f"{kind}, {SQLITE}", f"{sqlite:,.0f}")
@@ -152,9 +153,9 @@ class Bench:
 
             def drive_on(core: int, server: Server) -> float:
                 with _pinned(core):
-                    return drive(server, self._effort)
+                    return drive(server, self._effort).rate
 
-            rates = interleaved(
+            rates = medians(
                 {
                     "one": lambda: pool.submit(drive_on, cores[0], servers[0]).result(),
                     "two": lambda: sum(pool.map(drive_on, cores, servers)),
@@ -196,47 +197,19 @@ class Bench:
         return servers
 
 
-class _Costs:
-    """Requests per second of several runs, and the CPU time that the worker takes for each."""
+def _as_rate(cost: Cost) -> str:
+    """Return the responses per second, and the CPU time of one in milliseconds."""
+    return f"{cost.rate:,.0f} ({cost.cpu / 1000:.3f} ms)"
 
-    def __init__(self, effort: Effort) -> None:
-        self.rates: dict[str, float] = {}
-        self._effort = effort
-        self._runs: dict[str, Callable[[], float]] = {}
-        self._cpu = defaultdict[str, list[float]](list)
 
-    def add(self, name: str, server: Server, *targets: str) -> None:
-        """Add a run."""
-        self._runs[name] = partial(self._measure, name, server, targets)
-
-    def measure(self) -> None:
-        """Measure all runs."""
-        self.rates = interleaved(self._runs, self._effort.rounds)
-
-    def as_rate(self, name: str) -> str:
-        """Return the requests per second, with the CPU time of one in milliseconds."""
-        return f"{self.rates[name]:,.0f} ({statistics.median(self._cpu[name]):.3f} ms)"
-
-    def as_time(self, name: str) -> str:
-        """Return the milliseconds per request, with its CPU time in milliseconds."""
-        return f"{1000 / self.rates[name]:.2f} ({statistics.median(self._cpu[name]):.2f})"
-
-    def _measure(self, name: str, server: Server, targets: Sequence[str]) -> float:
-        begin, used = time.perf_counter(), _cpu_seconds(server.worker)
-        rate = drive(server, self._effort, targets)
-        requests = rate * (time.perf_counter() - begin)
-        self._cpu[name].append(1000 * (_cpu_seconds(server.worker) - used) / requests)
-        return rate
+def _as_time(cost: Cost) -> str:
+    """Return the milliseconds for a response, and its CPU time in milliseconds."""
+    return f"{1000 / cost.rate:.2f} ({cost.cpu / 1000:.2f})"
 
 
 def _import_rate(count: int, catalogs: Iterator[Path | str], files: Iterator[Path]) -> float:
     """Import the next file into the next catalog. Return the number of images that were imported per second."""
     return count / import_file(next(catalogs), next(files))
-
-
-def _cpu_seconds(pid: int) -> float:
-    user, system = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11:13]
-    return (int(user) + int(system)) / _TICKS
 
 
 @contextmanager

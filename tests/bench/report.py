@@ -53,10 +53,11 @@ class Row(NamedTuple):
 
 
 class Section(NamedTuple):
-    """Rows with a title."""
+    """Rows with a title, and a note below it."""
 
     title: str
     rows: Sequence[Row]
+    note: str = ""
 
 
 def table(sections: Iterable[Section]) -> str:
@@ -65,7 +66,7 @@ def table(sections: Iterable[Section]) -> str:
     widths = [max(len(line[column]) for line in lines) for column in range(len(_HEAD))]
     text = [_line(_HEAD, widths)]
     for section in sections:
-        text += ["", section.title, *(_line(row.cells(), widths) for row in section.rows)]
+        text += ["", section.title, *section.note.splitlines(), *(_line(row.cells(), widths) for row in section.rows)]
     return "\n".join(text)
 
 
@@ -77,7 +78,7 @@ def facts(effort: Effort) -> str:
             f"{os.cpu_count()} cores ({processor[1] if processor else platform.machine()}), {platform.platform()}",
             f"Python {sys.version.split()[0]}, SQLite {sqlite3.sqlite_version}, {_wrk()}, Prism {VERSION}",
             ", ".join(f"{name} {_version(name)}" for name in _PACKAGES),
-            f"1 worker, {effort.connections} connections, medians of {effort.rounds} rounds of {effort.seconds}+ s",
+            f"1 worker, {effort.connections} connections, {effort.rounds} rounds of {effort.seconds}+ s",
         ]
     )
 

@@ -1,6 +1,7 @@
 """The measured servers: each in a process and session of its own, on loopback, with one worker."""
 
 import http.client
+import os
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
@@ -17,6 +18,8 @@ HOST = "compute.example.com"  # all servers build links with it, so that respons
 
 _TIMEOUT = 60.0  # seconds
 _POLL_INTERVAL = 0.002  # seconds
+_IDLE_INTERVAL = 0.1  # seconds: a server that uses no CPU time for so long is idle
+_TICKS = os.sysconf("SC_CLK_TCK")  # of CPU time, in one second
 
 
 class Spec(NamedTuple):
@@ -51,6 +54,27 @@ class Server(NamedTuple):
         """The process id of its only worker."""
         (worker,) = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text().split()
         return int(worker)
+
+    def await_idle(self) -> float:
+        """Wait until it does nothing more. Return the CPU time that its processes have used so far, in seconds."""
+        deadline = time.monotonic() + _TIMEOUT
+        used, before = self._cpu_seconds(), -1.0
+        while used != before:
+            if time.monotonic() > deadline:
+                raise BenchError(f"{self.spec.name} is still busy {_TIMEOUT:g} s after the last request")
+            time.sleep(_IDLE_INTERVAL)
+            used, before = self._cpu_seconds(), used
+        return used
+
+    def _cpu_seconds(self) -> float:
+        """Return the CPU time of all processes of its session."""
+        ticks = 0
+        for status in Path("/proc").glob("[0-9]*/stat"):
+            with suppress(OSError):  # the process has ended
+                fields = status.read_text().rpartition(")")[2].split()
+                session, user, system = (int(fields[number]) for number in (3, 11, 12))
+                ticks += (user + system) if session == self.pid else 0
+        return ticks / _TICKS
 
 
 class Response(NamedTuple):

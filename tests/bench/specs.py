@@ -1,4 +1,4 @@
-"""How each server is started: the service, the ceiling and the peers."""
+"""How each server is started: the service, constant bytes and the peers."""
 
 import json
 import sys
@@ -20,7 +20,8 @@ from tests.integration.server.service import COMMAND
 from tests.support.projects import LIST_URL, SAMPLE_PROJECT
 
 CACHED_TARGET = f"{LIST_URL}?changes-since=2001-01-01T00:00:00Z"
-VARIED_TARGET = LIST_URL + "?changes-since=2001-01-01T00:00:00.{n}Z"  # fractions of a second are ignored
+_VARIED_QUERY = "?changes-since=2001-01-01T00:00:00.{n}Z"  # fractions of a second are ignored
+VARIED_TARGET = LIST_URL + _VARIED_QUERY
 _VARIED_ROWS = "/catalog/images.json?_shape=array&_sort_desc=created&updated__gte=2001-01-01T00:00:00.{n}Z&_size="
 
 _ANY_TOKEN = {"X-Auth-Token": "any"}  # a mock of the contract requires one
@@ -31,8 +32,15 @@ _WORKER = "uvicorn_worker.UvicornWorker"
 
 _NOT_INSTALLED = "the extra `bench` is not installed"
 
-SERVICE, CEILING = "compute-images", "ceiling"
-CONNEXION, FASTAPI, DATASETTE, PRISM = "Connexion + Flask", "FastAPI", "Datasette", "Prism"
+SERVICE, CONSTANT = "compute-images", "constant bytes"
+CONNEXION, FASTAPI = "Connexion + Flask", "FastAPI with a response model"
+DATASETTE, PRISM = "Datasette, rows of the table", "Prism, mock of the contract"
+SAME_API = {SERVICE, CONNEXION, FASTAPI}  # they return the same images with the same links
+
+
+def project_target(number: int) -> str:
+    """Return the varied target of a project that owns no images."""
+    return f"/v2/{number:032x}/images/detail{_VARIED_QUERY}"
 
 
 def service(catalog: Path | str, target: str = VARIED_TARGET, **variables: str) -> Spec:
@@ -49,22 +57,22 @@ def authenticated(catalog: Path) -> Spec:
 
 def replicated(catalog: Path, folder: Path) -> Spec:
     """Return the service with the same images in a fresh replica."""
-    folder.mkdir(parents=True, exist_ok=True)
-    replica = open_catalog(folder / catalog.name)
+    replica = open_catalog(folder / "replica.db")
     images = list(export_images(open_catalog(catalog), deleted=True))
     upstream = Upstream("http://glance.example.com", is_admin=True, synced_at=time.time())
     apply_snapshot(replica, UpstreamSnapshot(upstream, images), tombstone_days=1)
     replica.write_sync_status(SyncStatus(synced_at=upstream.synced_at))
-    return service(folder / catalog.name, CACHED_TARGET, IMAGES_STALE_AFTER=str(_STALE_AFTER))
+    return service(folder / "replica.db", CACHED_TARGET, IMAGES_STALE_AFTER=str(_STALE_AFTER))
 
 
-def ceiling(response: Response, folder: Path) -> Spec:
+def constant_bytes(response: Response, folder: Path) -> Spec:
     """Return a server that sends the bytes of one response of the service, with the service's own worker."""
-    folder.mkdir(parents=True, exist_ok=True)
     headers = [(name, value) for name, value in response.headers if name.lower() != "date"]  # the worker adds one
     (folder / "headers").write_text(json.dumps(headers))
     (folder / "body").write_bytes(response.body)
-    return _gunicorn(CEILING, "ceiling", CACHED_TARGET, worker="app.server.worker.Worker", BENCH_RESPONSE=str(folder))
+    return _gunicorn(
+        CONSTANT, "constant_bytes", CACHED_TARGET, worker="app.server.worker.Worker", BENCH_RESPONSE=str(folder)
+    )
 
 
 class Skipped(NamedTuple):

@@ -22,22 +22,29 @@ _run = itertools.count(1)
 class Effort(NamedTuple):
     """How many rounds are measured, and how long each at least.
 
-    wrk does not count responses that are incomplete at its end. So that a slow server does not lose by that, each
-    connection has time for some requests (`turns`).
+    wrk does not count responses that are incomplete at its end. So that the rate of a slow server suffers little by
+    that, each connection has time for some requests (`turns`).
     """
 
     rounds: int
     seconds: int
-    turns: int = 8
+    turns: int = 4
     connections: int = 16
+
+
+class Load(NamedTuple):
+    """The result of a run."""
+
+    rate: float  # responses per second
+    cpu: float  # time for each response, in µs, of all processes of the server
 
 
 def is_installed() -> bool:
     return shutil.which("wrk") is not None
 
 
-def drive(server: Server, effort: Effort, targets: Sequence[str] = (), **headers: str) -> float:
-    """Send requests to a server for some seconds. Return the number of responses per second.
+def drive(server: Server, effort: Effort, targets: Sequence[str] = (), **headers: str) -> Load:
+    """Send requests to a server for some seconds. Return the rate and the cost of its responses.
 
     Requests that vary are never repeated, not even in other runs. Raises BenchError if any request fails.
     """
@@ -56,8 +63,11 @@ def drive(server: Server, effort: Effort, targets: Sequence[str] = (), **headers
             f"http://127.0.0.1:{server.port}{targets[0] if same else ''}",
             *(() if same else ("--", file.name, str(next(_run) * _MAX_REQUESTS))),
         ]
+        before = server.await_idle()
         done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return _rate(server.spec.name, done)
+    requests, rate = _results(server.spec.name, done)
+    # At the end, each connection waits for a response, which wrk does not count, but which the server builds.
+    return Load(rate, 1e6 * (server.await_idle() - before) / (requests + effort.connections))
 
 
 def _duration(server: Server, target: str, effort: Effort, headers: dict[str, str]) -> int:
@@ -69,9 +79,11 @@ def _duration(server: Server, target: str, effort: Effort, headers: dict[str, st
     return math.ceil((time.perf_counter() - begin) * effort.connections * effort.turns)
 
 
-def _rate(name: str, done: "subprocess.CompletedProcess[str]") -> float:
+def _results(name: str, done: "subprocess.CompletedProcess[str]") -> tuple[int, float]:
+    """Return the number of responses, and their rate."""
+    requests = re.search(r"^ *([0-9]+) requests in ", done.stdout, re.MULTILINE)
     rate = re.search(r"^Requests/sec: +([0-9.]+)", done.stdout, re.MULTILINE)
     bad = re.search(r"^ *(Non-2xx or 3xx responses|Socket errors): .*", done.stdout, re.MULTILINE)
-    if done.returncode or bad or not rate or not float(rate[1]):
+    if done.returncode or bad or not requests or not rate or not float(rate[1]):
         raise BenchError(f"{name}: wrk reports {bad[0].strip() if bad else done.stdout + done.stderr}")
-    return float(rate[1])
+    return int(requests[1]), float(rate[1])

@@ -10,10 +10,12 @@ from app.contract.document import Contract
 from tests.bench.peers.rows import documents
 
 
-def list_images_details(tenant_id: str, changes_since: str, **_others: Any) -> Response:
+def list_images_details(
+    tenant_id: str, changes_since: str, limit: int = 1000, marker: str | None = None, **_others: Any
+) -> Response:
     base = request.host_url.rstrip("/")
     since = f"{changes_since[:19]}Z"
-    return jsonify({"images": documents(base, tenant_id, since)})
+    return jsonify({"images": documents(base, tenant_id, since, limit, marker)})
 
 
 app = FlaskApp(__name__)

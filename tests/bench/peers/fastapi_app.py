@@ -67,7 +67,9 @@ def list_images_details(
     request: Request,
     tenant_id: Annotated[str, Path(pattern=_PROJECT_ID)],
     changes_since: Annotated[datetime, Query(alias="changes-since")],
+    limit: Annotated[int, Query(ge=0, le=1000)] = 1000,
+    marker: UUID | None = None,
 ) -> Any:
     base = str(request.base_url).rstrip("/")
     since = f"{changes_since:%Y-%m-%dT%H:%M:%SZ}"
-    return {"images": documents(base, tenant_id, since)}
+    return {"images": documents(base, tenant_id, since, limit, str(marker) if marker else None)}

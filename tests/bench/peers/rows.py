@@ -1,6 +1,6 @@
 """The same query of the same catalog for all peers: the images that a project can see, changed since a time.
 
-The peers do not have the other features of the service: filters, markers, shared images.
+The peers do not have the other features of the service: other filters, shared images.
 """
 
 import json
@@ -18,24 +18,26 @@ CATALOG = "BENCH_CATALOG"
 
 _QUERY = """
 SELECT id, name, status, progress, created, updated, min_disk, min_ram, size, metadata, server FROM images
-WHERE (visibility = 'public' OR owner = :project_id) AND updated >= :since
+WHERE (visibility = 'public' OR owner = :project_id) AND updated >= :since {after}
 ORDER BY created DESC, sequence
-LIMIT 1000
+LIMIT :limit
 """
+_AFTER = "AND (created, -sequence) < (SELECT created, -sequence FROM images WHERE id = :marker)"
 
 _threads = threading.local()
 
 
-def documents(base: str, project_id: str, since: str) -> list[Document]:
-    """Return the documents of the images that a project can see. Links begin with the base."""
-    return [_document(row, base, project_id) for row in _rows(project_id, since)]
+def documents(base: str, project_id: str, since: str, limit: int, marker: str | None) -> list[Document]:
+    """Return the documents of the images that a project can see, after the marker. Links begin with the base."""
+    parameters = {"project_id": project_id, "since": since, "limit": limit, "marker": marker}
+    return [_document(row, base, project_id) for row in _rows(parameters)]
 
 
-def _rows(project_id: str, since: str) -> Iterator[Any]:
+def _rows(parameters: Document) -> Iterator[Any]:
     if not hasattr(_threads, "connection"):
         _threads.connection = sqlite3.connect(f"file:{os.environ[CATALOG]}?mode=ro", uri=True)
         _threads.connection.row_factory = sqlite3.Row
-    yield from _threads.connection.execute(_QUERY, {"project_id": project_id, "since": since})
+    yield from _threads.connection.execute(_QUERY.format(after=_AFTER if parameters["marker"] else ""), parameters)
 
 
 def _document(row: Any, base: str, project_id: str) -> Document:

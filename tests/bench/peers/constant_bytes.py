@@ -1,4 +1,4 @@
-"""The ceiling: an application that only sends the bytes of a response, in the worker of the service."""
+"""Constant bytes: an application that only sends the bytes of a response, in the worker of the service."""
 
 import json
 import os
