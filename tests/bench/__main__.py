@@ -7,11 +7,12 @@ from tempfile import TemporaryDirectory, gettempdir
 
 import click
 
-from tests.bench import BenchError, costs, growth, mirroring, throughput, wrk
-from tests.bench.catalogs import Catalogs
+from tests.bench import BenchError, costs, growth, mirroring, pythons, slow_reads, throughput, wrk
+from tests.bench.catalogs import PAGE, SAMPLE, Catalogs
 from tests.bench.chart import chart
 from tests.bench.comparison import CACHED, NEW
 from tests.bench.report import Section, facts, table
+from tests.bench.rounds import Costs
 from tests.bench.specs import CONNEXION, CONSTANT, DATASETTE, FASTAPI, PRISM, SERVICE
 from tests.bench.wrk import Effort
 
@@ -23,7 +24,7 @@ cache_option = click.option(
     show_default=True,
     help="Where to store catalogs between runs.",
 )
-SECTIONS = ("throughput", "growth", "import", "memory", "start", "mirror")
+SECTIONS = ("sample", "small-pages", "pages", "slow-reads", "growth", "memory", "start", "import", "mirror", "python")
 _BARS = {
     CONSTANT: f"{CONSTANT} from an ASGI application",
     CACHED: f"{SERVICE}, from its response cache",
@@ -43,22 +44,34 @@ class Bench:
         self._imported = 1_000 if short else 100_000
         self._queries = 100 if short else 1_000
         self._mirrored = 30 if short else 3_000
+        self._skewed = 1_000 if short else slow_reads.SIZE
+        self._pythons = (pythons.current(),) if short else pythons.VERSIONS
         self.panels: dict[str, dict[str, float]] = {}
+
+    def _add_panel(self, section: Section, measured: Costs) -> None:
+        self.panels[section.title] = {bar: 1e6 / measured[name].cpu for name, bar in _BARS.items() if name in measured}
 
     def sections(self, names: tuple[str, ...]) -> Iterator[Section]:
         """Measure and yield the sections."""
         for name in names:
             click.echo(f"Measuring: {name}", err=True)
-            yield from getattr(self, f"_{name}")()
+            yield from getattr(self, f"_{name.replace('-', '_')}")()
 
-    def _throughput(self) -> Iterator[Section]:
-        for number, measure in enumerate(throughput.MEASUREMENTS):
-            section, measured = measure(self._catalogs, self._folder / f"throughput-{number}", self._effort)
-            if CONSTANT in measured:
-                self.panels[section.title] = {
-                    bar: 1e6 / measured[name].cpu for name, bar in _BARS.items() if name in measured
-                }
-            yield section
+    def _sample(self) -> Iterator[Section]:
+        section, measured = throughput.sample(self._catalogs, self._folder / "sample", self._effort)
+        self._add_panel(section, measured)
+        yield section
+
+    def _small_pages(self) -> Iterator[Section]:
+        yield throughput.pages(SAMPLE, self._catalogs, self._folder / "small-pages", self._effort)[0]
+
+    def _pages(self) -> Iterator[Section]:
+        section, measured = throughput.pages(PAGE, self._catalogs, self._folder / "pages", self._effort)
+        self._add_panel(section, measured)
+        yield section
+
+    def _slow_reads(self) -> Iterator[Section]:
+        yield slow_reads.section(self._skewed, self._catalogs, self._folder / "slow-reads", self._effort)
 
     def _growth(self) -> Iterator[Section]:
         measured = growth.measure(self._sizes, self._catalogs, self._folder / "growth", self._effort)
@@ -76,12 +89,15 @@ class Bench:
     def _mirror(self) -> Iterator[Section]:
         yield mirroring.section(self._mirrored, self._effort.rounds, self._folder / "mirror")
 
+    def _python(self) -> Iterator[Section]:
+        yield pythons.section(self._pythons, self._catalogs, self._folder / "python", self._effort)
+
 
 @click.command()
 @click.option(
     "--rounds", type=click.IntRange(1), default=5, show_default=True, help="How many times to measure each server."
 )
-@click.option("--seconds", type=click.IntRange(1), default=5, show_default=True, help="How long to measure each time.")
+@click.option("--seconds", type=click.IntRange(1), default=2, show_default=True, help="How long to measure each time.")
 @click.option("--short", is_flag=True, help="Only test that it runs: a round of a second, small catalogs, no chart.")
 @click.option("--only", type=click.Choice(SECTIONS), multiple=True, help="Measure only this section.")
 @click.option("--chart", "chart_file", type=click.Path(dir_okay=False, path_type=Path), help="The file of the chart.")

@@ -6,11 +6,10 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from sqlite_utils import Database
 
@@ -28,7 +27,7 @@ _BATCH_SIZE = 100_000  # images in a file
 
 
 class Catalogs:
-    """The catalogs in a folder: one for each size and version of the tables and of the generator."""
+    """The catalogs in a folder: one for each size and version of the tables and of the source of the images."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -37,11 +36,11 @@ class Catalogs:
     def public(self, size: int) -> Path:
         """Return a catalog of which everyone can list so many images: all are public."""
         if size == SAMPLE:
-            return self._cached(
+            return self.cached(
                 "sample", lambda catalog: import_file(catalog, resource_path("data/list-images-details.json"))
             )
         images = [image | {"visibility": "public"} for image in generator.images(size)]
-        return self._cached(f"public-{size}", lambda catalog: import_images(catalog, images))
+        return self.cached(f"public-{size}", lambda catalog: import_images(catalog, images))
 
     def indexed(self, size: int) -> Path:
         """Return a public catalog for other servers: with an index in the order of a list."""
@@ -50,14 +49,15 @@ class Catalogs:
             copy(self.public(size), catalog.parent)
             Database(catalog).execute(f"CREATE INDEX images_in_order ON images ({_ORDER})")
 
-        return self._cached(f"indexed-{size}", create)
+        return self.cached(f"indexed-{size}", create)
 
     def shared(self, size: int) -> Path:
         """Return a catalog of so many images, which some projects own and share."""
-        return self._cached(str(size), lambda catalog: import_images(catalog, generator.images(size)))
+        return self.cached(str(size), lambda catalog: import_images(catalog, generator.images(size)))
 
-    def _cached(self, name: str, create: Any) -> Path:
-        path = self.folder / f"{name}-{self._fingerprint()}" / "catalog.db"
+    def cached(self, name: str, create: Callable[[Path], object], source: str = generator.__file__) -> Path:
+        """Return a stored catalog. It is created again when the tables, or the source of its images, have changed."""
+        path = self.folder / f"{name}-{_fingerprint(Path(source))}" / "catalog.db"
         if not path.exists():
             with TemporaryDirectory(dir=self.folder) as folder:
                 create(Path(folder) / path.name)
@@ -65,13 +65,14 @@ class Catalogs:
                 (Path(folder) / path.name).rename(path)  # so that it appears when it is complete
         return path
 
-    def _fingerprint(self) -> str:
-        """Return a digest that changes with the tables and with the generator."""
-        with TemporaryDirectory() as folder:
-            empty = Path(folder) / "catalog.db"
-            ensure_catalog(open_catalog(empty), list, tombstone_days=30)
-            tables = Database(empty).schema
-        return hashlib.sha256(tables.encode() + Path(generator.__file__).read_bytes()).hexdigest()[:12]
+
+def _fingerprint(source: Path) -> str:
+    """Return a digest that changes with the tables and with the source."""
+    with TemporaryDirectory() as folder:
+        empty = Path(folder) / "catalog.db"
+        ensure_catalog(open_catalog(empty), list, tombstone_days=30)
+        tables = Database(empty).schema
+    return hashlib.sha256(tables.encode() + source.read_bytes()).hexdigest()[:12]
 
 
 def markers(catalog: Path) -> list[str]:

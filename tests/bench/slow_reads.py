@@ -1,7 +1,4 @@
-"""How long a client waits for cached responses while others send the slowest queries to the same worker.
-
-Run it with `python -m tests.bench.slow_reads [IMAGES] [SECONDS]`. It needs about a minute to create the catalog.
-"""
+"""The slowest queries, and how long another client waits for cached responses while others send them."""
 
 import http.client
 import statistics
@@ -9,40 +6,119 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
+from functools import partial
+from itertools import chain, count
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from app.catalog.engines import open_catalog
 from app.catalog.models import StoredImage
 from app.catalog.transfer import import_images
-from tests.integration.server.service import Service, serving
+from tests.bench import BenchError
+from tests.bench.catalogs import Catalogs
+from tests.bench.report import Row, Section, Target
+from tests.bench.rounds import interleaved
+from tests.bench.servers import HOST, Server, running
+from tests.bench.specs import service
+from tests.bench.wrk import Effort
 from tests.support.images import image_id
+
+SIZE = 400_000
 
 _LIST = "/v2/{n:032x}/images/detail"  # each project has stored responses of its own, although all are the same
 _CACHED = f"{_LIST.format(n=1)}?limit=7"
-ATTACKS = {
-    "no other client": [],
-    "filters that match often, but never together": ["?minRam=512&minDisk=20"],
-    "4 of them": ["?minRam=512&minDisk=20"] * 4,
-    "4 times changes-since with 20,000 old images": ["?changes-since=2026-01-01T00:00:00Z&minDisk=1"] * 4,
-    "2 times pages of 2,000 images": ["?limit=2000"] * 2,
-    "pages of 100,000 images": ["?limit=100000"],
+QUERIES = {
+    "two filters that never match together": "?minRam=512&minDisk=20",
+    "changes to 20,000 old images": "?changes-since=2026-01-01T00:00:00Z&minDisk=1",
 }
+_LONG_PAGES = {
+    "2 clients send: pages of 2,000 images": ["?limit=2000"] * 2,
+    "1 client sends: pages of 100,000 images": ["?limit=100000"],
+}
+_ATTACKERS = {1: "1 client sends", 4: "4 clients send"}
+_REPETITIONS = 20  # of each query, when no other client sends any
+_QUERY_TARGET, _CLIENT_TARGET = Target(20, " ms", most=True), Target(10, " ms", most=True)
+
 _ATTACK = """
 import http.client, itertools, sys
-connection = http.client.HTTPConnection("127.0.0.1", int(sys.argv[1]), timeout=60)
-for number in itertools.count(int(sys.argv[3])):
-    connection.request("GET", sys.argv[2].format(n=number))
+port, host, target, first = sys.argv[1:]
+connection = http.client.HTTPConnection("127.0.0.1", int(port), timeout=60)
+for number in itertools.count(int(first)):
+    connection.request("GET", target.format(n=number), headers={"Host": host})
     response = connection.getresponse()
     response.read()
-    print(response.status, flush=True)
+    if response.status not in (200, 503):  # 503: too many slow queries at the same time
+        sys.exit(response.status)
 """
+_projects = count(1000)
 
 
-def images(count: int) -> Iterator[StoredImage]:
+def section(size: int, catalogs: Catalogs, folder: Path, effort: Effort) -> Section:
+    """Measure the queries on a catalog of so many images, and another client meanwhile."""
+    catalog = catalogs.cached(f"skewed-{size}", partial(_create, size), __file__)
+    attacks = {f"{who}: {name}": [query] * n for name, query in QUERIES.items() for n, who in _ATTACKERS.items()}
+    others = {"no other client": [], **attacks, **_LONG_PAGES}
+    with running(service(catalog, _CACHED, IMAGES_MAX_LIMIT="100000"), folder) as server:
+        queries = {name: partial(_query_times, server, query) for name, query in QUERIES.items()}
+        clients = {name: partial(_client_times, server, sent, effort.seconds) for name, sent in others.items()}
+        taken = {
+            name: list(chain.from_iterable(times))
+            for name, times in interleaved(queries | clients, effort.rounds).items()
+        }
+    rows = []
+    for name in QUERIES:
+        median = statistics.median(taken[name])
+        rows.append(Row(f"query: {name}", f"{median:.1f} ms", "", median, _QUERY_TARGET))
+    for name in others:
+        quantiles = statistics.quantiles(taken[name], n=100)
+        measured = f"p99 {quantiles[98]:.1f} ms (median {quantiles[49]:.1f})"
+        target = None if name in _LONG_PAGES else _CLIENT_TARGET
+        rows.append(Row(f"cached, {name}", measured, "", quantiles[98], target))
+    return Section(f"Slow reads of {size:,} images: a query alone; cached responses of a client meanwhile", rows)
+
+
+def _query_times(server: Server, query: str) -> list[float]:
+    """Return the milliseconds of a query that no project has sent before."""
+    with closing(http.client.HTTPConnection("127.0.0.1", server.port)) as connection:
+        return [_time(connection, _LIST.format(n=next(_projects)) + query) for _ in range(_REPETITIONS)]
+
+
+def _client_times(server: Server, queries: Sequence[str], seconds: float) -> list[float]:
+    """Return the milliseconds of a client's cached responses while others send queries, each as fast as it can."""
+    command = [sys.executable, "-c", _ATTACK, str(server.port), HOST]
+    with ExitStack() as stack:
+        connection = stack.enter_context(closing(http.client.HTTPConnection("127.0.0.1", server.port)))
+        others = [
+            stack.enter_context(subprocess.Popen([*command, _LIST + query, str(next(_projects) * 10**9)]))
+            for query in queries
+        ]
+        taken, end = [], time.monotonic() + seconds
+        while time.monotonic() < end:
+            taken.append(_time(connection, _CACHED))
+            time.sleep(0.001)
+        failed = [other.poll() for other in others if other.poll() is not None]
+        for other in others:
+            other.terminate()
+        if failed:
+            raise BenchError(f"the client of a slow query ended with {failed[0]}")
+    return taken
+
+
+def _time(connection: http.client.HTTPConnection, target: str) -> float:
+    """Return the milliseconds of a request."""
+    begin = time.perf_counter()
+    connection.request("GET", target, headers={"Host": HOST})
+    connection.getresponse().read()
+    return (time.perf_counter() - begin) * 1000
+
+
+def _create(size: int, catalog: Path) -> None:
+    import_images(open_catalog(catalog), list(_images(size)), tombstone_days=30)
+
+
+def _images(size: int) -> Iterator[StoredImage]:
     """Yield public images: one half requires memory and the other a disk; every twentieth was changed long after."""
-    for number in range(count):
+    for number in range(size):
         created = f"20{10 + number % 10}-01-01T00:00:{number % 60:02}Z"
         yield StoredImage(
             id=image_id(number),
@@ -61,51 +137,3 @@ def images(count: int) -> Iterator[StoredImage]:
             pending_members="[]",
             hidden=False,
         )
-
-
-def latencies(service: Service, seconds: float) -> list[float]:
-    """Return the milliseconds that each of a client's cached responses took, sent one after the other."""
-    connection = http.client.HTTPConnection("127.0.0.1", service.port)
-    taken, end = [], time.monotonic() + seconds
-    while time.monotonic() < end:
-        start = time.perf_counter()
-        connection.request("GET", _CACHED)
-        connection.getresponse().read()
-        taken.append((time.perf_counter() - start) * 1000)
-        time.sleep(0.001)
-    return taken
-
-
-def measure(service: Service, attacks: Sequence[str], seconds: float) -> str:
-    """Return one line: the client's median, 99th percentile and maximum, and the responses that the others got."""
-    with ExitStack() as stack:
-        command = [sys.executable, "-c", _ATTACK, str(service.port)]
-        others = [
-            stack.enter_context(
-                subprocess.Popen([*command, _LIST + query, str(10**9 * number)], stdout=subprocess.PIPE)
-            )
-            for number, query in enumerate(attacks, 1)
-        ]
-        taken = latencies(service, seconds)
-        statuses = []
-        for other in others:
-            other.terminate()
-            statuses += other.communicate()[0].decode().split()
-    quantiles = statistics.quantiles(taken, n=100)
-    counts = ", ".join(f"{statuses.count(each)} times {each}" for each in sorted(set(statuses)))
-    return f"median {quantiles[49]:.1f} ms, p99 {quantiles[98]:.1f} ms, maximum {max(taken):.1f} ms; {counts or '-'}"
-
-
-def main(count: int = 400_000, seconds: int = 3) -> None:
-    """Create the catalog, and print a line for each attack."""
-    with TemporaryDirectory() as folder:
-        catalog = Path(folder) / "catalog.db"
-        import_images(open_catalog(catalog), list(images(count)), tombstone_days=30)
-        with serving(Path(folder), IMAGES_CATALOG=str(catalog), IMAGES_MAX_LIMIT="100000") as service:
-            latencies(service, 0.5)
-            for name, attacks in ATTACKS.items():
-                sys.stdout.write(f"{name}: {measure(service, attacks, seconds)}\n")
-
-
-if __name__ == "__main__":
-    main(*map(int, sys.argv[1:]))

@@ -1,8 +1,7 @@
 """The CPU time of responses: stored ones, new ones, and those of other servers."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from functools import partial
 from itertools import product
 from pathlib import Path
 
@@ -100,10 +99,3 @@ def _rows(size: int, costs: Costs, found: Found) -> Iterator[Row]:
             yield Row(
                 name, str(costs[name]), "new, against it", costs[name].cpu / costs[NEW].cpu, _TARGETS.get((name, size))
             )
-
-
-MEASUREMENTS: Sequence[Callable[[Catalogs, Path, Effort], tuple[Section, Costs]]] = (
-    sample,
-    partial(pages, SAMPLE),
-    partial(pages, PAGE),
-)
