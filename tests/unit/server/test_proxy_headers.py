@@ -21,6 +21,7 @@ PROXY, OTHER, UNIX = ("127.0.0.1", 1), ("192.0.2.9", 1), None
         (PROXY, ["x-forwarded-for: 203.0.113.1:5000"], "http", "203.0.113.1"),
         (PROXY, ["x-forwarded-for: [2001:db8::1]:80", "x-forwarded-proto: https"], "https", "2001:db8::1"),
         (PROXY, ["x-forwarded-for: 198.51.100.7, 203.0.113.1, 127.0.0.1"], "http", "203.0.113.1"),
+        (PROXY, [f"x-forwarded-for: 203.0.113.1{', 127.0.0.1' * 20}"], "http", "203.0.113.1"),
         (PROXY, ["x-forwarded-for: 198.51.100.7", "x-forwarded-for: 203.0.113.1"], "http", "203.0.113.1"),
         *((PROXY, [f"x-forwarded-for: {each}"], "http", None) for each in ("", "unknown", "a b", "1.2.3.4\x1b[1m")),
         (UNIX, ["x-forwarded-for: 203.0.113.1", "x-forwarded-proto: https"], "https", "203.0.113.1"),
