@@ -74,7 +74,7 @@ class BackgroundWriter:
             self._lines, self._size, self._dropped = [], 0, 0
         if dropped:
             lines.append(self._format_dropped(dropped))
-        return "".join(f"{line}\n" for line in lines)
+        return "\n".join([*lines, ""])
 
 
 def write_unbuffered(stream: TextIO, data: bytes) -> None:

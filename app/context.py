@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from time import perf_counter
 from typing import Any, NamedTuple
 
 from starlette.types import Scope
@@ -29,6 +30,9 @@ class Caller(NamedTuple):
 NO_OPERATION = "other"  # of a request that has none of the contract: another path or method, or malformed
 NOT_CACHED = "none"  # the result of the response cache for a response that it cannot store
 UNAUTHENTICATED_ADMIN = Caller(None, is_admin=True)  # without authentication, every caller is an administrator
+BEGIN = (
+    "begin"  # the key, in the state of a request, of the time when the server began to wait for the catalog's version
+)
 ANONYMOUS = Caller(None, is_admin=False)  # a request without a token
 
 
@@ -45,6 +49,7 @@ class RequestContext:
     operation: str = NO_OPERATION  # the operationId
     arguments: dict[str, Any] = field(default_factory=dict)  # of the operation, as validation parsed them
     cache_result: str = NOT_CACHED  # or "hit" or "miss"
+    begin: float = field(default_factory=perf_counter)  # when the server began to process the request
 
     @property
     def caller(self) -> Caller:
@@ -56,13 +61,18 @@ class RequestContext:
     @property
     def global_request_id(self) -> str | None:
         """The id by which a client follows its requests to several services, for the log; None without a valid one."""
-        ids = [value for name, value in self.headers if name == b"x-openstack-request-id"]
-        return ids[0].decode() if len(ids) == 1 and _GLOBAL_REQUEST_ID.fullmatch(ids[0]) else None
+        return find_global_request_id(self.headers)
 
     @classmethod
     def of(cls, scope: Scope) -> "RequestContext":
         """Return the context that RequestIdMiddleware put into the scope."""
         return scope["state"]["context"]  # type: ignore[no-any-return]
+
+
+def find_global_request_id(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
+    """Return the global request id in the headers of a request, None without a valid one."""
+    ids = [value for name, value in headers if name == b"x-openstack-request-id"]
+    return ids[0].decode() if len(ids) == 1 and _GLOBAL_REQUEST_ID.fullmatch(ids[0]) else None
 
 
 current_request: ContextVar[RequestContext | None] = ContextVar("current_request", default=None)

@@ -18,11 +18,17 @@ from app.text import escape_control_characters
 from app.timestamps import format_utc
 
 
+def plain_line(time: str, source: str, request_id: str, global_request_id: str | None, message: str) -> str:
+    """Return one line: time, source (level and logger), request ids and message."""
+    ids = f"{request_id} {global_request_id}" if global_request_id else request_id
+    return f"{time} {source} {ids} {message}"
+
+
 def _format_plain(entry: Mapping[str, Any]) -> str:
-    """Return one line: time, level, logger, request ids and message. A traceback follows on lines of its own."""
+    """Return one line. A traceback follows on lines of its own."""
+    source = f"{entry['level']} {entry['logger']}"
     message = escape_control_characters(entry["message"])
-    ids = " ".join(filter(None, (entry["request_id"], entry["global_request_id"])))
-    line = f"{entry['time']} {entry['level']} {entry['logger']} {ids} {message}"
+    line = plain_line(entry["time"], source, entry["request_id"], entry["global_request_id"], message)
     return line if entry["exception"] is None else f"{line}\n{entry['exception']}"
 
 

@@ -39,11 +39,11 @@ class MetricsMiddleware:
         if scope["type"] != "http":
             await self._sample_during(self._next_app(scope, receive, send))
             return
-        begin, context = perf_counter(), RequestContext.of(scope)
+        context = RequestContext.of(scope)
         status = 500  # the server responds with 500 if the application sends nothing
 
         def record() -> None:
-            seconds = perf_counter() - begin
+            seconds = perf_counter() - context.begin
             if not scope["state"].get("is_recorded"):  # as rejected by the server
                 self._recorder.record_response(context.operation, status, seconds, context.cache_result)
 

@@ -5,7 +5,7 @@ from uuid import uuid4
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from app.context import Caller, RequestContext, current_request
+from app.context import BEGIN, Caller, RequestContext, current_request
 
 REQUEST_ID_HEADERS = ("x-compute-request-id", "x-openstack-request-id")  # Nova's own, and that of all services
 _COMPUTE, _OPENSTACK = (name.encode() for name in REQUEST_ID_HEADERS)
@@ -52,7 +52,9 @@ class RequestIdMiddleware:
             return
         request_id = self._new_id()
         context = RequestContext(request_id, "", self._default_caller, headers=scope["headers"])
-        scope.setdefault("state", {})["context"] = context
+        state = scope.setdefault("state", {})
+        context.begin = state.get(BEGIN, context.begin)
+        state["context"] = context
         current_request.set(context)
 
         async def send_with_id(message: Message) -> None:

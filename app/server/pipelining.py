@@ -124,11 +124,11 @@ class PipelinedProtocol(HttpToolsProtocol):
         self, cycle: RequestResponseCycle, app: "ASGI3Application", pending: PendingResponse | None = None
     ) -> None:
         """Send the stored response to a request, once the catalog's version is known, or start the application."""
-        if cycle.disconnected:
+        if cycle.disconnected and not (pending and pending.is_logged):
             return
         if self.server_state.is_stopping and not self._has_more():
             cycle.keep_alive = False
-        if self.cached_responses and cycle.keep_alive:
+        if self.cached_responses and cycle.keep_alive and not cycle.disconnected:
             headers = self.server_state.default_headers
             response = (
                 self.cached_responses.complete(pending, cycle.scope, headers)

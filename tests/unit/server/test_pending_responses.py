@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TypeVar
+from time import perf_counter
+from typing import Any, TypeVar
 
 import pytest
 from starlette.testclient import TestClient
@@ -36,11 +37,11 @@ ALL, FIRST = request(LIST_URL), request(f"{LIST_URL}?limit=1")
 class Server:
     """The server, in this process. It has stored responses to ALL and FIRST."""
 
-    def __init__(self, path: Path, stack: ExitStack) -> None:
+    def __init__(self, path: Path, stack: ExitStack, **settings: Any) -> None:
         self.path = path
         self.engine = HeldEngine(path)
         self.recorded: list[tuple[str, int]] = []  # by the server itself, without the application
-        self._app = create_app(Settings(catalog=str(path)), loaded(), overrides=Overrides(engine=self.engine))
+        self._app = create_app(Settings(str(path), **settings), loaded(), overrides=Overrides(engine=self.engine))
         self._state = WorkerState(Buffers())
         self._stack = stack
         self._client = stack.enter_context(TestClient(self._app))
@@ -77,7 +78,7 @@ class Server:
         config = Config(self._app.middleware, **OPTIONS, http=Protocol)
         config.load()
         server = await asyncio.get_running_loop().create_server(
-            lambda: Protocol(config=config, server_state=self._state, app_state={}), "127.0.0.1", 0
+            lambda: Protocol(config=config, server_state=self._state, app_state=self._client.app_state), "127.0.0.1", 0
         )
         self._stack.callback(self._in_loop, self._close, server)
         return int(server.sockets[0].getsockname()[1])
@@ -169,3 +170,47 @@ def test_request_that_waits_when_the_server_stops_has_its_response(server: Serve
     server.engine.release()
     (response,) = connection.receive_all()
     assert (response.status, response.headers["connection"]) == (200, "close")
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Path:
+    return tmp_path / "access.log"
+
+
+@pytest.fixture
+def logging_server(tmp_path: Path, log: Path) -> Iterator[Server]:
+    with ExitStack() as stack:
+        yield Server(catalog_of(tmp_path, image(1), image(2)), stack, access_log_file=str(log))
+
+
+def logged(log: Path, count: int) -> list[list[str]]:
+    """Return the status, the size and the milliseconds in the last lines of the access log, once it has so many."""
+    until(lambda: log.read_text().count("\n") == 2 + count)  # after those of the stored responses
+    return [line.split()[6:9] for line in log.read_text().splitlines()[2:]]
+
+
+def test_pipelined_requests_and_those_of_gone_clients_are_logged(logging_server: Server, log: Path) -> None:
+    connection, gone = logging_server.connect(), logging_server.connect()
+    connection.send(ALL, request(LIST_URL, method="HEAD"), FIRST)
+    gone.send(ALL)
+    logging_server.await_requests(2)
+    gone.abort()
+    logging_server.await_connections(1)
+    logging_server.engine.holds = False
+    logging_server.engine.release()
+    sizes = [len(connection.receive(head=head).body) for head in (False, True, False)]
+    lines = sorted(line[:2] for line in logged(log, 4))
+    assert lines == sorted([["200", str(size)] for size in (*sizes, sizes[0])])
+
+
+def test_logged_duration_includes_the_wait_if_the_response_is_not_stored(logging_server: Server, log: Path) -> None:
+    connection, other = logging_server.connect(), logging_server.connect()
+    connection.send(request(f"{LIST_URL}?limit=2"))
+    logging_server.await_requests(1)
+    begin = perf_counter()
+    for _ in range(20):
+        other.fetch(request("/v2"))  # does not wait for a version
+    waited = perf_counter() - begin
+    logging_server.engine.release()
+    assert connection.receive().status == 200
+    assert float(logged(log, 21)[-1][2]) >= waited * 1000
