@@ -63,13 +63,13 @@ class ResponseStore:
         """Store a response unless it is larger than the bound, and evict others for it."""
         size = _size(key, response)
         max_bytes = self.max_bytes - sum(each.bytes for each in self.part_stores)
-        if size > max_bytes:
-            return
+        fits = size <= max_bytes
         self._evict(key)
-        while self.bytes + size > max_bytes:
+        while self.bytes > (max_bytes - size if fits else max_bytes):
             self._evict(next(iter(self._responses)))
-        self._responses[key] = response
-        self.bytes += size
+        if fits:
+            self._responses[key] = response
+            self.bytes += size
 
     def invalidate(self) -> None:
         """Remove all responses, because the catalog has changed."""

@@ -526,9 +526,12 @@ def test_response_larger_than_the_bound_is_not_stored(start: Start, sample_catal
 def test_bound_is_never_exceeded(start: Start, sample_catalog: str) -> None:
     service = start(sample_catalog, max_bytes=20_000)
     for number in range(200):
-        service.send(f"{LIST_URL}?limit={number % 3 + 1}&name={number}{'x' * (number % 50)}")
-        assert service.stats.bytes <= 20_000
-    assert service.stats.entries > 10
+        service.send(f"{LIST_URL}?limit={number % 9 + 1}&type=ALL&server={'x' * (number % 50)}")
+        service.send(f"{LIST_URL}?limit={number % 9 + 1}&changes-since=2001-01-01T00:00:00.{number}Z")
+        service.send(f"{LIST_URL.removesuffix('/detail')}?changes-since=2001-01-01T00:00:00.{number}Z")
+        parts = [each.bytes for each in service.store.part_stores]
+        assert service.stats.bytes + sum(parts) <= 20_000
+    assert min(parts) > 0 < service.stats.entries
 
 
 def test_size_includes_the_body_and_the_key(service: Service) -> None:
