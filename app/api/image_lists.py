@@ -1,11 +1,14 @@
 """Lists of images, joined from parts: the JSON of each image, built and validated once in a version of the catalog."""
 
+from collections.abc import Sequence
 from secrets import token_hex
 
 import orjson
 
 from app.api.links import LinkBuilder, next_page
 from app.api.serializers import ImageSerializer, serialize_image, serialize_image_summary
+from app.catalog.documents import first_invalid
+from app.catalog.errors import CatalogDamaged
 from app.catalog.image_parts import Page, PartStore
 from app.catalog.models import Image, JsonObject
 from app.contract.document import Contract
@@ -25,46 +28,54 @@ _SERIALIZERS: dict[str, ImageSerializer] = {
 class ImageList:
     """An operation that lists images: how it serializes an image, and the images that it has serialized."""
 
-    def __init__(self, contract: Contract, operation_id: str, serialize: ImageSerializer, store: PartStore) -> None:
-        """Set the operation of the contract. Raises ValueError if its images cannot be validated one by one."""
-        self._validator = contract.item_validator(operation_id, "images")
+    def __init__(self, contract: Contract, operation_id: str, serialize: ImageSerializer, max_bytes: int) -> None:
+        """Set the operation of the contract. Raises ValueError if its images cannot be validated in parts."""
+        self._validator = contract.list_validator(operation_id, "images")
         self._serialize = serialize
-        self.store = store
+        self.store = PartStore(self._build, max_bytes)
 
     def join(self, page: Page, links: LinkBuilder) -> tuple[bytes, JsonObject]:
         """Return the JSON of a page, and its document for validation, with only the last of the images.
 
         Each part was validated when it was built, except for the URLs in its links, which all images have in common.
-        Raises InvalidResponse, and what the serialization of an invalid image raises.
         """
-        built = {sequence: self._build(image) for sequence, image in page.images.items()}
-        page.stored.add(built)
-        parts = [part or built[sequence] for sequence, part in page.parts.items()]
+        parts, has_more = page
         if not parts:
             return orjson.dumps({"images": []}), {"images": []}
         last = orjson.loads(_fill(parts[-1], links))
-        more = {"images_links": next_page(last["id"])} if page.has_more else {}
+        more = {"images_links": next_page(last["id"])} if has_more else {}
         begin, bracket, end = orjson.dumps({"images": [], **more}).partition(b"]")
         parts[0] = begin + parts[0]
         parts[-1] += bracket + end
         return _fill(b",".join(parts), links), {"images": [last], **more}
 
-    def _build(self, image: Image) -> bytes:
-        """Return the part of an image."""
-        document = self._serialize(image, _RANDOM_LINKS)
-        error = first_error(self._validator, document)
-        if error:
-            raise InvalidResponse(f"image {image.id}: {error}")
-        part = orjson.dumps(document)
+    def _build(self, images: Sequence[Image]) -> list[bytes]:
+        """Return the parts of images. Raises CatalogDamaged if the catalog cannot contain them, and InvalidResponse."""
+        try:
+            joined = self._dump(images)
+        except (AttributeError, TypeError, ValueError, InvalidResponse) as error:
+            # The values of images are not checked when they are read, because that takes time.
+            problem = first_invalid(images)
+            if problem is None:
+                raise
+            raise CatalogDamaged(problem) from error
         for url, placeholder in zip(_RANDOM_LINKS, _PLACEHOLDERS, strict=True):
-            part = part.replace(url.encode(), placeholder)
-        return part
+            joined = joined.replace(url.encode(), placeholder)
+        return joined.split(b"\n")
+
+    def _dump(self, images: Sequence[Image]) -> bytes:
+        """Return the JSON of images with random URLs, each on a line. Raises InvalidResponse, or what damage causes."""
+        documents = [self._serialize(image, _RANDOM_LINKS) for image in images]
+        error = first_error(self._validator, documents)
+        if error:
+            raise InvalidResponse(error)
+        return b"\n".join(map(orjson.dumps, documents))  # JSON escapes line breaks
 
 
 def image_lists(contract: Contract, max_bytes: int) -> dict[str, ImageList]:
     """Return the operations that list images, by operationId. Their parts share a bound on memory."""
     share = max_bytes // len(_SERIALIZERS)
-    return {each: ImageList(contract, each, serialize, PartStore(share)) for each, serialize in _SERIALIZERS.items()}
+    return {each: ImageList(contract, each, serialize, share) for each, serialize in _SERIALIZERS.items()}
 
 
 def _fill(template: bytes, links: LinkBuilder) -> bytes:

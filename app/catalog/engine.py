@@ -51,8 +51,8 @@ class Snapshot(Protocol):
     def find_page(self, scans: Sequence[IndexScan], count: int) -> FoundPage:
         """Return the first images that the scans find, merged in the order of the list."""
 
-    def read_images(self, sequences: Sequence[int]) -> dict[int, Image]:
-        """Return the images with these sequence numbers. Their values are not checked. Raises CatalogDamaged."""
+    def read_images(self, sequences: Sequence[int]) -> Iterator[dict[int, Image]]:
+        """Yield images, in batches, with unchecked values. Raises CatalogDamaged if one does not exist."""
 
     def find_image(self, project_id: str, image_id: str) -> StoredImage | None:
         """Return an image that the project can see, which includes unlisted community images; None otherwise."""

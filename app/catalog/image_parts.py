@@ -5,7 +5,7 @@ not depend on the project or on the host in links: placeholders stand for them.
 """
 
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from threading import Lock
 from typing import NamedTuple
 
@@ -13,41 +13,47 @@ from app.catalog.models import Image, Version
 
 _PART_OVERHEAD_BYTES = 200  # approximate memory of a part in addition to its JSON
 
+BuildParts = Callable[[Sequence[Image]], Sequence[bytes]]
+
 
 class ImageParts:
     """The parts of one version of the catalog, by sequence number. Several threads may use them."""
 
-    def __init__(self, version: Version | None, max_bytes: int) -> None:
-        """Set the bound on the memory of the parts: the oldest are evicted first."""
+    def __init__(self, version: Version | None, build: BuildParts, max_bytes: int) -> None:
+        """Set how parts are built, and the bound on their memory: the oldest are evicted first."""
         self.version = version
         self.bytes = 0
+        self._build = build
         self._max_bytes = max_bytes
         self._parts: OrderedDict[int, bytes] = OrderedDict()
         self._lock = Lock()
 
-    def find(self, sequences: Iterable[int]) -> list[bytes | None]:
+    def find(self, sequences: Sequence[int]) -> dict[int, bytes | None]:
         """Return the part of each image, None if it is not stored."""
-        return list(map(self._parts.get, sequences))
+        return dict(zip(sequences, map(self._parts.get, sequences), strict=True))
 
-    def add(self, parts: Mapping[int, bytes]) -> None:
-        """Store parts."""
+    def add(self, images: Mapping[int, Image]) -> dict[int, bytes]:
+        """Build, store and return the parts of images. Raises what building them raises."""
+        built = dict(zip(images, self._build(list(images.values())), strict=True))
         with self._lock:
-            for sequence, part in parts.items():
+            for sequence, part in built.items():
                 if sequence not in self._parts:
                     self._parts[sequence] = part
                     self.bytes += len(part) + _PART_OVERHEAD_BYTES
             while self.bytes > self._max_bytes:
                 _, part = self._parts.popitem(last=False)
                 self.bytes -= len(part) + _PART_OVERHEAD_BYTES
+        return built
 
 
 class PartStore:
     """The parts of the version of the catalog that was read last."""
 
-    def __init__(self, max_bytes: int) -> None:
-        """Set the bound on the memory of the parts."""
+    def __init__(self, build: BuildParts, max_bytes: int) -> None:
+        """Set how parts are built, and the bound on their memory."""
+        self._build = build
         self._max_bytes = max_bytes
-        self._parts = ImageParts(None, max_bytes)
+        self._parts = self._empty(None)
 
     @property
     def bytes(self) -> int:
@@ -56,18 +62,19 @@ class PartStore:
 
     def at(self, version: Version | None) -> ImageParts:
         """Return the parts of a version, and drop those of another one. Without a version, none are stored."""
+        if version is None:
+            return self._empty(version)
         parts = self._parts
-        if version is None or parts.version != version:
-            parts = ImageParts(version, self._max_bytes)
-            if version is not None:
-                self._parts = parts
+        if parts.version != version:
+            parts = self._parts = self._empty(version)
         return parts
+
+    def _empty(self, version: Version | None) -> ImageParts:
+        return ImageParts(version, self._build, self._max_bytes)
 
 
 class Page(NamedTuple):
-    """A page of the list: the parts of its images that were stored, the images without one, and whether more follow."""
+    """A page of the list: the parts of its images, and whether more images follow."""
 
-    parts: Mapping[int, bytes | None]  # by sequence number, in the order of the list
-    images: Mapping[int, Image]  # by sequence number
+    parts: list[bytes]
     has_more: bool
-    stored: ImageParts  # of the version of the catalog that the page was read from

@@ -2,9 +2,9 @@
 
 from app.catalog.engine import Engine, Snapshot
 from app.catalog.errors import CatalogDamaged
-from app.catalog.image_parts import Page, PartStore
+from app.catalog.image_parts import ImageParts, Page, PartStore
 from app.catalog.listing import is_planned_without_reads, plan_scans
-from app.catalog.models import ImageFilters, StoredImage, SyncStatus, Upstream
+from app.catalog.models import Image, ImageFilters, StoredImage, SyncStatus, Upstream
 from app.errors import ImageNotFound
 from app.text import normalize_project_id
 
@@ -26,22 +26,28 @@ class CatalogReader:
         if self._engine.blocks and is_planned_without_reads(filters):
             # One query, for which a database server needs no transaction. It suffices if all parts are stored.
             with self._engine.snapshot(is_single=True) as snapshot:
-                page = self._find_page(snapshot, project_id, filters, store, size)
-            if all(page.parts.values()):
-                return page
+                found, has_more, _ = self._find(snapshot, project_id, filters, store, size)
+            if all(found.values()):
+                return Page(list(filter(None, found.values())), has_more)
         with self._engine.snapshot() as snapshot:
-            page = self._find_page(snapshot, project_id, filters, store, size)
-            missing = [sequence for sequence, part in page.parts.items() if part is None]
-            return page._replace(images=snapshot.read_images(missing)) if missing else page
+            found, has_more, stored = self._find(snapshot, project_id, filters, store, size)
+            images: dict[int, Image] = {}
+            try:
+                for batch in snapshot.read_images([sequence for sequence, part in found.items() if part is None]):
+                    images |= batch
+            finally:  # even if a limit is exceeded: then fewer images remain to be read by later requests
+                if images:
+                    found |= stored.add(images)
+        return Page(list(filter(None, found.values())), has_more)
 
-    def _find_page(
+    def _find(
         self, snapshot: Snapshot, project_id: str, filters: ImageFilters, store: PartStore, size: int
-    ) -> Page:
-        """Return a page without the images that have no stored part."""
+    ) -> tuple[dict[int, bytes | None], bool, ImageParts]:
+        """Return the stored parts of a page by sequence number, whether more images follow, and all stored parts."""
         scans = plan_scans(snapshot, project_id, filters, size + 1, probe_limit=self._probe_limit)
-        version, found = snapshot.find_page(scans, size + 1)
-        sequences, stored = found[:size], store.at(version)
-        return Page(dict(zip(sequences, stored.find(sequences), strict=True)), {}, len(found) > size, stored)
+        version, sequences = snapshot.find_page(scans, size + 1)
+        stored = store.at(version)
+        return stored.find(sequences[:size]), len(sequences) > size, stored
 
     def get_image(self, project_id: str, image_id: str) -> StoredImage:
         """Return an image that a project can see, which includes unlisted community images. Raises ImageNotFound."""

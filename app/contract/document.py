@@ -88,16 +88,17 @@ class Contract:
         reads = ((path, item.get("get", {})) for path, item in self.document["paths"].items())
         return frozenset(path for path, operation in reads if operation.get("x-independent-of-catalog"))
 
-    def item_validator(self, operation_id: str, name: str) -> jsonschema_rs.Validator:
-        """Compile the schema of the items of a list in the successful responses of an operation.
+    def list_validator(self, operation_id: str, name: str) -> jsonschema_rs.Validator:
+        """Compile the schema of a list in the successful responses of an operation.
 
-        Raises ValueError if validating the items does not suffice, because the list has other constraints.
+        If each part of a list is valid, the list is. Raises ValueError if this is not so, because the schema has other
+        constraints than those of the items.
         """
         responses = response_schemas(self._definitions[operation_id])
         lists = [schema["properties"][name] for status, schema in responses if status < HTTPStatus.MULTIPLE_CHOICES]
         if any(each != lists[0] or not each.keys() <= {"type", "items", "description"} for each in lists):
-            raise ValueError(f"{operation_id}: the items of {name!r} cannot be validated one by one")
-        return compile_schema(lists[0]["items"])
+            raise ValueError(f"{operation_id}: the list {name!r} cannot be validated in parts")
+        return compile_schema(lists[0])
 
     def methods(self, path: str) -> list[str]:
         """Return the methods that the contract defines for a path; none if it does not define the path."""

@@ -11,6 +11,7 @@ import pytest
 from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
 
 from app.catalog.sqlite.engine import SQLiteEngine
+from app.middleware.response_cache import ResponseStore
 from app.overrides import Overrides
 from tests.conftest import Serve
 from tests.support.catalogs import sqlite_only
@@ -24,8 +25,8 @@ MESSAGE = f"The query was given up after {TIMEOUT} seconds: add filters or lower
 class SlowEngine(SQLiteEngine):
     """An engine whose queries exceed the limits of the event loop, or all limits."""
 
-    def __init__(self, path: Path, *, always: bool) -> None:
-        super().__init__(path, progress_interval=1)
+    def __init__(self, path: Path, *, always: bool, progress_interval: int = 1) -> None:
+        super().__init__(path, progress_interval=progress_interval)
         self.always = always
         self.threads: list[threading.Thread] = []
 
@@ -93,6 +94,20 @@ def test_slow_read_is_repeated_in_a_thread_until_the_time_limit(
         assert response.json() == {"serviceUnavailable": {"code": 503, "message": MESSAGE}}
     else:
         assert response.json() == serve(sample_catalog, response_cache_mb=0).get(path).json()
+
+
+@sqlite_only
+def test_images_read_before_a_limit_is_exceeded_are_not_read_again(serve: Serve, location: str) -> None:
+    catalog = catalog_at(location, *map(image, range(250)))
+    engine, store = SlowEngine(Path(catalog), always=False, progress_interval=10**9), ResponseStore(1_000_000)
+    client = serve(catalog, overrides=Overrides(engine=engine, responses=store))
+    expected = client.get(f"{LIST_URL}?limit=250").json()
+    sizes = []
+    for number in range(3):
+        sizes.append(sum(each.bytes for each in store.part_stores))
+        assert client.get(f"{LIST_URL}?limit={300 + number}").json() == {"images": expected["images"]}
+    assert sizes == [sizes[0], 2 * sizes[0], 2.5 * sizes[0]]
+    assert sizes[0] > 0
 
 
 class BlockedEngine(SlowEngine):

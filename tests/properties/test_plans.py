@@ -69,7 +69,9 @@ def plans(engine: SQLiteEngine, filters: Filters, *, probe_limit: int | None = N
     connection = engine._connection()
     connection.set_trace_callback(executed.append)
     catalog = CatalogReader(engine, probe_limit=probe_limit)
-    catalog.list_images(PROJECT, ImageFilters(**filters), PartStore(0), max_images=10)
+    catalog.list_images(
+        PROJECT, ImageFilters(**filters), PartStore(lambda images: [b"{}"] * len(images), max_bytes=0), max_images=10
+    )
     connection.set_trace_callback(None)
     rows = {sql: connection.execute(f"EXPLAIN QUERY PLAN {sql}").fetchall() for sql in executed if "SELECT" in sql}
     return {sql: [(step, parent, detail) for step, parent, _, detail in plan] for sql, plan in rows.items()}

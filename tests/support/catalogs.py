@@ -1,7 +1,7 @@
 """Catalogs of each engine, and short forms of what tests do with them."""
 
 import asyncio
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -127,8 +127,15 @@ def add_images(engine: Engine, *images: Fields) -> Engine:
 
 def read_list(engine: Engine, project_id: str = PROJECT, **filters: Any) -> list[Image]:
     """Return the images in a project's list, in its order."""
-    page = CatalogReader(engine).list_images(project_id, ImageFilters(**filters), PartStore(0), max_images=1000)
-    return [page.images[sequence] for sequence in page.parts]
+    images: list[Image] = []
+
+    def build(batch: Sequence[Image]) -> list[bytes]:
+        images.extend(batch)
+        return [str(number).encode() for number in range(len(images) - len(batch), len(images))]
+
+    store = PartStore(build, max_bytes=0)
+    page = CatalogReader(engine).list_images(project_id, ImageFilters(**filters), store, max_images=1000)
+    return [images[int(part)] for part in page.parts]
 
 
 def listed(engine: Engine, project_id: str = PROJECT, **filters: Any) -> list[int]:

@@ -37,6 +37,7 @@ WHERE (status = 'DELETED') = $1
 _CURSOR = f"""
 SELECT extract(epoch FROM created::timestamptz)::bigint, -sequence FROM images WHERE id = $1 AND {VISIBLE}
 """  # noqa: S608 no user input
+_BATCH_SIZE = 1000  # images that are read at once
 _PING_IMAGES = 200  # images that each health check reads: all of a small catalog
 # Names all columns of the index, so that it fails if one is missing, even in an empty catalog.
 _PING = f"SELECT {INDEX_COLUMNS} FROM image_index LIMIT 1"  # noqa: S608 no user input
@@ -95,12 +96,14 @@ class PostgreSQLSnapshot:
             raise ReadLimitExceeded
         return FoundPage(version, sequences)
 
-    def read_images(self, sequences: Sequence[int]) -> dict[int, Image]:
-        """Return the images with these sequence numbers. Their values are not checked. Raises CatalogDamaged."""
-        images = {sequence: Image(*fields) for sequence, *fields in self._query(_IMAGES, list(sequences))}
-        if len(images) < len(sequences):
-            raise CatalogDamaged("the image index has entries of images that do not exist")
-        return images
+    def read_images(self, sequences: Sequence[int]) -> Iterator[dict[int, Image]]:
+        """Yield the images with these sequence numbers, in batches. Their values are not checked."""
+        for start in range(0, len(sequences), _BATCH_SIZE):
+            batch = list(sequences[start : start + _BATCH_SIZE])
+            images = {sequence: Image(*fields) for sequence, *fields in self._query(_IMAGES, batch)}
+            if len(images) < len(batch):
+                raise CatalogDamaged("the image index has entries of images that do not exist")
+            yield images
 
     def find_image(self, project_id: str, image_id: str) -> StoredImage | None:
         """Return an image that the project can see, which includes unlisted community images; None otherwise."""
@@ -119,7 +122,7 @@ class PostgreSQLSnapshot:
             self._query(statement)
         partitions = [Partition(audience, deleted=False) for audience in (EVERYONE, "")]
         page = self.find_page([IndexScan(partition, None, (), None) for partition in partitions], _PING_IMAGES)
-        self.read_images(page.sequences)
+        list(self.read_images(page.sequences))
         self.upstream()
         self.status_types(None, "ALL", deleted=False)
 

@@ -18,6 +18,7 @@ from app.catalog.sqlite import database, sync_status
 from app.catalog.sqlite.backup import BACKUP_STEP, copy_to_memory, restore_backup, write_backup
 from app.catalog.sqlite.check import find_problems
 from app.catalog.sqlite.info import find_users, read_info
+from app.catalog.sqlite.limits import ReadLimits
 from app.catalog.sqlite.reader import SQLiteSnapshot
 from app.catalog.sqlite.writer import BATCH_SIZE, SQLiteTransaction
 
@@ -27,18 +28,6 @@ _PROGRESS_INTERVAL = 10_000  # steps of SQLite between looks at the clock: about
 _LOOP_LOCK_TIMEOUT = 0.01
 
 
-class _ReadLimits:
-    """The limits of a thread's reads. It has no reference to the connection, which calls it: that would never close."""
-
-    deadline = math.inf  # on the monotonic clock
-    cpu_deadline = math.inf  # on the clock of the thread's CPU time
-    max_images = math.inf  # of a page
-
-    def are_exceeded(self) -> bool:
-        """Return whether the time is over."""
-        return time.thread_time() > self.cpu_deadline or time.monotonic() > self.deadline
-
-
 class _ThreadState(threading.local):
     """What each thread that reads for requests has of its own."""
 
@@ -46,7 +35,7 @@ class _ThreadState(threading.local):
     runs_event_loop = False  # while the connection was opened
 
     def __init__(self) -> None:
-        self.limits = _ReadLimits()
+        self.limits = ReadLimits()
 
 
 class SQLiteEngine:
@@ -118,7 +107,7 @@ class SQLiteEngine:
                 connection.execute("BEGIN")
                 # Versions are compared on one connection only: SQLite counts them for each connection separately.
                 thread = self._thread
-                yield SQLiteSnapshot(connection, thread.limits.max_images, has_version=thread.runs_event_loop)
+                yield SQLiteSnapshot(connection, thread.limits, has_version=thread.runs_event_loop)
             finally:
                 connection.rollback()
 

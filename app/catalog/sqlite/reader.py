@@ -1,10 +1,8 @@
 """Reads of one state of the catalog."""
 
-import math
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import fields
-from functools import lru_cache
-from typing import Any
+from itertools import starmap
 
 import orjson
 from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
@@ -23,18 +21,14 @@ from app.catalog.models import (
     Upstream,
     dump_json,
 )
+from app.catalog.sqlite.limits import ReadLimits
 from app.catalog.sqlite.migrations import MIGRATIONS, migration_names
 from app.catalog.sqlite.rows import DamagedValue, require_types, to_image, to_record, to_token_with_hash, to_upstream
+from app.catalog.sqlite.scans import count_query, page_query
 from app.catalog.sqlite.schema import TOMBSTONE, VISIBLE
-
-_Term = tuple[str, str]  # a column, and the operator and parameters of its condition
-# Of a scan: whether its audience is everyone; its driving term; the others; and whether it continues.
-_Shape = tuple[bool, _Term | None, tuple[_Term, ...], bool]
 
 COLUMNS = ", ".join(field.name for field in fields(StoredImage))
 
-# Part of the statement that reads images, so that none is necessary before it. Everyone has the number 0.
-_AUDIENCE, _EVERYONE = "audience = (SELECT id FROM audiences WHERE project_id = ?)", "audience = 0"
 _STATUS_TYPES = """
 SELECT id FROM status_types
 WHERE (status = 'DELETED') = :deleted
@@ -42,13 +36,8 @@ WHERE (status = 'DELETED') = :deleted
   AND CASE :type WHEN 'ALL' THEN true WHEN 'SERVER' THEN type <> 'BASE' ELSE type = :type END
 """
 _CURSOR = f"SELECT unixepoch(created), -sequence FROM images WHERE id = :id AND {VISIBLE}"  # noqa: S608 no user input
-# SQLite merges the scans lazily, so none goes further than the page needs. One scan with an OR for its partitions would
-# sort all entries that match.
-# The + before a parameter of LIMIT keeps SQLite from preparing the statement anew for each number.
-# The result is one text, in the order of the subquery. Reading a thousand rows takes twice as long: 0.26 ms.
-_PAGE = "SELECT group_concat(-sort_key) FROM ({scans} ORDER BY created DESC, sort_key DESC LIMIT +?) AS page"
 _IMAGES = f"""
-SELECT sequence, {", ".join(f"images.{field.name}" for field in fields(Image))}
+SELECT {", ".join(f"images.{field.name}" for field in fields(Image))}
 FROM json_each(?) CROSS JOIN images ON sequence = value  -- CROSS: in this order
 """  # noqa: S608 no user input
 _APPLIED_MIGRATIONS = "SELECT name FROM _sqlite_migrations WHERE migration_set = ?"
@@ -58,6 +47,7 @@ SELECT {", ".join(f"images.{field.name}" for field in fields(StoredImage))}, aud
        changed, status_type, image_index.min_disk, image_index.min_ram, image_index.name, image_index.server
 FROM image_index CROSS JOIN images ON sequence = -sort_key LIMIT 1
 """  # noqa: S608 no user input
+_BATCH_SIZE = 100  # images that are read before the limits are checked again: at least these parts will be stored
 _PING_IMAGES = 200  # are read by each health check: all images of a small catalog
 _SOME_IMAGES = f"SELECT {COLUMNS} FROM images LIMIT {_PING_IMAGES}"  # noqa: S608 no user input
 _IMAGE = f"""
@@ -86,11 +76,11 @@ class SQLiteSnapshot:
     """Reads within the transaction of a connection. Implements `app.catalog.engine.Snapshot`."""
 
     def __init__(
-        self, connection: sqlite3.Connection, max_images: float = math.inf, *, has_version: bool = False
+        self, connection: sqlite3.Connection, limits: ReadLimits | None = None, *, has_version: bool = False
     ) -> None:
-        """Set the number of images that a page may have, more raise ReadLimitExceeded; and whether it has a version."""
+        """Set the limits of the reads, beyond which they raise ReadLimitExceeded, and whether there is a version."""
         self._execute: Callable[..., sqlite3.Cursor] = connection.execute
-        self._max_images = max_images
+        self._limits = limits or ReadLimits()
         self._has_version = has_version
 
     def status_types(self, status: str | None, type_: str, *, deleted: bool) -> list[int]:
@@ -105,30 +95,31 @@ class SQLiteSnapshot:
 
     def count(self, partition: Partition, condition: Condition, *, at_most: int) -> int:
         """Count the index entries that meet an indexed condition, up to a limit."""
-        values: list[Any] = []
-        statement = _count_statement(_shape(IndexScan(partition, condition, (), None), values))
-        return int(self._execute(statement, [*values, at_most]).fetchone()[0])
+        statement, values = count_query(IndexScan(partition, condition, (), None), at_most)
+        return int(self._execute(statement, values).fetchone()[0])
 
     def find_page(self, scans: Sequence[IndexScan], count: int) -> FoundPage:
         """Return the first images that the scans find, merged in the order of the list."""
         version = self._execute("PRAGMA data_version").fetchone()[0] if self._has_version else None
         if not scans:
             return FoundPage(version, [])
-        values: list[Any] = []
-        statement = _page_statement(tuple([_shape(scan, values) for scan in scans]))
-        (text,) = self._execute(statement, [*values, count]).fetchone()
+        statement, values = page_query(scans, count)
+        (text,) = self._execute(statement, values).fetchone()
         sequences = orjson.loads(f"[{text or ''}]")
-        if len(sequences) > self._max_images:
+        if len(sequences) > self._limits.max_images:
             raise ReadLimitExceeded
         return FoundPage(version, sequences)
 
-    def read_images(self, sequences: Sequence[int]) -> dict[int, Image]:
-        """Return the images with these sequence numbers. Their values are not checked. Raises DamagedValue."""
-        rows = self._execute(_IMAGES, [dump_json(sequences)])
-        images = {sequence: Image(*fields) for sequence, *fields in rows}
-        if len(images) < len(sequences):
-            raise DamagedValue("the image index has entries of images that do not exist")
-        return images
+    def read_images(self, sequences: Sequence[int]) -> Iterator[dict[int, Image]]:
+        """Yield the images with these sequence numbers, in batches. Their values are not checked."""
+        for start in range(0, len(sequences), _BATCH_SIZE):
+            if start and self._limits.are_exceeded():
+                raise ReadLimitExceeded
+            batch = sequences[start : start + _BATCH_SIZE]
+            rows = self._execute(_IMAGES, [dump_json(batch)]).fetchall()
+            if len(rows) < len(batch):
+                raise DamagedValue("the image index has entries of images that do not exist")
+            yield dict(zip(batch, starmap(Image, rows), strict=True))
 
     def find_image(self, project_id: str, image_id: str) -> StoredImage | None:
         """Return an image that the project can see, which includes unlisted community images; None otherwise."""
@@ -149,7 +140,7 @@ class SQLiteSnapshot:
             to_image(row)
         partitions = [Partition(audience, deleted=False) for audience in (EVERYONE, "")]
         page = self.find_page([IndexScan(partition, None, (), None) for partition in partitions], _PING_IMAGES)
-        self.read_images(page.sequences)
+        list(self.read_images(page.sequences))
         self.upstream()
         self.status_types(None, "ALL", deleted=False)
 
@@ -198,52 +189,3 @@ class SQLiteSnapshot:
     def tokens_with_hashes(self) -> list[tuple[Token, bytes]]:
         """Return all tokens, each with the SHA-256 of its secret, the oldest first."""
         return [to_token_with_hash(row) for row in self._execute(_TOKENS)]
-
-
-def _shape(scan: IndexScan, values: list[Any]) -> _Shape:
-    """Return the shape of a scan, and append the values of its parameters."""
-    audience, deleted = scan.partition
-    values += [deleted] if audience == EVERYONE else [audience, deleted]
-    driving = scan.driving and _term(scan.driving, values)
-    others = tuple([_term(condition, values) for condition in scan.others])
-    values += scan.after or ()
-    return audience == EVERYONE, driving, others, scan.after is not None
-
-
-def _term(condition: Condition, values: list[Any]) -> _Term:
-    if isinstance(condition.value, tuple):
-        values += condition.value
-        return condition.column, f"IN ({', '.join('?' * len(condition.value))})"
-    values.append(condition.value)
-    return condition.column, ">= ?" if condition.is_minimum else "= ?"
-
-
-@lru_cache(maxsize=1024)
-def _count_statement(shape: _Shape) -> str:
-    return f"SELECT count(*) FROM (SELECT 1 {_from_clause(shape)} LIMIT +?)"  # noqa: S608 no user input
-
-
-@lru_cache(maxsize=1024)
-def _page_statement(shapes: tuple[_Shape, ...]) -> str:
-    scans = (f"SELECT created, sort_key {_from_clause(shape)}" for shape in shapes)
-    return _PAGE.format(scans=" UNION ALL ".join(scans))
-
-
-def _from_clause(shape: _Shape) -> str:
-    """Return the FROM clause of a scan.
-
-    SQLite has no statistics of this table and would have to guess, so INDEXED BY names the index. It cannot name the
-    primary key; there, a + before the other columns keeps SQLite from using their indexes.
-    """
-    is_everyone, driving, others, is_continued = shape
-    index, terms = "", [_EVERYONE if is_everyone else _AUDIENCE, "deleted = ?"]
-    if driving:
-        column, operator = driving
-        index = f"INDEXED BY image_index_by_{'change' if column == 'changed' else column} "
-        terms.append(f"{column} {operator}")
-        if column in {"min_disk", "min_ram"}:
-            terms.append(f"{column} <> 0")  # as the partial index requires
-    terms += [f"+{column} {operator}" for column, operator in others]
-    if is_continued:
-        terms.append("(created, sort_key) < (?, ?)")
-    return f"FROM image_index {index}WHERE {' AND '.join(terms)}"

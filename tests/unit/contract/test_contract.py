@@ -284,26 +284,27 @@ def test_each_field_of_a_response_is_validated(changes: dict[str, Any], message:
 
 
 @pytest.mark.parametrize("operation_id", ["listImages", "listImagesDetails"])
-def test_items_of_a_list_are_validated_one_by_one(operation_id: str) -> None:
-    images = CONTRACT.item_validator(operation_id, "images")
+def test_list_can_be_validated_in_parts(operation_id: str) -> None:
+    images = CONTRACT.list_validator(operation_id, "images")
     complete = (
         image() if operation_id == "listImagesDetails" else {name: image()[name] for name in ("id", "name", "links")}
     )
-    assert images.is_valid(complete)
-    assert not images.is_valid(complete | {"id": "1"})
+    assert images.is_valid([])
+    assert images.is_valid([complete])
+    assert not images.is_valid([complete, complete | {"id": "1"}])
 
 
 @pytest.mark.parametrize("constraint", [{"minItems": 1}, {"maxItems": 1}, {"uniqueItems": True}])
 @pytest.mark.parametrize("response", ["ImageDetailsList", "StaleImageDetailsList"])
-def test_items_of_a_list_with_other_constraints_are_not_validated_one_by_one(
+def test_list_with_other_constraints_than_those_of_its_items_cannot_be_validated_in_parts(
     response: str, constraint: dict[str, Any]
 ) -> None:
     document = deepcopy(CONTRACT.document)
     content = document["components"]["responses"][response]["content"]["application/json"]
     content["schema"] = deepcopy(document["components"]["schemas"]["ImageDetailsList"])
     content["schema"]["properties"]["images"] |= constraint
-    with pytest.raises(ValueError, match=r"^listImagesDetails: the items of 'images' cannot be validated one by one$"):
-        Contract(document).item_validator("listImagesDetails", "images")
+    with pytest.raises(ValueError, match=r"^listImagesDetails: the list 'images' cannot be validated in parts$"):
+        Contract(document).list_validator("listImagesDetails", "images")
 
 
 def test_nullable_enum_accepts_null() -> None:
