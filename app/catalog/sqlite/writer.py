@@ -21,7 +21,7 @@ _Item = TypeVar("_Item")
 
 # Images are written in batches, and the index entries of a batch in the order of the index, so that each page of a
 # large catalog is touched only once for each batch.
-_CREATE_STAGING = f"CREATE TEMP TABLE IF NOT EXISTS staged ({COLUMNS}, {', '.join(_OTHER_FIELDS)}, PRIMARY KEY (id))"
+_CREATE_STAGING = f"CREATE TEMP TABLE IF NOT EXISTS staged ({COLUMNS}, {', '.join(_OTHER_FIELDS)})"
 _STAGE = f"INSERT INTO temp.staged ({COLUMNS}) VALUES ({', '.join('?' for _ in _FIELDS)})"  # noqa: S608 no user input
 _STAGE_RECORD = f"INSERT INTO temp.staged VALUES ({', '.join('?' for _ in (*_FIELDS, *_OTHER_FIELDS))})"  # noqa: S608 no user input
 _DROP_UNCHANGED = f"""
@@ -34,7 +34,7 @@ DELETE FROM temp.staged WHERE EXISTS (
 _DELETE_INDEX_ENTRIES = """
 DELETE FROM image_index WHERE (audience, deleted, created, sort_key) IN (
     SELECT audience, deleted, image_index_entries.created, sort_key
-    FROM temp.staged NOT INDEXED CROSS JOIN image_index_entries USING (id)
+    FROM temp.staged CROSS JOIN image_index_entries USING (id)
 )
 """
 # An image that changes keeps its sequence number. REPLACE would give it a new one.
@@ -57,21 +57,21 @@ _INSERT_INDEX_ENTRIES = """
 INSERT INTO image_index
 SELECT audience, deleted, image_index_entries.created, sort_key, changed, status_type, image_index_entries.min_disk,
        image_index_entries.min_ram, image_index_entries.name, server
-FROM temp.staged NOT INDEXED CROSS JOIN image_index_entries USING (id)
+FROM temp.staged CROSS JOIN image_index_entries USING (id)
 WHERE true
 ORDER BY audience, deleted, image_index_entries.created, sort_key
 ON CONFLICT DO NOTHING  -- an owner may also be a member
 """
 _DELETE_MEMBERS = """
 DELETE FROM image_members WHERE sequence IN (
-    SELECT sequence FROM temp.staged NOT INDEXED CROSS JOIN images USING (id) WHERE images.visibility = 'shared'
+    SELECT sequence FROM temp.staged CROSS JOIN images USING (id) WHERE images.visibility = 'shared'
 )
 """
 _INSERT_MEMBERS = tuple(
     f"""
     INSERT INTO image_members
     SELECT sequence, each.value
-    FROM temp.staged NOT INDEXED CROSS JOIN images USING (id) CROSS JOIN json_each(staged.{column}) AS each
+    FROM temp.staged CROSS JOIN images USING (id) CROSS JOIN json_each(staged.{column}) AS each
     WHERE staged.visibility = 'shared' AND staged.{column} <> '[]'
     ON CONFLICT DO NOTHING  -- a file may state a project twice
     """  # noqa: S608 no user input
