@@ -36,7 +36,8 @@ BY_INDEX: list[tuple[Filters, str, str]] = [
 ]
 FILTERS = [SINCE, *(filters for filters, _, _ in BY_INDEX[2:])]
 PAIRS: list[Filters] = [one | other for one, other in combinations(FILTERS, 2) if not one.keys() & other.keys()]
-ALL: Filters = {**SINCE, "server": "web%201", "name": "100%", "status": "ACTIVE", "type_": "snapshot", "min_ram": 512}
+STATES: Filters = {"status": "ACTIVE", "type_": "snapshot"}
+ALL: Filters = {**SINCE, **STATES, "server": "web%201", "name": "100%", "min_ram": 512, "min_disk": 20}
 COMBINATIONS: list[Filters] = [{}, *FILTERS, *PAIRS, ALL]
 
 pytestmark = sqlite_only
@@ -179,6 +180,15 @@ def test_filter_that_finds_the_fewest_entries_drives_the_scan(
 ) -> None:
     found = scans(engine, {**broad, **narrow})
     assert {scan[0].split(" (")[0] for scan in found} == {f"SEARCH image_index USING INDEX {index}"}
+
+
+@each_combination
+def test_filters_that_all_find_many_entries_are_met_without_lookups_in_the_table(
+    engine: SQLiteEngine, filters: Filters
+) -> None:
+    steps = [detail for _, _, detail in page_plan(engine, filters, probe_limit=0) if "SEARCH image_index" in detail]
+    assert steps
+    assert [step for step in steps if "COVERING INDEX" not in step and "PRIMARY KEY" not in step] == []
 
 
 def test_filter_in_the_order_of_the_list_drives_where_all_find_many(engine: SQLiteEngine) -> None:
