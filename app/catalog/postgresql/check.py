@@ -6,8 +6,7 @@ from app.catalog.check import compare_derived
 from app.catalog.engine import SchemaState
 from app.catalog.inspection import Finding
 from app.catalog.postgresql.database import Connection
-from app.catalog.postgresql.migrations import VERSIONED_TABLES
-from app.catalog.postgresql.schema import INDEX_COLUMNS, SCHEMA_OID, index_entries
+from app.catalog.postgresql.schema import INDEX_COLUMNS, SCHEMA_OID, VERSIONED_TABLES, index_entries
 
 _INVALID_INDEXES = f"""
 SELECT indexrelid::regclass::text FROM pg_index JOIN pg_class ON pg_class.oid = indrelid

@@ -77,18 +77,21 @@ def _number(statement: str) -> str:
 def _scan_statement(shape: _Shape) -> str:
     """Return the query of a scan.
 
-    OFFSET 0 makes PostgreSQL find the changes by their index, and sort them: without it, the planner may instead read
-    the whole list in the order of the page.
+    ORDER BY changed OFFSET 0 makes PostgreSQL find the changes by their index, and then sort them: without it, the
+    planner may instead read the whole list in the order of the page.
     """
-    _, driving, _, _ = shape
     entries = f"SELECT created, sort_key FROM image_index WHERE {_where_clause(shape)}"  # noqa: S608 no user input
-    if driving and driving[0] == "changed":
-        entries = f"SELECT * FROM ({entries} OFFSET 0) AS entries"  # noqa: S608 no user input
+    if _finds_changes(shape):
+        entries = f"SELECT * FROM ({entries} ORDER BY changed OFFSET 0) AS entries"  # noqa: S608 no user input
     return f"({entries} ORDER BY created DESC, sort_key DESC LIMIT %s)"
 
 
 def _where_clause(shape: _Shape) -> str:
-    """Return the conditions of a scan. IS TRUE keeps PostgreSQL from using an index for a condition."""
+    """Return the conditions of a scan. IS TRUE keeps PostgreSQL from using an index for a condition.
+
+    No index has the system column `tableoid`. Without it, PostgreSQL would rather read a whole index that holds all
+    columns than look up the columns of entries that another index finds.
+    """
     is_everyone, driving, others, is_continued = shape
     terms = [_EVERYONE if is_everyone else _AUDIENCE, "deleted = %s"]
     if driving:
@@ -97,6 +100,13 @@ def _where_clause(shape: _Shape) -> str:
         if column in {"min_disk", "min_ram"}:
             terms.append(f"{column} <> 0")  # as the partial index requires
     terms += [f"({column} {condition}) IS TRUE" for column, condition in others]
+    if _finds_changes(shape) or (others and not driving):
+        terms.append("tableoid <> 0")
     if is_continued:
         terms.append("(created, sort_key) < (%s, %s)")
     return " AND ".join(terms)
+
+
+def _finds_changes(shape: _Shape) -> bool:
+    _, driving, _, _ = shape
+    return driving is not None and driving[0] == "changed"

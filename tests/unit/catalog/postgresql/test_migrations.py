@@ -11,18 +11,21 @@ from app.catalog.errors import CatalogOfLaterVersion, CatalogUnavailable
 from app.catalog.postgresql.database import Connection, connect
 from app.catalog.postgresql.migrations import (
     MIGRATIONS,
-    VERSIONED_TABLES,
     applied_migrations,
     migrate,
     migrated_by,
     read_state,
 )
+from app.catalog.postgresql.schema import VERSIONED_TABLES
 from app.catalog.postgresql.url import parse_url
 from app.resources import version
 
 pytestmark = pytest.mark.external
 
-LANDED = {"1: catalog": "abd5f3f93bed3162d3a0877fcdbcbd23907fb3a9e8444f246605d53d4010c972"}
+LANDED = {
+    "1: catalog": "abd5f3f93bed3162d3a0877fcdbcbd23907fb3a9e8444f246605d53d4010c972",
+    "2: covering indexes": "7fb355a29beae3cd80b6ae3fd7b5b426bb29e59ea8a113d1842b3dc7e0676396",
+}
 
 LATER = {**MIGRATIONS, "9: later": ("ALTER TABLE images ADD COLUMN later text",)}
 

@@ -7,7 +7,8 @@ import pytest
 from app.catalog.engine import SchemaState
 from app.catalog.models import SyncMark, Token, Upstream
 from app.catalog.postgresql.database import Connection, connect
-from app.catalog.postgresql.migrations import VERSIONED_TABLES, migrate
+from app.catalog.postgresql.migrations import migrate
+from app.catalog.postgresql.schema import VERSIONED_TABLES
 from app.catalog.postgresql.url import parse_url
 from app.catalog.postgresql.writer import PostgreSQLTransaction, lock_catalog
 from tests.support.images import image, stored_images
