@@ -9,6 +9,10 @@ from tests.bench.wrk import Load
 T = TypeVar("T")
 
 
+def digits(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:,.1f}"
+
+
 class Cost(NamedTuple):
     """The cost of a response.
 
@@ -20,7 +24,7 @@ class Cost(NamedTuple):
     rate: float  # the median, per second
 
     def __str__(self) -> str:
-        return f"{_digits(self.cpu)} ({_digits(self.median)}) µs {_digits(self.rate):>8}/s"
+        return f"{digits(self.cpu)} ({digits(self.median)}) µs {digits(self.rate):>8}/s"
 
 
 Costs = Mapping[str, Cost]
@@ -48,7 +52,3 @@ def costs(runs: Mapping[str, Callable[[], Load]], rounds: int) -> Costs:
 def _cost(loads: list[Load]) -> Cost:
     cpu = [load.cpu for load in loads]
     return Cost(min(cpu), statistics.median(cpu), statistics.median(load.rate for load in loads))
-
-
-def _digits(value: float) -> str:
-    return f"{value:,.0f}" if value >= 100 else f"{value:,.1f}"

@@ -33,7 +33,7 @@ _WORKER = "uvicorn_worker.UvicornWorker"
 _NOT_INSTALLED = "the extra `bench` is not installed"
 
 SERVICE, CONSTANT = "compute-images", "constant bytes"
-CONNEXION, FASTAPI = "Connexion + Flask", "FastAPI with a response model"
+CONNEXION, FASTAPI = "Connexion + Flask, stock", "FastAPI with a response model"
 DATASETTE, PRISM = "Datasette, rows of the table", "Prism, mock of the contract"
 SAME_API = {SERVICE, CONNEXION, FASTAPI}  # they return the same images with the same links
 
@@ -94,8 +94,9 @@ def peers(catalog: Path, size: int) -> Iterator[Spec | Skipped]:
 
 
 def _gunicorn(name: str, module: str, target: str, *, worker: str = _WORKER, **variables: str) -> Spec:
-    command = (sys.executable, "-m", "gunicorn", "--bind", "127.0.0.1:{port}", "--workers", "1", "--no-control-socket")
-    return Spec(name, (*command, "--worker-class", worker, f"tests.bench.peers.{module}:app"), target, variables)
+    options = ("--bind", "127.0.0.1:{port}", "--workers", "1", "--worker-class", worker, "--no-control-socket")
+    command = (sys.executable, "-m", "gunicorn", *options, "--timeout", "0")  # Connexion blocks its loop for long
+    return Spec(name, (*command, f"tests.bench.peers.{module}:app"), target, variables)
 
 
 def _datasette(catalog: Path, size: int) -> Spec:

@@ -80,7 +80,7 @@ def pages(size: int, catalogs: Catalogs, folder: Path, effort: Effort) -> tuple[
             comparison.add_new(catalog)
         comparison.add_peers(each for each in found if isinstance(each, Spec))
         costs = comparison.measure()
-    title = f"Responses with {size} of {MANY:,} images: every new one is another page"
+    title = f"Responses with {size} images, each new one another page of {MANY:,}"
     return Section(title, list(_rows(size, costs, found))), costs
 
 
