@@ -41,6 +41,7 @@ class Bench:
         self._folder = folder
         self._effort = effort
         self._sizes = growth.SIZES[:2] if short else growth.SIZES
+        self._long_rounds = min(effort.rounds, 3)  # of imports and syncs
         self._imported = 1_000 if short else 100_000
         self._queries = 100 if short else 1_000
         self._mirrored = 30 if short else 3_000
@@ -78,7 +79,7 @@ class Bench:
         yield growth.section(self._sizes, measured)
 
     def _import(self) -> Iterator[Section]:
-        yield costs.imports(self._imported, self._sizes[-1], self._effort.rounds, self._catalogs, self._folder)
+        yield costs.imports(self._imported, self._sizes[-1], self._long_rounds, self._catalogs, self._folder)
 
     def _memory(self) -> Iterator[Section]:
         yield costs.memory(self._sizes[-1], self._queries, self._catalogs, self._folder)
@@ -87,7 +88,7 @@ class Bench:
         yield costs.start(self._effort.rounds, self._catalogs, self._folder)
 
     def _mirror(self) -> Iterator[Section]:
-        yield mirroring.section(self._mirrored, self._effort.rounds, self._folder / "mirror")
+        yield mirroring.section(self._mirrored, self._long_rounds, self._folder / "mirror")
 
     def _python(self) -> Iterator[Section]:
         yield pythons.section(self._pythons, self._catalogs, self._folder / "python", self._effort)

@@ -88,19 +88,18 @@ def _client_times(server: Server, queries: Sequence[str], seconds: float) -> lis
     command = [sys.executable, "-c", _ATTACK, str(server.port), HOST]
     with ExitStack() as stack:
         connection = stack.enter_context(closing(http.client.HTTPConnection("127.0.0.1", server.port)))
-        others = [
-            stack.enter_context(subprocess.Popen([*command, _LIST + query, str(next(_projects) * 10**9)]))
-            for query in queries
-        ]
+        others = []
+        for query in queries:
+            first = str(next(_projects) * 10**9)
+            others.append(stack.enter_context(subprocess.Popen([*command, _LIST + query, first])))
+            stack.callback(others[-1].terminate)
         taken, end = [], time.monotonic() + seconds
         while time.monotonic() < end:
             taken.append(_time(connection, _CACHED))
             time.sleep(0.001)
-        failed = [other.poll() for other in others if other.poll() is not None]
-        for other in others:
-            other.terminate()
+        failed = [other.returncode for other in others if other.poll() is not None]
         if failed:
-            raise BenchError(f"the client of a slow query ended with {failed[0]}")
+            raise BenchError(f"a client that sent a slow query ended with {failed[0]}")
     return taken
 
 
