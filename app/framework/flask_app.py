@@ -14,6 +14,7 @@ from connexion.apps.flask import FlaskApi
 from connexion.middleware.abstract import SpecMiddleware
 from connexion.operations import AbstractOperation
 from flask import Flask, Response
+from flask.sessions import NullSession, SessionInterface
 from starlette.concurrency import run_in_threadpool
 from starlette.types import Receive, Scope, Send
 from werkzeug.routing import Rule
@@ -28,6 +29,13 @@ from app.errors import InvalidResponse
 from app.framework.responses import CatalogResponse, DeferredResponse, JSONResponse
 
 View = Callable[..., Response]
+
+
+class _NoSessions(SessionInterface):
+    _session = NullSession()  # cannot be changed
+
+    def open_session(self, *_: object) -> NullSession:
+        return self._session
 
 
 class _FlaskApi(FlaskApi):
@@ -55,6 +63,7 @@ class FlaskDispatcher(SpecMiddleware):
         # Without a URL adapter, Flask does not route requests. Connexion has routed them already. Flask's routing could
         # find another operation, and would take 40 of the 500 µs of an uncached response with seven images.
         flask.create_url_adapter = lambda _request: None  # type: ignore[method-assign, assignment]
+        flask.session_interface = _NoSessions()
         self._rules = dict[str, Rule]()  # by operationId
         self._reads = reads
         self._writers = writers

@@ -2,9 +2,9 @@
 
 from collections.abc import Collection
 
-from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from app.asgi import request_host
 from app.errors import HostNotAllowed
 from app.origins import host_name
 
@@ -25,7 +25,7 @@ class AllowedHostsMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on if its host is allowed."""
         if scope["type"] == "http" and "*" not in self._names:
-            self._require_allowed(",".join(Headers(scope=scope).getlist("host")))
+            self._require_allowed(request_host(scope))
         await self._next_app(scope, receive, send)
 
     def _require_allowed(self, host: str) -> None:
