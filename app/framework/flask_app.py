@@ -32,9 +32,12 @@ View = Callable[..., Response]
 
 
 class _NoSessions(SessionInterface):
-    _session = NullSession()  # cannot be changed
+    """Opens the same empty session, which cannot be changed, for all requests: creating one takes 4 of 380 µs."""
+
+    _session = NullSession()
 
     def open_session(self, *_: object) -> NullSession:
+        """Return the session."""
         return self._session
 
 
@@ -107,5 +110,6 @@ class FlaskDispatcher(SpecMiddleware):
         with self._flask.request_context(environ) as flask_context:
             flask_context.request.url_rule = self._rules[context.operation]
             flask_context.request.view_args = context.arguments
-            # `full_dispatch_request` would also look for hooks, which the application does not have: 12 of 380 µs.
+            # `full_dispatch_request` would also look for hooks and signal handlers, of which the application has none,
+            # which takes 12 of the 380 µs of an uncached response with seven images.
             return self._flask.dispatch_request()  # type: ignore[return-value]  # operations return only responses
