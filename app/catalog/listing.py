@@ -80,7 +80,7 @@ def plan_scans(
         for audience in (EVERYONE, normalize_project_id(project_id)):
             partition = Partition(audience, deleted)
             driving = _choose_driving(snapshot, partition, conditions, limit)
-            # Reversed: numbers are compared before texts, which take longer.
+            # Reversed: numbers are compared before texts, which takes longer.
             others = [condition for condition in reversed(conditions) if condition is not driving]
             scans += [IndexScan(partition, each, others, after) for each in _split(driving)]
     return scans
@@ -116,12 +116,12 @@ def _conditions(
         yield Condition("server", _server_ids(filters.server))
     if filters.name is not None:
         yield Condition("name", filters.name)
-    if filters.status is not None or filters.type_ not in {None, "ALL"}:
-        numbers = snapshot.status_types(filters.status, filters.type_ or "ALL", deleted=deleted)
-        yield Condition("status_type", tuple(numbers))
     for column, amount in (("min_ram", filters.min_ram), ("min_disk", filters.min_disk)):
         if amount is not None:  # nearly all images require 0: a scan in the order of the list finds them soon
             yield Condition(column, amount, is_indexed=amount != 0)
+    if filters.status is not None or filters.type_ not in {None, "ALL"}:
+        numbers = snapshot.status_types(filters.status, filters.type_ or "ALL", deleted=deleted)
+        yield Condition("status_type", tuple(numbers))
     if since is not None:
         yield Condition("changed", since, is_minimum=True, is_ordered=False)
 

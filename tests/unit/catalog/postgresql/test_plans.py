@@ -40,9 +40,9 @@ BY_INDEX: list[tuple[Fields, str, str]] = [
 BY_PREFERENCE: list[tuple[str, Fields]] = [
     ("image_index_by_server", {"server": "s"}),
     ("image_index_by_name", {"name": "a"}),
-    ("image_index_by_status_type", {"status": "ACTIVE", "type_": "SERVER"}),
     ("image_index_by_min_ram", {"min_ram": 512}),
     ("image_index_by_min_disk", {"min_disk": 20}),
+    ("image_index_by_status_type", {"status": "ACTIVE", "type_": "SERVER"}),
 ]
 AUDIENCES = {("Index Scan", "audiences_project_id_key")}
 INDEX_SCANS = ("Index Scan", "Index Only Scan")
