@@ -29,8 +29,8 @@ class BackgroundWriter:
         self._format_dropped = format_dropped
         self._gathering_time = gathering_time
         self._max_bytes = max_bytes
-        self._lines: list[str] = []
-        self._size = self._dropped = 0  # of the lines that wait
+        self._texts: list[str] = []
+        self._size = self._dropped = 0  # of the texts that wait; of lines
         self._lock = Lock()
         self._has_lines = Event()
         self._is_closed = False
@@ -40,14 +40,14 @@ class BackgroundWriter:
         """Start the thread. Raises RuntimeError if it was started before."""
         self._thread.start()
 
-    def put(self, line: str) -> None:
-        """Write a line soon, or drop it."""
+    def put(self, text: str, lines: int = 1) -> None:
+        """Write a text of so many lines soon, or drop it."""
         with self._lock:
-            if self._size + len(line) > self._max_bytes:
-                self._dropped += 1
+            if self._size + len(text) > self._max_bytes:
+                self._dropped += lines
                 return
-            self._lines.append(line)
-            self._size += len(line)
+            self._texts.append(text)
+            self._size += len(text)
         if not self._has_lines.is_set():
             self._has_lines.set()
 
@@ -70,11 +70,11 @@ class BackgroundWriter:
     def _take(self) -> str:
         """Return the lines that wait, and the report of those that were dropped after them."""
         with self._lock:
-            lines, dropped = self._lines, self._dropped
-            self._lines, self._size, self._dropped = [], 0, 0
+            texts, dropped = self._texts, self._dropped
+            self._texts, self._size, self._dropped = [], 0, 0
         if dropped:
-            lines.append(self._format_dropped(dropped))
-        return "\n".join([*lines, ""])
+            texts.append(self._format_dropped(dropped))
+        return "\n".join([*texts, ""])
 
 
 def write_unbuffered(stream: TextIO, data: bytes) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from app.background_writer import BackgroundWriter, write_unbuffered
-from app.context import current_request
+from app.context import current_request, find_global_request_id
 from app.resources import version
 from app.text import escape_control_characters
 from app.timestamps import format_utc
@@ -50,7 +50,7 @@ class RequestIdFilter(logging.Filter):
         """Set `request_id` and `global_request_id`. The record is always logged."""
         context = current_request.get()
         record.request_id = "-" if context is None else context.request_id
-        record.global_request_id = context and context.global_request_id
+        record.global_request_id = context and find_global_request_id(context.headers)
         return True
 
 

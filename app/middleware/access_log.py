@@ -1,5 +1,6 @@
 """The access log: one line for each request, on standard output or in a file."""
 
+import asyncio
 import sys
 import time
 from collections.abc import Awaitable, Mapping
@@ -20,20 +21,21 @@ from app.text import escape_control_characters
 
 ACCESS_LOG = "access-log"  # the key, in the state of the application and of each request, of the log
 _GATHERING_TIME = 0.05  # seconds; each write costs as much as a response
+_MAX_REQUESTS, _MAX_WAIT = 32, 0.02  # requests, and the seconds that one waits, until their lines are formatted
 _LOGGER = "app.access"
-_MAX_TARGETS = 1000  # whose texts are cached
-_MAX_TARGET_BYTES = 256  # of these
+_MAX_TARGETS, _MAX_TARGET_BYTES = 1000, 256  # paths with their query whose texts are cached
 
 
 class AccessLog:
     """Writes a line for each request.
 
     It shares the formats of the service log, but not the machinery of `logging`, which takes twice as long as a cached
-    response. The lines of cached responses are written without the application too, so each microsecond counts.
+    response. It formats several lines in a row, when the processor's caches hold its code: 2 instead of 5 µs for each.
     """
 
     def __init__(self, contract: Contract, settings: Settings) -> None:
         self._contract = contract
+        self._requests: list[tuple[Any, ...]] = []  # not yet formatted: what `log` was given
         self._is_plain = settings.log_format == "plain"
         self._escape = escape_control_characters if self._is_plain else str
         self._describe = lru_cache(_MAX_TARGETS)(self._describe_target)
@@ -52,26 +54,39 @@ class AccessLog:
         try:
             await lifespan
         finally:
+            self._format_requests()
             if self._writer.close() and self._file:
                 self._file.close()
 
     def log(self, scope: Mapping[str, Any], request_id: str, status: int, size: int, seconds: float) -> None:
         """Log a request with its response's status and size, and its duration."""
+        self._requests.append((scope, request_id, status, size, seconds))
+        if len(self._requests) == 1:
+            asyncio.get_running_loop().call_later(_MAX_WAIT, self._format_requests)
+        elif len(self._requests) == _MAX_REQUESTS:
+            self._format_requests()
+
+    def _format_requests(self) -> None:
+        requests, self._requests = self._requests, []
+        if requests:
+            second = format_time(int(time.time()))
+            self._writer.put("\n".join([self._line(second, each) for each in requests]), len(requests))
+
+    def _line(self, second: str, request: tuple[Any, ...]) -> str:
+        scope, request_id, status, size, seconds = request
         raw_path, query = scope["raw_path"], scope["query_string"]
-        is_short = len(raw_path) + len(query) <= _MAX_TARGET_BYTES
-        describe = self._describe if is_short else self._describe.__wrapped__
+        describe = self._describe if len(raw_path) + len(query) <= _MAX_TARGET_BYTES else self._describe_target
         path, project_id, project = describe(raw_path, query, scope["path"])
         method, milliseconds = scope["method"], round(seconds * 1_000_000) / 1000
         client = scope["client"][0] if scope["client"] else None  # None for a Unix domain socket
         forwarded_for = scope["state"].get("forwarded_for")
         addresses = f"{client or '-'} {self._escape(forwarded_for) if forwarded_for else '-'}"
         message = f"{method} {path} {status} {size} {milliseconds} {project} {addresses}"
-        now, global_request_id = format_time(int(time.time())), find_global_request_id(scope["headers"])
+        global_request_id = find_global_request_id(scope["headers"])
         if self._is_plain:
-            self._writer.put(plain_line(now, f"INFO {_LOGGER}", request_id, global_request_id, message))
-            return
+            return plain_line(second, f"INFO {_LOGGER}", request_id, global_request_id, message)
         entry = {
-            "time": now,
+            "time": second,
             "level": "INFO",
             "logger": _LOGGER,
             "request_id": request_id,
@@ -87,7 +102,7 @@ class AccessLog:
             "client": client,
             "forwarded_for": forwarded_for,
         }
-        self._writer.put(orjson.dumps(entry).decode())
+        return orjson.dumps(entry).decode()
 
     def _describe_target(self, raw_path: bytes, query: bytes, path: str) -> tuple[str, str | None, str]:
         """Return the path with its query, the project id in it, and that without blanks, which separate the fields."""

@@ -52,9 +52,8 @@ class RequestIdMiddleware:
             return
         request_id = self._new_id()
         context = RequestContext(request_id, "", self._default_caller, headers=scope["headers"])
-        state = scope.setdefault("state", {})
-        context.begin = state.get(BEGIN, context.begin)
-        state["context"] = context
+        scope.setdefault("state", {})["context"] = context
+        context.begin = scope["state"].get(BEGIN, context.begin)
         current_request.set(context)
 
         async def send_with_id(message: Message) -> None:

@@ -79,15 +79,14 @@ class CachedResponses:
         `server_headers` are the headers that the server adds to each response. If the engine has to wait for the
         version of the catalog, the response is pending: pass it to `complete` when its version is known.
         """
-        begin = perf_counter()
+        scope["state"][BEGIN] = perf_counter()
         try:
             version = self._version_for(scope)
         except CatalogUnavailable:  # the application will report it
             return None
         if isinstance(version, asyncio.Future):
-            scope["state"][BEGIN] = begin
             return PendingResponse(version, ACCESS_LOG in scope["state"])
-        return self._build(version, scope, server_headers, begin)
+        return self._build(version, scope, server_headers)
 
     def complete(self, pending: PendingResponse, scope: "HTTPScope", server_headers: Headers) -> RawResponse | None:
         """Return a pending response whose version is known now, or None if the application has to respond.
@@ -98,11 +97,9 @@ class CachedResponses:
         if pending.version.exception():  # the application will report it
             return None
         version = scope["state"][CATALOG_VERSION] = pending.version.result()
-        return self._build(version, scope, server_headers, scope["state"][BEGIN])
+        return self._build(version, scope, server_headers)
 
-    def _build(
-        self, version: Version | None, scope: "HTTPScope", server_headers: Headers, begin: float
-    ) -> RawResponse | None:
+    def _build(self, version: Version | None, scope: "HTTPScope", server_headers: Headers) -> RawResponse | None:
         if version is None:
             return None
         request = self._cache.parse_request(scope["raw_path"], scope["query_string"], scope["scheme"], scope["headers"])
@@ -114,10 +111,10 @@ class CachedResponses:
         else:
             status, reason, head = 200, b"200 OK", response.head
             body = response.body if scope["method"] == "GET" else b""
-        request_id, seconds = self._new_id(), perf_counter() - begin
+        request_id, seconds = self._new_id(), perf_counter() - scope["state"][BEGIN]
         if self._record:
             self._record(response.operation, status, seconds)
-        if log := scope["state"].get(ACCESS_LOG):  # a line adds 5 to 36 µs; with the application, it would add 55
+        if log := scope["state"].get(ACCESS_LOG):  # adds 4 to 36 µs; a line from the application would add 55
             log.log(scope, request_id, status, len(body), seconds)
         return RawResponse(self._head(reason, server_headers, head, request_id), body)
 
@@ -130,14 +127,11 @@ class CachedResponses:
 
     def _can_serve(self, scope: "HTTPScope") -> bool:
         """Return whether only the cache has to read the headers. Set the scheme and the client that a proxy states."""
-        is_forwarded = False
         for name, _ in scope["headers"]:
             if name not in self._headers:
                 return False
             if name in PROXY_HEADERS:
-                is_forwarded = True
-        if is_forwarded:
-            self._apply_proxy_headers(scope)
+                self._apply_proxy_headers(scope)
         return True
 
     def _head(self, status: bytes, server_headers: Headers, head: bytes, request_id: str) -> bytes:

@@ -58,6 +58,16 @@ def test_lines_beyond_the_bound_are_dropped_and_counted(reader: Reader, writer: 
     assert reader.text == "first\n12345\n1234\n1\n2 dropped\n"
 
 
+def test_text_beyond_the_bound_is_dropped_with_all_of_its_lines(reader: Reader, writer: BackgroundWriter) -> None:
+    writer.put("first")
+    assert reader.is_blocked.wait(20)
+    for lines in ("1234\n123", "12345\n12345\n12345"):
+        writer.put(lines, lines.count("\n") + 1)
+    reader.is_read.set()
+    writer.close()
+    assert reader.text == "first\n1234\n123\n3 dropped\n"
+
+
 def test_close_does_not_wait_for_a_blocked_stream(reader: Reader, writer: BackgroundWriter) -> None:
     writer.put("first")
     writer.close()
