@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 from app.catalog.inspection import CatalogUser, DatabaseInfo, Finding
-from app.catalog.listing import Condition, Cursor, IndexScan, Partition
+from app.catalog.listing import Cursor, IndexScan, Probe
 from app.catalog.models import (
     FoundPage,
     Image,
@@ -45,8 +45,8 @@ class Snapshot(Protocol):
     def cursor(self, project_id: str, marker: str) -> Cursor | None:
         """Return the position of an image in the order of the list; None if the project cannot see the image."""
 
-    def count(self, partition: Partition, condition: Condition, *, at_most: int) -> int:
-        """Count the index entries that meet an indexed condition, up to a limit."""
+    def count(self, probes: Sequence[Probe]) -> Sequence[int]:
+        """Count index entries, up to the limits of the probes."""
 
     def find_page(self, scans: Sequence[IndexScan], count: int) -> FoundPage:
         """Return the first images that the scans find, merged in the order of the list."""

@@ -6,7 +6,7 @@ filter, chooses the index along which a partition is scanned.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import unquote
 
@@ -52,6 +52,14 @@ class Condition(NamedTuple):
     is_ordered: bool = True  # whether its index yields entries in the order of the list
 
 
+class Probe(NamedTuple):
+    """A count of the entries of a partition that meet an indexed condition, up to a limit."""
+
+    partition: Partition
+    condition: Condition
+    at_most: int
+
+
 class IndexScan(NamedTuple):
     """A scan of a partition: along the index of the driving condition or, without one, in the order of the list."""
 
@@ -72,17 +80,17 @@ def plan_scans(
     limit = max(_PROBE_LIMIT, _PROBE_LIMIT_PAGES * count) if probe_limit is None else probe_limit
     after = None if filters.marker is None else _find_cursor(snapshot, project_id, filters.marker)
     since = None if filters.changes_since is None else int(seconds(utc(filters.changes_since)))
-    scans: list[IndexScan] = []
+    audiences = (EVERYONE, normalize_project_id(project_id))
+    partitions: dict[Partition, list[Condition]] = {}
     for deleted in _deleted_values(filters):
         conditions = list(_conditions(snapshot, filters, since, deleted=deleted))
-        if any(condition.value == () for condition in conditions):  # no image has the status and the type
-            continue
-        for audience in (EVERYONE, normalize_project_id(project_id)):
-            partition = Partition(audience, deleted)
-            driving = _choose_driving(snapshot, partition, conditions, limit)
-            # Reversed: numbers are compared before texts, which takes longer.
-            others = [condition for condition in reversed(conditions) if condition is not driving]
-            scans += [IndexScan(partition, each, others, after) for each in _split(driving)]
+        if all(condition.value != () for condition in conditions):  # otherwise, no image has the status and the type
+            partitions |= {Partition(audience, deleted): conditions for audience in audiences}
+    scans: list[IndexScan] = []
+    for partition, driving in _choose_driving(snapshot, partitions, limit).items():
+        # Reversed: numbers are compared before texts, which takes longer.
+        others = [condition for condition in reversed(partitions[partition]) if condition is not driving]
+        scans += [IndexScan(partition, each, others, after) for each in _split(driving)]
     return scans
 
 
@@ -127,23 +135,34 @@ def _conditions(
 
 
 def _choose_driving(
-    snapshot: "Snapshot", partition: Partition, conditions: Sequence[Condition], limit: int
-) -> Condition | None:
-    """Return the condition with the fewest matches, whose index is then scanned.
+    snapshot: "Snapshot", partitions: Mapping[Partition, Sequence[Condition]], limit: int
+) -> dict[Partition, Condition | None]:
+    """Return, for each partition, the condition with the fewest matches, whose index is then scanned.
 
     If every condition has many matches, return the first whose index has the order of the list, or None for the list
     itself: a scan in this order is likely to find entries soon that meet all conditions. If it does not, it reads no
     more than this index, which holds the columns of all conditions: 12 instead of 80 ms for 200 000 entries.
     """
-    ordered = [condition for condition in conditions if condition.is_indexed and condition.is_ordered]
-    unordered = [condition for condition in conditions if condition.is_indexed and not condition.is_ordered]
-    driving, fewest = (ordered[0] if ordered else None), limit
-    if len(ordered) > 1 or unordered:
-        for condition in [*unordered, *ordered]:
-            count = snapshot.count(partition, condition, at_most=fewest) if fewest else 0
-            if count < fewest:
-                driving, fewest = condition, count
+    driving = {partition: next(filter(_is_ordered, each), None) for partition, each in partitions.items()}
+    fewest = dict.fromkeys(partitions, limit)
+    # The conditions of all partitions are those of the same filters.
+    for conditions in zip(*map(_counted, partitions.values()), strict=True):
+        probes = list(map(Probe, partitions, conditions, fewest.values()))
+        for (partition, condition, at_most), count in zip(probes, snapshot.count(probes), strict=True):
+            if count < at_most:
+                driving[partition], fewest[partition] = condition, count
     return driving
+
+
+def _is_ordered(condition: Condition) -> bool:
+    return condition.is_indexed and condition.is_ordered
+
+
+def _counted(conditions: Sequence[Condition]) -> list[Condition]:
+    """Return the conditions whose matches have to be counted: none if there is no choice."""
+    indexed = [condition for condition in conditions if condition.is_indexed]
+    indexed.sort(key=_is_ordered)
+    return [] if len(indexed) == 1 and _is_ordered(indexed[0]) else indexed
 
 
 def _split(driving: Condition | None) -> list[Condition | None]:

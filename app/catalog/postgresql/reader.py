@@ -8,7 +8,7 @@ from typing import Any
 
 from app.catalog import listing
 from app.catalog.errors import CatalogDamaged, ReadLimitExceeded, SchemaMismatch
-from app.catalog.listing import EVERYONE, Condition, IndexScan, Partition
+from app.catalog.listing import EVERYONE, IndexScan, Partition, Probe
 from app.catalog.models import (
     FoundPage,
     Image,
@@ -81,10 +81,10 @@ class PostgreSQLSnapshot:
         row = self._find(_CURSOR, marker, project_id)
         return listing.Cursor._make(row) if row else None
 
-    def count(self, partition: Partition, condition: Condition, *, at_most: int) -> int:
-        """Count the index entries that meet an indexed condition, up to a limit."""
-        statement, values = count_query(IndexScan(partition, condition, (), None), at_most)
-        return int(self._query(statement, *values)[0][0])
+    def count(self, probes: Sequence[Probe]) -> Sequence[int]:
+        """Count index entries, up to the limits of the probes."""
+        statement, values = count_query(probes)
+        return self._query(statement, *values)[0]
 
     def find_page(self, scans: Sequence[IndexScan], count: int) -> FoundPage:
         """Return the first images that the scans find, merged in the order of the list."""

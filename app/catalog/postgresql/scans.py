@@ -6,7 +6,7 @@ from functools import lru_cache
 from itertools import count
 from typing import Any
 
-from app.catalog.listing import EVERYONE, Condition, IndexScan
+from app.catalog.listing import EVERYONE, Condition, IndexScan, Probe
 from app.catalog.postgresql.schema import text_hash
 
 _Term = tuple[str, str]  # a column, and the operator and parameters of its condition
@@ -33,10 +33,14 @@ def page_query(scans: Sequence[IndexScan], size: int) -> tuple[str, list[Any]]:
     return _page_statement(tuple(shapes)), [*values, size]
 
 
-def count_query(scan: IndexScan, at_most: int) -> tuple[str, list[Any]]:
-    """Return the query of the number of index entries that a scan finds, up to a limit, and its values."""
+def count_query(probes: Sequence[Probe]) -> tuple[str, list[Any]]:
+    """Return the query of the counts of probes, in one row, and its values."""
     values: list[Any] = []
-    return _count_statement(_shape(scan, values)), [*values, at_most]
+    shapes = []
+    for partition, condition, at_most in probes:
+        shapes.append(_shape(IndexScan(partition, condition, (), None), values))
+        values.append(at_most)
+    return _count_statement(tuple(shapes)), values
 
 
 def _shape(scan: IndexScan, values: list[Any]) -> _Shape:
@@ -59,8 +63,9 @@ def _term(condition: Condition, values: list[Any]) -> _Term:
 
 
 @lru_cache(maxsize=1024)
-def _count_statement(shape: _Shape) -> str:
-    return _number(f"SELECT count(*) FROM (SELECT FROM image_index WHERE {_where_clause(shape)} LIMIT %s) AS entries")  # noqa: S608 no user input
+def _count_statement(shapes: tuple[_Shape, ...]) -> str:
+    entries = (f"SELECT FROM image_index WHERE {_where_clause(shape)} LIMIT %s" for shape in shapes)
+    return _number("SELECT " + ", ".join(f"(SELECT count(*) FROM ({each}) AS entries)" for each in entries))  # noqa: S608 no user input
 
 
 @lru_cache(maxsize=1024)

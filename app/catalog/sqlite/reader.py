@@ -8,7 +8,7 @@ import orjson
 from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
 
 from app.catalog.errors import ReadLimitExceeded, SchemaMismatch
-from app.catalog.listing import EVERYONE, Condition, Cursor, IndexScan, Partition
+from app.catalog.listing import EVERYONE, Cursor, IndexScan, Partition, Probe
 from app.catalog.models import (
     FoundPage,
     Image,
@@ -93,10 +93,10 @@ class SQLiteSnapshot:
         row = self._execute(_CURSOR, {"id": marker, "project_id": project_id}).fetchone()
         return row and Cursor._make(require_types(row, (int, int)))
 
-    def count(self, partition: Partition, condition: Condition, *, at_most: int) -> int:
-        """Count the index entries that meet an indexed condition, up to a limit."""
-        statement, values = count_query(IndexScan(partition, condition, (), None), at_most)
-        return int(self._execute(statement, values).fetchone()[0])
+    def count(self, probes: Sequence[Probe]) -> Sequence[int]:
+        """Count index entries, up to the limits of the probes."""
+        counts: tuple[int, ...] = self._execute(*count_query(probes)).fetchone()
+        return counts
 
     def find_page(self, scans: Sequence[IndexScan], count: int) -> FoundPage:
         """Return the first images that the scans find, merged in the order of the list."""

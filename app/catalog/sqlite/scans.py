@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-from app.catalog.listing import EVERYONE, Condition, IndexScan
+from app.catalog.listing import EVERYONE, Condition, IndexScan, Probe
 
 _Term = tuple[str, str]  # a column, and the operator and parameters of its condition
 # Of a scan: whether its audience is everyone; its driving term; the others; and whether it continues.
@@ -26,10 +26,14 @@ def page_query(scans: Sequence[IndexScan], size: int) -> tuple[str, list[Any]]:
     return statement, [*values, size]
 
 
-def count_query(scan: IndexScan, at_most: int) -> tuple[str, list[Any]]:
-    """Return the query of the number of index entries that a scan finds, up to a limit, and its values."""
+def count_query(probes: Sequence[Probe]) -> tuple[str, list[Any]]:
+    """Return the query of the counts of probes, in one row, and its values."""
     values: list[Any] = []
-    return _count_statement(_shape(scan, values)), [*values, at_most]
+    shapes = []
+    for partition, condition, at_most in probes:
+        shapes.append(_shape(IndexScan(partition, condition, (), None), values))
+        values.append(at_most)
+    return _count_statement(tuple(shapes)), values
 
 
 def _shape(scan: IndexScan, values: list[Any]) -> _Shape:
@@ -51,8 +55,9 @@ def _term(condition: Condition, values: list[Any]) -> _Term:
 
 
 @lru_cache(maxsize=1024)
-def _count_statement(shape: _Shape) -> str:
-    return f"SELECT count(*) FROM (SELECT 1 {_from_clause(shape)} LIMIT +?)"  # noqa: S608 no user input
+def _count_statement(shapes: tuple[_Shape, ...]) -> str:
+    counts = (f"(SELECT count(*) FROM (SELECT 1 {_from_clause(shape)} LIMIT +?) AS matches)" for shape in shapes)  # noqa: S608 no user input
+    return f"SELECT {', '.join(counts)}"
 
 
 @lru_cache(maxsize=1024)

@@ -146,6 +146,6 @@ def test_few_changes_are_sorted_and_nothing_else(
 @pytest.mark.parametrize("filters", OTHERS)
 def test_matches_are_counted_in_the_index_of_their_filter(snapshot: ExplainingSnapshot, filters: Fields) -> None:
     for count_plan in plans(snapshot, {**filters, "changes_since": "2019-01-01T00:00:00Z"})[:-1]:
-        [(index, _)] = scans(count_plan)
-        assert index != "image_index_pkey"
-        assert {each["Node Type"] for each in nodes(count_plan)} <= {"Aggregate", "Limit", *INDEX_SCANS}
+        assert "image_index_pkey" not in dict(scans(count_plan))
+        assert scans(count_plan)
+        assert {each["Node Type"] for each in nodes(count_plan)} <= {"Aggregate", "Limit", "Result", *INDEX_SCANS}
