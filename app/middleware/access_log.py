@@ -21,7 +21,7 @@ from app.text import escape_control_characters
 
 ACCESS_LOG = "access-log"  # the key, in the state of the application and of each request, of the log
 _GATHERING_TIME = 0.05  # seconds; each write costs as much as a response
-_MAX_REQUESTS, _MAX_WAIT = 32, 0.02  # requests, and the seconds that one waits, until their lines are formatted
+_MAX_REQUESTS, _MAX_WAIT = 50, 0.02  # requests, and the seconds that one waits, until their lines are formatted
 _LOGGER = "app.access"
 _MAX_TARGETS, _MAX_TARGET_BYTES = 1000, 256  # paths with their query whose texts are cached
 
