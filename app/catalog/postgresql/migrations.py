@@ -34,33 +34,19 @@ _COVERING_INDEXES = (
     """,
     """
     CREATE INDEX covering_min_ram ON image_index (audience, deleted, min_ram, created, sort_key)
-    INCLUDE (min_disk, changed) WHERE min_ram <> 0
-    """,
-    """
-    CREATE INDEX covering_min_disk ON image_index (audience, deleted, min_disk, created, sort_key)
-    INCLUDE (min_ram, changed) WHERE min_disk <> 0
-    """,
-    *(f"DROP INDEX image_index_by_{name}" for name in _FILTERS),
-    *(f"ALTER INDEX covering_{name} RENAME TO image_index_by_{name}" for name in _FILTERS),
-)
-
-_STATUS_IN_INDEXES = (
-    """
-    CREATE INDEX covering_min_ram ON image_index (audience, deleted, min_ram, created, sort_key)
     INCLUDE (min_disk, status_type, changed) WHERE min_ram <> 0
     """,
     """
     CREATE INDEX covering_min_disk ON image_index (audience, deleted, min_disk, created, sort_key)
     INCLUDE (min_ram, status_type, changed) WHERE min_disk <> 0
     """,
-    *(f"DROP INDEX image_index_by_{name}" for name in ("min_ram", "min_disk")),
-    *(f"ALTER INDEX covering_{name} RENAME TO image_index_by_{name}" for name in ("min_ram", "min_disk")),
+    *(f"DROP INDEX image_index_by_{name}" for name in _FILTERS),
+    *(f"ALTER INDEX covering_{name} RENAME TO image_index_by_{name}" for name in _FILTERS),
 )
 
 MIGRATIONS: Mapping[str, tuple[str, ...]] = {
     "1: catalog": CATALOG,
     "2: covering indexes": _COVERING_INDEXES,
-    "3: status in indexes": _STATUS_IN_INDEXES,
 }
 
 # Later versions must not change this table: earlier ones read it to name the version that migrated the catalog.

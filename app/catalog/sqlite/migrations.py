@@ -19,7 +19,6 @@ from app.catalog.sqlite.migrations_1_to_5 import (
     TOKENS,
     UPSTREAM,
 )
-from app.catalog.sqlite.migrations_9_and_10 import COVERING_INDEXES, STATUS_IN_INDEXES
 from app.resources import version
 
 MIGRATIONS = Migrations("compute-images")
@@ -142,6 +141,34 @@ _UNLISTED_IMAGES = (
 )
 # Every later version has to have this table: an earlier one reads it, to name the version that it cannot replace.
 _MIGRATED_BY = "CREATE TABLE migrated_by (version TEXT NOT NULL) STRICT"
+_COVERING_INDEXES = (
+    *(f"DROP INDEX image_index_by_{column}" for column in ("server", "name", "status_type", "min_ram", "min_disk")),
+    """
+    CREATE INDEX image_index_by_server ON image_index (
+        audience, deleted, server, created, sort_key, name, status_type, min_ram, min_disk, changed
+    ) WHERE server IS NOT NULL
+    """,
+    """
+    CREATE INDEX image_index_by_name ON image_index (
+        audience, deleted, name, created, sort_key, status_type, min_ram, min_disk, changed
+    )
+    """,
+    """
+    CREATE INDEX image_index_by_status_type ON image_index (
+        audience, status_type, created, sort_key, min_ram, min_disk, changed
+    )
+    """,
+    """
+    CREATE INDEX image_index_by_min_ram ON image_index (
+        audience, deleted, min_ram, created, sort_key, min_disk, status_type, changed
+    ) WHERE min_ram <> 0
+    """,
+    """
+    CREATE INDEX image_index_by_min_disk ON image_index (
+        audience, deleted, min_disk, created, sort_key, min_ram, status_type, changed
+    ) WHERE min_disk <> 0
+    """,
+)
 
 
 @MIGRATIONS(name="1: images")
@@ -189,12 +216,7 @@ def _add_migrated_by(db: Database) -> None:
 
 @MIGRATIONS(name="9: covering indexes")
 def _add_columns_to_indexes(db: Database) -> None:
-    _execute(db, *COVERING_INDEXES)
-
-
-@MIGRATIONS(name="10: status in indexes")
-def _add_status_to_indexes(db: Database) -> None:
-    _execute(db, *STATUS_IN_INDEXES)
+    _execute(db, *_COVERING_INDEXES)
 
 
 def migrate(db: Database) -> SchemaState:
