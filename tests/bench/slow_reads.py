@@ -28,8 +28,9 @@ SIZE = 400_000
 _LIST = "/v2/{n:032x}/images/detail"  # each project has stored responses of its own, although all are the same
 _CACHED = f"{_LIST.format(n=1)}?limit=7"
 QUERIES = {
-    "two filters that never match together": "?minRam=512&minDisk=20",
-    "changes to 20,000 old images": "?changes-since=2026-01-01T00:00:00Z&minDisk=1",
+    "two filters that never match together": "?minRam=512&minDisk=20&limit=1000",
+    "changes of 20,000 old images": "?changes-since=2026-01-01T00:00:00Z&limit=7",
+    "a filter that matches none of them": "?changes-since=2026-01-01T00:00:00Z&minDisk=20&limit=1000",
 }
 _LONG_PAGES = {
     "2 clients send: pages of 2,000 images": ["?limit=2000"] * 2,
