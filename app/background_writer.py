@@ -30,7 +30,7 @@ class BackgroundWriter:
         self._gathering_time = gathering_time
         self._max_bytes = max_bytes
         self._texts: list[str] = []
-        self._size = self._dropped = 0  # of the texts that wait; of lines
+        self._size = self._dropped = 0  # characters of the queued texts; number of dropped lines
         self._lock = Lock()
         self._has_lines = Event()
         self._is_closed = False
@@ -41,7 +41,7 @@ class BackgroundWriter:
         self._thread.start()
 
     def put(self, text: str, lines: int = 1) -> None:
-        """Write a text of so many lines soon, or drop it."""
+        """Queue a text, which consists of `lines` lines. If it exceeds the bound, drop it and count its lines."""
         with self._lock:
             if self._size + len(text) > self._max_bytes:
                 self._dropped += lines

@@ -30,7 +30,7 @@ class Caller(NamedTuple):
 NO_OPERATION = "other"  # of a request that has none of the contract: another path or method, or malformed
 NOT_CACHED = "none"  # the result of the response cache for a response that it cannot store
 UNAUTHENTICATED_ADMIN = Caller(None, is_admin=True)  # without authentication, every caller is an administrator
-BEGIN = "begin"  # the key, in the state of a request, of the time when the server began to process it
+BEGIN = "begin"  # the key, in the state of a request, of the time (perf_counter) when its processing began
 ANONYMOUS = Caller(None, is_admin=False)  # a request without a token
 
 
@@ -47,7 +47,7 @@ class RequestContext:
     operation: str = NO_OPERATION  # the operationId
     arguments: dict[str, Any] = field(default_factory=dict)  # of the operation, as validation parsed them
     cache_result: str = NOT_CACHED  # or "hit" or "miss"
-    begin: float = field(default_factory=perf_counter)
+    begin: float = field(default_factory=perf_counter)  # when the processing of the request began
 
     @property
     def caller(self) -> Caller:
@@ -63,7 +63,7 @@ class RequestContext:
 
 
 def find_global_request_id(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
-    """Return the id by which a client follows its requests to several services; None without a valid one."""
+    """Return the id by which a client follows its requests to several services, or None if it sent no valid one."""
     ids = [value for name, value in headers if name == b"x-openstack-request-id"]
     return ids[0].decode() if len(ids) == 1 and _GLOBAL_REQUEST_ID.fullmatch(ids[0]) else None
 

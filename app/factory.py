@@ -118,8 +118,8 @@ def _middlewares(
         partial(DoubleMiddleware, double=double, contract=contract) if double else None,
         # Before everything that takes time. It identifies callers by the cached results of token validations.
         partial(ResponseCacheMiddleware, cache=cache),
-        # Around everything that raises errors. The faults pass through the cache, which does not store them. It handles
-        # all exceptions, so Connexion's ServerErrorMiddleware would have nothing to do.
+        # Around everything that raises errors. The faults pass through the cache, which does not store them. All
+        # exceptions become faults here, so Connexion's ServerErrorMiddleware is left out.
         ExceptionMiddleware,
         # Behind the cache: its keys contain the host, and no response for a host that is not allowed is stored.
         *origin_checks(settings, auth.authenticator.header),

@@ -9,7 +9,7 @@ _MAX_PORT = 65535
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
-@lru_cache(maxsize=32)  # requests name few hosts, each twice: saves 4 of the 380 µs of an uncached response
+@lru_cache(maxsize=32)  # requests parse their host twice, and name few: saves 4 of the 380 µs of an uncached response
 def host_name(host: str) -> str:
     """Return the name or address in a Host header, without port and trailing dot. Raises ValueError for others."""
     match = _HOST.fullmatch(host)

@@ -40,7 +40,7 @@ class Clock:
 SYSTEM_CLOCK = Clock()
 
 
-@lru_cache(maxsize=32)  # the time in a request is validated, and then converted: saves 5 of 380 µs
+@lru_cache(maxsize=32)  # to validate and to convert a time: saves 5 of the 380 µs of an uncached response
 def utc(text: str) -> str:
     """Convert a time to UTC, to the second: `2011-01-01T01:02:03Z`. Fractions of a second are cut off.
 

@@ -52,8 +52,9 @@ def request_context() -> RequestContext:
 def catalog_response(
     document: JsonObject, images: Sequence[Image] = (), *, body: bytes | None = None
 ) -> CatalogResponse:
-    """Build the response of a read, from the images that it shows, all or in part, unless they were validated before.
+    """Build the response to a read.
 
+    `images` are those that the document was serialized from. If it is invalid, their values are examined for damage.
     If the catalog is a stale replica, the response states the replica's age (203).
     """
     response = CatalogResponse(document, images, body=body)

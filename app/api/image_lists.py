@@ -1,4 +1,4 @@
-"""Lists of images, joined from parts: the JSON of each image, built and validated once in a version of the catalog."""
+"""Lists of images, joined from parts: the JSON of each image, built and validated once per version of the catalog."""
 
 from collections.abc import Sequence
 from secrets import token_hex
@@ -15,9 +15,9 @@ from app.contract.document import Contract
 from app.contract.schemas import first_error
 from app.errors import InvalidResponse
 
-# In a part, these bytes stand for the URLs of a LinkBuilder. JSON escapes control characters, so no value has them.
+# In a part, these bytes replace the URLs of a LinkBuilder. JSON escapes control characters, so no value contains them.
 _PLACEHOLDERS = (b"\1", b"\2", b"\3")
-# A part is built with random URLs, which no value can contain because nobody knows them.
+# Parts are first built with random URLs. No value contains these URLs, because nobody can know them.
 _RANDOM_LINKS = LinkBuilder(*(f"http://{token_hex(16)}" for _ in _PLACEHOLDERS))
 _SERIALIZERS: dict[str, ImageSerializer] = {
     "listImages": serialize_image_summary,
@@ -26,7 +26,7 @@ _SERIALIZERS: dict[str, ImageSerializer] = {
 
 
 class ImageList:
-    """An operation that lists images: how it serializes an image, and the images that it has serialized."""
+    """An operation that lists images: how it serializes an image, and the parts that it has stored."""
 
     def __init__(self, contract: Contract, operation_id: str, serialize: ImageSerializer, max_bytes: int) -> None:
         """Set the operation of the contract. Raises ValueError if its images cannot be validated in parts."""
@@ -35,9 +35,10 @@ class ImageList:
         self.store = PartStore(self._build, max_bytes)
 
     def join(self, page: Page, links: LinkBuilder) -> tuple[bytes, JsonObject]:
-        """Return the JSON of a page, and its document for validation, with only the last of the images.
+        """Return the JSON of a page, and a document for its validation, which contains only the last image.
 
-        Each part was validated when it was built, except for the URLs in its links, which all images have in common.
+        Each part was validated when it was built, except for the URLs in its links. These URLs are the same in all
+        images, so validating one image suffices.
         """
         parts, has_more = page
         if not parts:
@@ -50,7 +51,7 @@ class ImageList:
         return _fill(b",".join(parts), links), {"images": [last], **more}
 
     def _build(self, images: Sequence[Image]) -> list[bytes]:
-        """Return the parts of images. Raises CatalogDamaged if the catalog cannot contain them, and InvalidResponse."""
+        """Return the parts of images. Raises CatalogDamaged if values are damaged, otherwise InvalidResponse."""
         try:
             joined = self._dump(images)
         except (AttributeError, TypeError, ValueError, InvalidResponse) as error:
@@ -64,7 +65,7 @@ class ImageList:
         return joined.split(b"\n")
 
     def _dump(self, images: Sequence[Image]) -> bytes:
-        """Return the JSON of images with random URLs, each on a line. Raises InvalidResponse, or what damage causes."""
+        """Return the JSON of images, one on each line. Raises InvalidResponse, or other errors for damaged values."""
         documents = [self._serialize(image, _RANDOM_LINKS) for image in images]
         error = first_error(self._validator, documents)
         if error:
@@ -73,13 +74,13 @@ class ImageList:
 
 
 def image_lists(contract: Contract, max_bytes: int) -> dict[str, ImageList]:
-    """Return the operations that list images, by operationId. Their parts share a bound on memory."""
+    """Return the operations that list images, by operationId. Each may use an equal share of the memory for parts."""
     share = max_bytes // len(_SERIALIZERS)
     return {each: ImageList(contract, each, serialize, share) for each, serialize in _SERIALIZERS.items()}
 
 
 def _fill(template: bytes, links: LinkBuilder) -> bytes:
-    """Replace the placeholders by the URLs of the project. A page of a thousand images takes 0.1 ms."""
+    """Replace the placeholders with the URLs of the project. This takes 0.1 ms for a page of a thousand images."""
     for placeholder, url in zip(_PLACEHOLDERS, links, strict=True):
         template = template.replace(placeholder, orjson.dumps(url)[1:-1])
     return template

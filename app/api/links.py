@@ -11,7 +11,7 @@ from app.catalog.models import JsonObject
 
 
 class LinkBuilder(NamedTuple):
-    """Builds links from the URLs of a project: those for `self`, `bookmark` and `alternate`."""
+    """Builds the links `self`, `bookmark` and `alternate`. Each begins with one of the URLs, which name the project."""
 
     compute: str
     bookmark: str
@@ -35,7 +35,7 @@ class LinkBuilder(NamedTuple):
 
 
 def link_builder(project_id: str) -> LinkBuilder:
-    """Return the link builder for a project, as the current request spells its id. Raises InvalidHost."""
+    """Return the link builder for a project, whose id is spelled as in the current request. Raises InvalidHost."""
     compute, project = compute_url(), quote(project_id)
     glance = services().settings.glance_url or compute
     return LinkBuilder(f"{compute}/v2/{project}", f"{compute}/{project}", f"{glance}/{project}")

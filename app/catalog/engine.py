@@ -46,13 +46,13 @@ class Snapshot(Protocol):
         """Return the position of an image in the order of the list; None if the project cannot see the image."""
 
     def count(self, probes: Sequence[Probe]) -> Sequence[int]:
-        """Count index entries, up to the limits of the probes."""
+        """Return the number of index entries that each probe finds, up to its limit."""
 
     def find_page(self, scans: Sequence[IndexScan], count: int) -> FoundPage:
         """Return the first images that the scans find, merged in the order of the list."""
 
     def read_images(self, sequences: Sequence[int]) -> Iterator[dict[int, Image]]:
-        """Yield images, in batches, with unchecked values. Raises CatalogDamaged if one does not exist."""
+        """Yield batches of images by sequence number; values are unchecked. Raises CatalogDamaged if one is missing."""
 
     def find_image(self, project_id: str, image_id: str) -> StoredImage | None:
         """Return an image that the project can see, which includes unlisted community images; None otherwise."""

@@ -1,7 +1,7 @@
-"""Image parts: the JSON of images in lists, built and validated once in a version of the catalog.
+"""Image parts: the JSON of images in lists, built and validated once for each version of the catalog.
 
-Joining a list of a thousand images takes a sixth of the CPU time of reading, serializing and validating them. Parts do
-not depend on the project or on the host in links: placeholders stand for them.
+Joining a list of a thousand images takes a sixth of the CPU time of reading, serializing and validating them. Parts
+contain placeholders for the URLs in links, so they do not depend on the project or the host.
 """
 
 from collections import OrderedDict
@@ -17,10 +17,10 @@ BuildParts = Callable[[Sequence[Image]], Sequence[bytes]]
 
 
 class ImageParts:
-    """The parts of one version of the catalog, by sequence number. Several threads may use them."""
+    """The parts of one version of the catalog, by sequence number. They are safe to use from several threads."""
 
     def __init__(self, version: Version | None, build: BuildParts, max_bytes: int) -> None:
-        """Set how parts are built, and the bound on their memory: the oldest are evicted first."""
+        """Set the function that builds parts, and the bound on their memory. The oldest parts are evicted first."""
         self.version = version
         self.bytes = 0
         self._build = build
@@ -29,11 +29,11 @@ class ImageParts:
         self._lock = Lock()
 
     def find(self, sequences: Sequence[int]) -> dict[int, bytes | None]:
-        """Return the part of each image, None if it is not stored."""
+        """Return the part of each image, or None if it is not stored."""
         return dict(zip(sequences, map(self._parts.get, sequences), strict=True))
 
     def add(self, images: Mapping[int, Image]) -> dict[int, bytes]:
-        """Build, store and return the parts of images. Raises what building them raises."""
+        """Build, store and return the parts of images. Errors of building them are passed on."""
         built = dict(zip(images, self._build(list(images.values())), strict=True))
         with self._lock:
             for sequence, part in built.items():
@@ -47,10 +47,10 @@ class ImageParts:
 
 
 class PartStore:
-    """The parts of the version of the catalog that was read last."""
+    """Stores the parts of one version of the catalog: the one that was read last."""
 
     def __init__(self, build: BuildParts, max_bytes: int) -> None:
-        """Set how parts are built, and the bound on their memory."""
+        """Set the function that builds parts, and the bound on their memory."""
         self._build = build
         self._max_bytes = max_bytes
         self._parts = self._empty(None)
@@ -61,7 +61,7 @@ class PartStore:
         return self._parts.bytes
 
     def at(self, version: Version | None) -> ImageParts:
-        """Return the parts of a version, and drop those of another one. Without a version, none are stored."""
+        """Return the parts of a version, and drop those of other versions. Parts without a version are not stored."""
         if version is None:
             return self._empty(version)
         parts = self._parts

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 EVERYONE = "/"  # the audience of public images: stands for a project, of which it cannot be the id
 
 # The matches of a filter (index entries) are counted up to this limit. Collecting and sorting more of them takes longer
-# than most scans in the order of the list, which end as soon as the page is full. The maximum is for large pages:
-# counting 200 000 matches takes 10 ms.
+# than most scans in the order of the list, which end as soon as the page is full. The maximum limits the time that the
+# counts for large pages take: 200 000 matches would take 10 ms.
 _PROBE_LIMIT, _MAX_PROBE_LIMIT, _PROBE_LIMIT_PAGES = 1_000, 20_000, 10
 
 # The path of a URI reference (RFC 3986, appendix B). Python's urlsplit rejects some references that the RFC allows.
@@ -54,7 +54,7 @@ class Condition(NamedTuple):
 
 
 class Probe(NamedTuple):
-    """A count of the entries of a partition that meet an indexed condition, up to a limit."""
+    """A request to count the entries of a partition that meet an indexed condition, up to a limit."""
 
     partition: Partition
     condition: Condition
@@ -85,11 +85,11 @@ def plan_scans(
     partitions: dict[Partition, list[Condition]] = {}
     for deleted in _deleted_values(filters):
         conditions = list(_conditions(snapshot, filters, since, deleted=deleted))
-        if all(condition.value != () for condition in conditions):  # otherwise, no image has the status and the type
+        if all(condition.value != () for condition in conditions):  # otherwise, no image has this status and type
             partitions |= {Partition(audience, deleted): conditions for audience in audiences}
     scans: list[IndexScan] = []
     for partition, driving in _choose_driving(snapshot, partitions, limit).items():
-        # Reversed: numbers are compared before texts, which takes longer.
+        # Reversed, so that numbers are compared before texts: comparing texts takes longer.
         others = [condition for condition in reversed(partitions[partition]) if condition is not driving]
         scans += [IndexScan(partition, each, others, after) for each in _split(driving)]
     return scans
@@ -120,7 +120,7 @@ def _deleted_values(filters: ImageFilters) -> Iterator[bool]:
 def _conditions(
     snapshot: "Snapshot", filters: ImageFilters, since: int | None, *, deleted: bool
 ) -> Iterator[Condition]:
-    """Yield the conditions of the filters, in an order in which the index of each holds the columns of the next."""
+    """Yield the conditions of the filters. The index of each condition holds the columns of those that follow."""
     if filters.server is not None:
         yield Condition("server", _server_ids(filters.server))
     if filters.name is not None:
@@ -141,13 +141,14 @@ def _choose_driving(
     """Return, for each partition, the condition with the fewest matches, whose index is then scanned.
 
     If every condition has many matches, return the first whose index has the order of the list, or None for the list
-    itself: a scan in this order is likely to find entries soon that meet all conditions. If it does not, it reads no
-    more than this index, which holds the columns of all conditions: 12 instead of 80 ms for 200 000 entries.
+    itself: a scan in this order is likely to find entries soon that meet all conditions. At worst, it reads all matches
+    in this index, but no rows of the table, because the index holds the columns of all conditions: for 200 000 entries,
+    this takes 12 instead of 80 ms.
     """
     driving = {partition: next(filter(_is_ordered, each), None) for partition, each in partitions.items()}
     fewest = dict.fromkeys(partitions, limit)
-    # The conditions of all partitions are those of the same filters.
-    for conditions in zip(*map(_counted, partitions.values()), strict=True):
+    # All partitions have conditions for the same filters, in the same order.
+    for conditions in zip(*map(_conditions_to_count, partitions.values()), strict=True):
         probes = list(map(Probe, partitions, conditions, fewest.values()))
         for (partition, condition, at_most), count in zip(probes, snapshot.count(probes), strict=True):
             if count < at_most:
@@ -159,8 +160,8 @@ def _is_ordered(condition: Condition) -> bool:
     return condition.is_indexed and condition.is_ordered
 
 
-def _counted(conditions: Sequence[Condition]) -> list[Condition]:
-    """Return the conditions whose matches have to be counted: none if there is no choice."""
+def _conditions_to_count(conditions: Sequence[Condition]) -> list[Condition]:
+    """Return the conditions whose matches have to be counted: none if the only indexed one is ordered."""
     indexed = [condition for condition in conditions if condition.is_indexed]
     indexed.sort(key=_is_ordered)
     return [] if len(indexed) == 1 and _is_ordered(indexed[0]) else indexed

@@ -18,13 +18,13 @@ class CatalogReader:
         self._damage: CatalogDamaged | None = None
 
     def list_images(self, project_id: str, filters: ImageFilters, store: PartStore, *, max_images: int) -> Page:
-        """Return a page of the images that a project can see, newest first, with their parts in the store.
+        """Return a page of the images that a project can see, newest first. Parts that are not stored are built.
 
         Raises InvalidParameter if the marker is not the id of an image that the project can see.
         """
         size = min(filters.limit or max_images, max_images)
         if self._engine.blocks and is_planned_without_reads(filters):
-            # One query, for which a database server needs no transaction. It suffices if all parts are stored.
+            # A single query needs no transaction on a database server. It suffices if all parts are stored.
             with self._engine.snapshot(is_single=True) as snapshot:
                 found, has_more, _ = self._find(snapshot, project_id, filters, store, size)
             if all(found.values()):
@@ -35,7 +35,7 @@ class CatalogReader:
             try:
                 for batch in snapshot.read_images([sequence for sequence, part in found.items() if part is None]):
                     images |= batch
-            finally:  # even if a limit is exceeded: then fewer images remain to be read by later requests
+            finally:  # even if a limit is exceeded, so that later requests have fewer images to read
                 if images:
                     found |= stored.add(images)
         return Page(list(filter(None, found.values())), has_more)
@@ -43,7 +43,7 @@ class CatalogReader:
     def _find(
         self, snapshot: Snapshot, project_id: str, filters: ImageFilters, store: PartStore, size: int
     ) -> tuple[dict[int, bytes | None], bool, ImageParts]:
-        """Return the stored parts of a page by sequence number, whether more images follow, and all stored parts."""
+        """Return the stored parts of a page, whether more images follow, and the parts of the version that was read."""
         scans = plan_scans(snapshot, project_id, filters, size + 1, probe_limit=self._probe_limit)
         version, sequences = snapshot.find_page(scans, size + 1)
         stored = store.at(version)

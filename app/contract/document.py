@@ -89,10 +89,10 @@ class Contract:
         return frozenset(path for path, operation in reads if operation.get("x-independent-of-catalog"))
 
     def list_validator(self, operation_id: str, name: str) -> jsonschema_rs.Validator:
-        """Compile the schema of a list in the successful responses of an operation.
+        """Compile the schema of a list in the successful responses of an operation, for validation in parts.
 
-        If each part of a list is valid, the list is. Raises ValueError if this is not so, because the schema has other
-        constraints than those of the items.
+        A list is valid if each of its parts is valid. Raises ValueError if this is not certain: because the schema
+        constrains more than the items, or because it is not the same in all successful responses.
         """
         responses = response_schemas(self._definitions[operation_id])
         lists = [schema["properties"][name] for status, schema in responses if status < HTTPStatus.MULTIPLE_CHOICES]

@@ -14,7 +14,7 @@ class JSONResponse(Response):
     """A JSON response with the document that it was serialized from, so that its validation need not parse it."""
 
     def __init__(self, document: dict[str, Any], *, body: bytes | None = None) -> None:
-        """Set the document. A body that was serialized before may contain more that was validated before."""
+        """Set the document, and its JSON if it exists. The JSON may contain more than the document, if it is valid."""
         super().__init__(orjson.dumps(document) if body is None else body, mimetype="application/json")
         self.document = document
 

@@ -21,9 +21,10 @@ class StrictRoutingMiddleware(RoutingMiddleware):
 
     Starlette would redirect to a URL with the host from the request, which the client can set to anything.
 
-    Requests that Connexion does not route (404), or routes contrary to the contract (405), are rejected. Connexion
-    would pass the former on, without authentication and validation. Its routing falls back to a less exact path that
-    supports the method: DELETE of `images/detail` would delete the image `detail`.
+    Requests for which Connexion finds no operation are rejected (404). Connexion would pass them on, without
+    authentication and validation. Methods that the contract does not define for the path are rejected too (405).
+    Connexion falls back to a less exact path that supports the method: DELETE of `images/detail` would delete the image
+    `detail`.
 
     The results for recent paths are cached, which saves 15 of the 400 µs of an uncached response with seven images.
     They depend on the method and the path only, and must not be modified.

@@ -28,7 +28,7 @@ class _Operation(RequestValidationOperation):
         self._body = validators["body"][_JSON]() if operation.is_request_body_defined else None
         self._response_validator = validators["response"][_JSON]
         self._responses = ResponseValidationOperation(next_app, operation=operation)
-        self._valid = set[tuple[Any, ...]]()  # status, media type and header names of valid responses: few
+        self._valid = set[tuple[Any, ...]]()  # status, media type and header names of valid responses; there are few
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Validate the parameters and the body, pass the request on, and validate the response."""

@@ -19,23 +19,23 @@ from app.logs import format_dropped, format_time, plain_line
 from app.settings import Settings
 from app.text import escape_control_characters
 
-ACCESS_LOG = "access-log"  # the key, in the state of the application and of each request, of the log
+ACCESS_LOG = "access-log"  # the key of the AccessLog in the state of the application and of each request
 _GATHERING_TIME = 0.05  # seconds; each write costs as much as a response
-_MAX_REQUESTS, _MAX_WAIT = 50, 0.02  # requests, and the seconds that one waits, until their lines are formatted
+_MAX_REQUESTS, _MAX_WAIT = 50, 0.02  # requests whose lines are formatted together; seconds that they wait
 _LOGGER = "app.access"
-_MAX_TARGETS, _MAX_TARGET_BYTES = 1000, 256  # paths with their query whose texts are cached
+_MAX_TARGETS, _MAX_TARGET_BYTES = 1000, 256  # limits of the cache of `_describe_target`
 
 
 class AccessLog:
     """Writes a line for each request.
 
     It shares the formats of the service log, but not the machinery of `logging`, which takes twice as long as a cached
-    response. It formats several lines in a row, when the processor's caches hold its code: 2 instead of 5 µs for each.
+    response. It formats lines in batches, while the processor's caches hold its code: 2 instead of 5 µs for each line.
     """
 
     def __init__(self, contract: Contract, settings: Settings) -> None:
         self._contract = contract
-        self._requests: list[tuple[Any, ...]] = []  # not yet formatted: what `log` was given
+        self._requests: list[tuple[Any, ...]] = []  # arguments of `log` that are not formatted yet
         self._is_plain = settings.log_format == "plain"
         self._escape = escape_control_characters if self._is_plain else str
         self._describe = lru_cache(_MAX_TARGETS)(self._describe_target)
@@ -47,7 +47,7 @@ class AccessLog:
         )
 
     async def write_while(self, lifespan: Awaitable[None]) -> None:
-        """Write the lines until the end of the application's lifespan."""
+        """Write lines until the application's lifespan ends, and then those that are left."""
         if self._file:
             self._file.open()
         self._writer.start()
@@ -105,7 +105,7 @@ class AccessLog:
         return orjson.dumps(entry).decode()
 
     def _describe_target(self, raw_path: bytes, query: bytes, path: str) -> tuple[str, str | None, str]:
-        """Return the path with its query, the project id in it, and that without blanks, which separate the fields."""
+        """Return the path with its query, its project id, and the project id as a field of a line: without blanks."""
         target = (raw_path + b"?" + query if query else raw_path).decode("latin-1")
         project_id = self._contract.project_of_path(path)
         return self._escape(target), project_id, quote(project_id, safe="") if project_id else "-"

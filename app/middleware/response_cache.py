@@ -37,7 +37,7 @@ CacheKey = tuple[Caller, RequestKey]
 class ResponseStore:
     """Stored responses, bounded in memory: the least recently used is evicted first.
 
-    The part stores share the bound.
+    The memory of the part stores counts towards the bound.
     """
 
     def __init__(self, max_bytes: int) -> None:
@@ -60,7 +60,7 @@ class ResponseStore:
         return response
 
     def store(self, key: CacheKey, response: StoredResponse) -> None:
-        """Store a response unless it is larger than the bound, and evict others for it."""
+        """Evict responses that exceed the bound or have to make room for this one. Store it unless it is too large."""
         size = _size(key, response)
         max_bytes = self.max_bytes - sum(each.bytes for each in self.part_stores)
         fits = size <= max_bytes

@@ -44,7 +44,7 @@ class PendingResponse(NamedTuple):
     """
 
     version: asyncio.Future[Version]  # of the catalog
-    is_logged: bool  # whether the request has to be completed if its client disconnects meanwhile
+    has_access_log: bool  # a logged request is completed even if its client disconnects meanwhile
 
 
 class CachedResponses:
@@ -114,7 +114,7 @@ class CachedResponses:
         request_id, seconds = self._new_id(), perf_counter() - scope["state"][BEGIN]
         if self._record:
             self._record(response.operation, status, seconds)
-        if log := scope["state"].get(ACCESS_LOG):  # adds 4 to 36 µs; a line from the application would add 55
+        if log := scope["state"].get(ACCESS_LOG):  # adds 4 µs to the 36 of a response; the application would add 55
             log.log(scope, request_id, status, len(body), seconds)
         return RawResponse(self._head(reason, server_headers, head, request_id), body)
 
@@ -126,7 +126,7 @@ class CachedResponses:
         return cache.version if scope["raw_path"] in cache.independent else cache.engine.version()
 
     def _can_serve(self, scope: "HTTPScope") -> bool:
-        """Return whether only the cache has to read the headers. Set the scheme and the client that a proxy states."""
+        """Return whether the cache alone can handle the headers. Set the scheme and the client that a proxy states."""
         for name, _ in scope["headers"]:
             if name not in self._headers:
                 return False

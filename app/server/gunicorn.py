@@ -73,7 +73,7 @@ class Server(BaseApplication):
         app = create_app(self._settings, contract, lifespan=tuned_lifespan, metrics=metrics)
         # Without Connexion's FlaskApp, which would only pass each request on to its middleware.
         application = ProxyHeadersMiddleware(app.middleware, self.cfg.forwarded_allow_ips)
-        if not self._settings.cors_origins:  # CORSMiddleware sees each request
+        if not self._settings.cors_origins:  # CORSMiddleware has to see each request
             cache, record = app.app.extensions[CACHE_EXTENSION], metrics.record_response if metrics else None
             HttpProtocol.cached_responses = CachedResponses(cache, application.apply, record)
         return application

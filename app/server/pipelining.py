@@ -124,7 +124,7 @@ class PipelinedProtocol(HttpToolsProtocol):
         self, cycle: RequestResponseCycle, app: "ASGI3Application", pending: PendingResponse | None = None
     ) -> None:
         """Send the stored response to a request, once the catalog's version is known, or start the application."""
-        if cycle.disconnected and not (pending and pending.is_logged):
+        if cycle.disconnected and not (pending and pending.has_access_log):
             return
         if self.server_state.is_stopping and not self._has_more():
             cycle.keep_alive = False

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from uvicorn._types import ASGI3Application, ASGIReceiveCallable, ASGISendCallable, HTTPScope, Scope
 
 PROXY_HEADERS = frozenset({b"x-forwarded-proto", b"x-forwarded-for"})
-_MAX_VALUES, _MAX_VALUE_BYTES = 1000, 100  # of X-Forwarded-For whose result is cached
+_MAX_VALUES, _MAX_VALUE_BYTES = 1000, 100  # limits of the cache of X-Forwarded-For
 _SCHEMES = {b"http": "http", b"https": "https", b"ws": "http", b"wss": "https"}
 
 
@@ -52,7 +52,7 @@ class ProxyHeadersMiddleware(UvicornProxyHeadersMiddleware):
         return is_unix or (scope["client"] is not None and scope["client"][0] in self.trusted_hosts)
 
     def _client_of(self, value: bytes) -> str | None:
-        """Return the address of the last client in the list that is not a trusted proxy, None if it is no address."""
+        """Return the address of the last client in the list that is not a trusted proxy, or None if it is invalid."""
         host, _ = self.trusted_hosts.get_trusted_client_address(value.decode("latin-1"))
         try:
             return str(ipaddress.ip_address(host))

@@ -24,7 +24,7 @@ STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT)
 _ORPHAN_TIMEOUT = 1  # the same if the master process is gone: a new one may be starting
 _GC_THRESHOLD = 100_000  # new objects before the garbage collector runs; Python's default is 700
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # parameters of mallopt
-_KEPT_BYTES = 8_000_000  # free memory at the end of the heap, for several pages of a thousand images
+_KEPT_BYTES = 8_000_000  # of freed memory that is not returned; enough for several pages of a thousand images
 _SWITCH_INTERVAL = 0.0005  # seconds for which a slow request's thread delays the event loop; Python's default is 5 ms
 
 _log = logging.getLogger(__name__)
@@ -99,10 +99,10 @@ class Worker(UvicornWorker):
 
 
 def _keep_freed_memory() -> None:
-    """Let the C library keep the memory of freed buffers, up to a few megabytes, if it is the GNU C Library.
+    """Let the GNU C Library keep a few megabytes of freed memory. Other C libraries are left as they are.
 
-    By default, it returns the memory of large buffers to the system, which then has to clear the pages of the next
-    ones. For a list of a thousand images, this takes 0.5 ms: a third of the CPU time of the response.
+    By default, it returns the memory of each large buffer to the system, which has to clear the memory pages of the
+    next one. For a list of a thousand images, this takes 0.5 ms: a third of the CPU time of the response.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt:

@@ -41,7 +41,7 @@ class Bench:
         self._folder = folder
         self._effort = effort
         self._sizes = growth.SIZES[:2] if short else growth.SIZES
-        self._long_rounds = min(effort.rounds, 3)  # of imports and syncs
+        self._long_rounds = min(effort.rounds, 3)  # of imports and syncs, which take long
         self._imported = 1_000 if short else 100_000
         self._queries = 100 if short else 1_000
         self._mirrored = 30 if short else 3_000
@@ -96,7 +96,11 @@ class Bench:
 
 @click.command()
 @click.option(
-    "--rounds", type=click.IntRange(1), default=5, show_default=True, help="How many times to measure each server."
+    "--rounds",
+    type=click.IntRange(1),
+    default=5,
+    show_default=True,
+    help="How many times to measure each server. Imports and syncs are measured 3 times at most.",
 )
 @click.option("--seconds", type=click.IntRange(1), default=2, show_default=True, help="How long to measure each time.")
 @click.option("--short", is_flag=True, help="Only test that it runs: a round of a second, small catalogs, no chart.")

@@ -27,7 +27,7 @@ _BATCH_SIZE = 100_000  # images in a file
 
 
 class Catalogs:
-    """The catalogs in a folder: one for each size and version of the tables and of the source of the images."""
+    """Cached catalogs: one for each size, version of the tables, and version of the code that generates images."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -43,7 +43,7 @@ class Catalogs:
         return self.cached(f"public-{size}", lambda catalog: import_images(catalog, images))
 
     def indexed(self, size: int) -> Path:
-        """Return a public catalog for other servers: with an index in the order of a list."""
+        """Return a public catalog for other servers, which has an index in the order of a list."""
 
         def create(catalog: Path) -> None:
             copy(self.public(size), catalog.parent)
@@ -56,7 +56,7 @@ class Catalogs:
         return self.cached(str(size), lambda catalog: import_images(catalog, generator.images(size)))
 
     def cached(self, name: str, create: Callable[[Path], object], source: str = generator.__file__) -> Path:
-        """Return a stored catalog. It is created again when the tables, or the source of its images, have changed."""
+        """Return a stored catalog. It is created again if the tables or the code that generates images change."""
         path = self.folder / f"{name}-{_fingerprint(Path(source))}" / "catalog.db"
         if not path.exists():
             with TemporaryDirectory(dir=self.folder) as folder:
@@ -67,7 +67,7 @@ class Catalogs:
 
 
 def _fingerprint(source: Path) -> str:
-    """Return a digest that changes with the tables and with the source."""
+    """Return a digest that changes with the tables, and with the code that generates images."""
     with TemporaryDirectory() as folder:
         empty = Path(folder) / "catalog.db"
         ensure_catalog(open_catalog(empty), list, tombstone_days=30)

@@ -1,4 +1,4 @@
-"""A chart of the responses that a second of CPU time suffices for, as SVG for light and dark pages."""
+"""A chart of responses per second of CPU time, as SVG for light and dark pages."""
 
 import math
 from collections.abc import Iterator, Mapping, Sequence

@@ -30,7 +30,7 @@ ONE_PROJECT, MANY_PROJECTS = "new, one page for one project", f"new, one page fo
 
 
 class Comparison:
-    """Servers of the same images, which run until the end of the stack, and the requests to each by name."""
+    """Servers of the same images, which run until the stack is closed, and the runs that load them, by name."""
 
     def __init__(self, stack: ExitStack, folder: Path, effort: Effort, size: int, targets: Sequence[str]) -> None:
         """Set the number of images in a response, and the targets of new responses."""
@@ -70,7 +70,7 @@ class Comparison:
             self._add(NEW + setting, server, *self._targets)
 
     def add_projects(self, catalog: Path) -> None:
-        """Add the same page for one project, and for several in turn, in servers of their own."""
+        """Add the same page for one project, and for several in turn, each case with its own server."""
         for name, count in ((ONE_PROJECT, 1), (MANY_PROJECTS, PROJECTS)):
             targets = [project_target(number) for number in range(count)]
             self._add(name, self._start(service(catalog, targets[0]), str(count)), *targets)
@@ -88,7 +88,7 @@ class Comparison:
         self._runs[name] = partial(drive, server, self._effort, targets, **headers)
 
     def _check(self) -> None:
-        """Raise BenchError unless all return so many images, and those that implement the API the same ones."""
+        """Raise BenchError unless all return the right number of images, and servers of the same API the same ones."""
         expected: dict[str, Any] = {}
         pages = [self._targets[0], self._targets[len(self._targets) // 2], self._targets[-1]]
         for server in self._servers:
@@ -99,4 +99,4 @@ class Comparison:
                 if len(images) != self._size:
                     raise BenchError(f"{server.spec.name} returns {len(images)} images, not {self._size}")
                 if is_same_api and images != expected.setdefault(target, images):
-                    raise BenchError(f"{server.spec.name} returns other images than {SERVICE}")
+                    raise BenchError(f"{server.spec.name} does not return the same images as {SERVICE}")

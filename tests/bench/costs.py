@@ -46,7 +46,7 @@ def imports(count: int, size: int, rounds: int, catalogs: Catalogs, folder: Path
 
 
 def memory(size: int, queries: int, catalogs: Catalogs, folder: Path) -> Section:
-    """Measure a worker's memory after distinct queries, of all kinds on a large catalog, or all cached."""
+    """Measure a worker's memory after different queries: of all kinds on a large catalog, or one kind on 7 images."""
     rows = []
     large = catalogs.shared(size)
     mixed = [*chain.from_iterable(growth.pages(large).values()), VARIED_TARGET]

@@ -32,7 +32,7 @@ ORDER BY created DESC LIMIT 100
 
 
 def measure(sizes: Sequence[int], catalogs: Catalogs, folder: Path, effort: Effort) -> Costs:
-    """Measure each page in each size. Return the costs by both."""
+    """Measure each kind of page in each size of catalog. Return the costs by both."""
     with ExitStack() as stack:
         runs = {}
         for size in sizes:

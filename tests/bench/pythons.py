@@ -58,7 +58,7 @@ def current() -> str:
 
 
 def environment(version: str) -> Path:
-    """Return a virtual environment with what the service and its installation need. Raises Missing."""
+    """Return a virtual environment with the packages that the service and its build need. Raises Missing."""
     python = shutil.which(f"python{version}")
     if not python:
         raise Missing(f"python{version} is not installed")
@@ -73,7 +73,7 @@ def environment(version: str) -> Path:
 
 
 def _installed(version: str, catalog: Path, folder: Path) -> Spec:
-    """Return the service, which is installed for a version of Python. Raises Missing."""
+    """Install the service for a version of Python, and return how it is started. Raises Missing."""
     sources, target = folder / "sources", folder / "installed"
     python = str(environment(version) / "bin" / "python")
     copy_sources(sources)

@@ -53,7 +53,7 @@ class Row(NamedTuple):
 
 
 class Section(NamedTuple):
-    """Rows with a title, and a note below it."""
+    """Rows below a title and a note."""
 
     title: str
     rows: Sequence[Row]

@@ -56,7 +56,7 @@ class Server(NamedTuple):
         return int(worker)
 
     def await_idle(self) -> float:
-        """Wait until it does nothing more. Return the CPU time that its processes have used so far, in seconds."""
+        """Wait until the server is idle. Return the CPU time that its processes have used so far, in seconds."""
         deadline = time.monotonic() + _TIMEOUT
         used, before = self._cpu_seconds(), -1.0
         while used != before:
@@ -67,7 +67,7 @@ class Server(NamedTuple):
         return used
 
     def _cpu_seconds(self) -> float:
-        """Return the CPU time of all processes of its session."""
+        """Return the CPU time of all processes in the session of the server, in seconds."""
         ticks = 0
         for status in Path("/proc").glob("[0-9]*/stat"):
             with suppress(OSError):  # the process has ended

@@ -1,4 +1,4 @@
-"""The slowest queries, and how long another client waits for cached responses while others send them."""
+"""The slowest queries, and how long a client waits for cached responses while other clients send these queries."""
 
 import http.client
 import statistics
@@ -25,12 +25,12 @@ from tests.support.images import image_id
 
 SIZE = 400_000
 
-_LIST = "/v2/{n:032x}/images/detail"  # each project has stored responses of its own, although all are the same
+_LIST = "/v2/{n:032x}/images/detail"  # each project has cached responses of its own, although all are the same
 _CACHED = f"{_LIST.format(n=1)}?limit=7"
 QUERIES = {
     "two filters that never match together": "?minRam=512&minDisk=20&limit=1000",
-    "changes of 20,000 old images": "?changes-since=2026-01-01T00:00:00Z&limit=7",
-    "a filter that matches none of them": "?changes-since=2026-01-01T00:00:00Z&minDisk=20&limit=1000",
+    "changes to 20,000 old images": "?changes-since=2026-01-01T00:00:00Z&limit=7",
+    "a filter that matches none of 20,000 changes": "?changes-since=2026-01-01T00:00:00Z&minDisk=20&limit=1000",
 }
 _LONG_PAGES = {
     "2 clients send: pages of 2,000 images": ["?limit=2000"] * 2,
@@ -55,7 +55,7 @@ _projects = count(1000)
 
 
 def section(size: int, catalogs: Catalogs, folder: Path, effort: Effort) -> Section:
-    """Measure the queries on a catalog of so many images, and another client meanwhile."""
+    """Measure the queries on a catalog of so many images, and cached responses to a client while others send them."""
     catalog = catalogs.cached(f"skewed-{size}", partial(_create, size), __file__)
     attacks = {f"{who}: {name}": [query] * n for name, query in QUERIES.items() for n, who in _ATTACKERS.items()}
     others = {"no other client": [], **attacks, **_LONG_PAGES}
@@ -75,11 +75,11 @@ def section(size: int, catalogs: Catalogs, folder: Path, effort: Effort) -> Sect
         measured = f"p99 {quantiles[98]:.1f} ms (median {quantiles[49]:.1f})"
         target = None if name in _LONG_PAGES else _CLIENT_TARGET
         rows.append(Row(f"cached, {name}", measured, "", quantiles[98], target))
-    return Section(f"Slow reads of {size:,} images: a query alone; cached responses of a client meanwhile", rows)
+    return Section(f"Slow queries on {size:,} images: alone; cached responses while other clients send them", rows)
 
 
 def _query_times(server: Server, query: str) -> list[float]:
-    """Return the milliseconds of a query that no project has sent before."""
+    """Return the milliseconds that a query takes, each time for a project that has not sent it before."""
     with closing(http.client.HTTPConnection("127.0.0.1", server.port)) as connection:
         return [_time(connection, _LIST.format(n=next(_projects)) + query) for _ in range(_REPETITIONS)]
 

@@ -95,7 +95,8 @@ def peers(catalog: Path, size: int) -> Iterator[Spec | Skipped]:
 
 def _gunicorn(name: str, module: str, target: str, *, worker: str = _WORKER, **variables: str) -> Spec:
     options = ("--bind", "127.0.0.1:{port}", "--workers", "1", "--worker-class", worker, "--no-control-socket")
-    command = (sys.executable, "-m", "gunicorn", *options, "--timeout", "0")  # Connexion blocks its loop for long
+    # Without a timeout: stock Connexion blocks its event loop for so long that gunicorn would kill its worker.
+    command = (sys.executable, "-m", "gunicorn", *options, "--timeout", "0")
     return Spec(name, (*command, f"tests.bench.peers.{module}:app"), target, variables)
 
 

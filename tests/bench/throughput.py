@@ -1,4 +1,4 @@
-"""The CPU time of responses: stored ones, new ones, and those of other servers."""
+"""The CPU time of responses: cached ones, new ones, and those of other servers."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -46,7 +46,7 @@ _NOTE = f"""\
 CPU time of a response in all processes of the server: least of all rounds (median), and responses per second.
 "{CONSTANT}": an ASGI application in the service's own worker that sends the bytes of the cached response.
 "{CACHED}": the same query again. It can cost less than constant bytes, because no ASGI application is called for it.
-"{NEW}": every query differs, so that none is in the response cache; other servers respond to the same queries."""
+"{NEW}": every query differs, so that no response is in the cache; other servers respond to the same queries."""
 
 
 def sample(catalogs: Catalogs, folder: Path, effort: Effort) -> tuple[Section, Costs]:
@@ -62,7 +62,7 @@ def sample(catalogs: Catalogs, folder: Path, effort: Effort) -> tuple[Section, C
 
 
 def pages(size: int, catalogs: Catalogs, folder: Path, effort: Effort) -> tuple[Section, Costs]:
-    """Measure pages of so many images, each new one another page of a larger catalog."""
+    """Measure pages of so many images. Each new response is a different page of a larger catalog."""
     catalog = catalogs.public(MANY)
     found = [each for each in peers(catalogs.indexed(MANY), size) if size == PAGE or each.name in SAME_API]
     with ExitStack() as stack:
@@ -75,7 +75,7 @@ def pages(size: int, catalogs: Catalogs, folder: Path, effort: Effort) -> tuple[
             comparison.add_new(catalog)
         comparison.add_peers(each for each in found if isinstance(each, Spec))
         costs = comparison.measure()
-    title = f"Responses with {size} images, each new one another page of {MANY:,}"
+    title = f"Responses with {size} images; each new one is a different page of a list of {MANY:,}"
     targets = _TARGETS[PAGE] if size == PAGE else {}
     return Section(title, list(_rows(costs, found, targets))), costs
 

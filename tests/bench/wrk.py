@@ -22,8 +22,8 @@ _run = itertools.count(1)
 class Effort(NamedTuple):
     """How many rounds are measured, and how long each at least.
 
-    wrk does not count responses that are incomplete at its end. So that the rate of a slow server suffers little by
-    that, each connection has time for some requests (`turns`).
+    wrk does not count responses that are incomplete when it ends. To keep this error small for slow servers, each
+    connection has time for several requests (`turns`).
     """
 
     rounds: int
@@ -36,7 +36,7 @@ class Load(NamedTuple):
     """The result of a run."""
 
     rate: float  # responses per second
-    cpu: float  # time for each response, in µs, of all processes of the server
+    cpu: float  # CPU time of all processes of the server for each response, in µs
 
 
 def is_installed() -> bool:
@@ -66,7 +66,7 @@ def drive(server: Server, effort: Effort, targets: Sequence[str] = (), **headers
         before = server.await_idle()
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     requests, rate = _results(server.spec.name, done)
-    # At the end, each connection waits for a response, which wrk does not count, but which the server builds.
+    # When wrk ends, each connection waits for a response, which the server builds although wrk does not count it.
     return Load(rate, 1e6 * (server.await_idle() - before) / (requests + effort.connections))
 
 

@@ -1,4 +1,4 @@
-"""Lists of images, joined from parts: equal to lists that are serialized and validated as a whole."""
+"""Lists that are joined from parts are equal to lists that are serialized and validated as a whole."""
 
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -26,7 +26,7 @@ from tests.support.images import image_id
 CONTRACT = Contract.load(secured=False)
 VIEWS = {"": ("listImages", serialize_image_summary), "/detail": ("listImagesDetails", serialize_image)}
 GLANCE = "https://glance.test:9292/image"
-# Values that look like what a list is joined from.
+# Values that resemble placeholders, links and the JSON around parts.
 LOOKALIKES = st.sampled_from(["\1", "\2/images", "\\u0001", '],"images_links":[', "http://one.test/v2/openstack", "]"])
 
 
@@ -94,7 +94,7 @@ def path_of(request: ListRequest, **other: str) -> str:
 
 
 def whole(engine: Engine, request: ListRequest) -> bytes:
-    """Return the list, serialized and validated at once."""
+    """Return the JSON of the list, serialized and validated as a whole."""
     operation_id, serialize = VIEWS[request.view]
     project, origin = quote(request.project_id), f"{request.scheme}://{request.host}"
     links = LinkBuilder(f"{origin}/v2/{project}", f"{origin}/{project}", f"{GLANCE}/{project}")

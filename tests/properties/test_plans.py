@@ -65,7 +65,7 @@ def marker(engine: SQLiteEngine) -> str:
 
 
 def plans(engine: SQLiteEngine, filters: Filters, *, probe_limit: int | None = None) -> dict[str, list[Step]]:
-    """Read a page, and return the query plan of each statement that it took, in order."""
+    """Read a page. Return the query plan of each statement that was executed, by statement, in order."""
     executed: list[str] = []
     connection = engine._connection()
     connection.set_trace_callback(executed.append)

@@ -18,7 +18,7 @@ from app.resources import version
 _LOCK = 0x636F6D707574652D  # "compute-": the key of the advisory lock of migrations
 
 _FILTERS = ("server", "name", "status_type", "min_ram", "min_disk")
-# The new indexes are created before the old ones are dropped, which locks the table also for readers.
+# The old indexes are dropped last, because dropping them blocks readers until the end of the migration.
 _COVERING_INDEXES = (
     """
     CREATE INDEX covering_server ON image_index (audience, deleted, server_hash, created, sort_key)

@@ -82,7 +82,7 @@ class PostgreSQLSnapshot:
         return listing.Cursor._make(row) if row else None
 
     def count(self, probes: Sequence[Probe]) -> Sequence[int]:
-        """Count index entries, up to the limits of the probes."""
+        """Return the number of index entries that each probe finds, up to its limit."""
         statement, values = count_query(probes)
         return self._query(statement, *values)[0]
 
@@ -97,12 +97,12 @@ class PostgreSQLSnapshot:
         return FoundPage(version, sequences)
 
     def read_images(self, sequences: Sequence[int]) -> Iterator[dict[int, Image]]:
-        """Yield the images with these sequence numbers, in batches. Their values are not checked."""
+        """Yield batches of images by sequence number. Their values are not checked."""
         for start in range(0, len(sequences), _BATCH_SIZE):
             batch = list(sequences[start : start + _BATCH_SIZE])
             images = {sequence: Image(*fields) for sequence, *fields in self._query(_IMAGES, batch)}
             if len(images) < len(batch):
-                raise CatalogDamaged("the image index has entries of images that do not exist")
+                raise CatalogDamaged("the image index has entries for images that do not exist")
             yield images
 
     def find_image(self, project_id: str, image_id: str) -> StoredImage | None:

@@ -13,10 +13,10 @@ _Term = tuple[str, str]  # a column, and the operator and parameters of its cond
 # Of a scan: whether its audience is everyone; its driving term; the others; and whether it continues.
 _Shape = tuple[bool, _Term | None, tuple[_Term, ...], bool]
 
-# Part of the statement that reads images, so that none is necessary before it. Everyone has the number 0.
+# Part of the statement, so that no other one has to look up the audience first. Everyone has the number 0.
 _AUDIENCE, _EVERYONE = "audience = (SELECT id FROM audiences WHERE project_id = %s)", "audience = 0"
 # Each scan has its own ORDER BY and LIMIT; otherwise, PostgreSQL would read and sort all entries that match. The
-# result is one row, because a thousand rows take longer to read.
+# result is a single row, because reading a thousand rows takes longer.
 _PAGE = """
 SELECT (SELECT version FROM catalog),
        array(SELECT -sort_key FROM ({scans}) AS scans ORDER BY created DESC, sort_key DESC LIMIT %s)
@@ -34,7 +34,7 @@ def page_query(scans: Sequence[IndexScan], size: int) -> tuple[str, list[Any]]:
 
 
 def count_query(probes: Sequence[Probe]) -> tuple[str, list[Any]]:
-    """Return the query of the counts of probes, in one row, and its values."""
+    """Return a query that counts the entries of all probes, and its values. Its result is one row."""
     values: list[Any] = []
     shapes = []
     for partition, condition, at_most in probes:
@@ -82,8 +82,8 @@ def _number(statement: str) -> str:
 def _scan_statement(shape: _Shape) -> str:
     """Return the query of a scan.
 
-    ORDER BY changed OFFSET 0 makes PostgreSQL find the changes by their index, and then sort them: without it, the
-    planner may instead read the whole list in the order of the page.
+    ORDER BY changed OFFSET 0 makes PostgreSQL find the changes by their index, and then sort them. Without it, the
+    planner may read the whole list in the order of the page.
     """
     entries = f"SELECT created, sort_key FROM image_index WHERE {_where_clause(shape)}"  # noqa: S608 no user input
     if _finds_changes(shape):
@@ -94,8 +94,9 @@ def _scan_statement(shape: _Shape) -> str:
 def _where_clause(shape: _Shape) -> str:
     """Return the conditions of a scan. IS TRUE keeps PostgreSQL from using an index for a condition.
 
-    No index has the system column `tableoid`. Without it, PostgreSQL would rather read a whole index that holds all
-    columns than look up the columns of entries that another index finds.
+    Scans for changes, and filtered scans in the order of the list, have a condition on `tableoid`. It is always true,
+    but no index holds this system column, so it rules out index-only scans. Otherwise, PostgreSQL would read a whole
+    index that holds all columns, instead of looking up the other columns of the entries that the intended index finds.
     """
     is_everyone, driving, others, is_continued = shape
     terms = [_EVERYONE if is_everyone else _AUDIENCE, "deleted = %s"]

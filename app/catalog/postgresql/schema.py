@@ -12,8 +12,8 @@ The writer computes `audiences` (those whose lists include the image), `status_t
 
 - Every index begins with the partition (`audience`, `deleted`) and, for a filter, its column. Except in
   `image_index_by_change`, the order of the list follows (`created`, `sort_key`), so that a filter needs no sorting.
-- The indexes include the same columns of other filters as those of SQLite. An index-only scan then meets all filters,
-  once a vacuum has marked the pages of the table as visible.
+- The indexes include the columns of the same other filters as those of SQLite, so that an index-only scan can check all
+  filters. It reads only the index once a vacuum has marked the pages of the table as visible.
 - `name_hash` and `server_hash` are the first 16 bytes of a SHA-256, because a long name does not fit into an index
   entry. Texts with equal hashes are treated as equal.
 - Without statistics of the columns, and with the session settings below, the plan of a query depends only on the query,
@@ -83,7 +83,7 @@ NO_SCHEMA = "the search_path of the URL names no schema that exists and that the
 # measured on a busy machine.
 _SYNC_MARGIN = 10
 
-# A change of these tables changes the version, by a trigger.
+# Triggers change the version when these tables change.
 VERSIONED_TABLES = ("images", "image_index", "image_members", "audiences", "status_types", "tokens", "upstream")
 INDEX_COLUMNS = "audience, deleted, created, sort_key, changed, status_type, min_disk, min_ram, name_hash, server_hash"
 

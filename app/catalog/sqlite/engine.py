@@ -32,7 +32,7 @@ class _ThreadState(threading.local):
     """What each thread that reads for requests has of its own."""
 
     connection: sqlite3.Connection | None = None
-    runs_event_loop = False  # while the connection was opened
+    runs_event_loop = False  # when the connection was opened
 
     def __init__(self) -> None:
         self.limits = ReadLimits()
@@ -105,7 +105,7 @@ class SQLiteEngine:
             connection = self._connection()
             try:
                 connection.execute("BEGIN")
-                # Versions are compared on one connection only: SQLite counts them for each connection separately.
+                # Only the event loop's connection has versions: SQLite counts changes separately for each connection.
                 thread = self._thread
                 yield SQLiteSnapshot(connection, thread.limits, has_version=thread.runs_event_loop)
             finally:

@@ -15,5 +15,5 @@ class ReadLimits:
     max_images = math.inf  # of a page
 
     def are_exceeded(self) -> bool:
-        """Return whether the time is over."""
+        """Return whether a deadline has passed."""
         return time.thread_time() > self.cpu_deadline or time.monotonic() > self.deadline

@@ -38,7 +38,7 @@ WHERE (status = 'DELETED') = :deleted
 _CURSOR = f"SELECT unixepoch(created), -sequence FROM images WHERE id = :id AND {VISIBLE}"  # noqa: S608 no user input
 _IMAGES = f"""
 SELECT {", ".join(f"images.{field.name}" for field in fields(Image))}
-FROM json_each(?) CROSS JOIN images ON sequence = value  -- CROSS: in this order
+FROM json_each(?) CROSS JOIN images ON sequence = value  -- CROSS keeps this order
 """  # noqa: S608 no user input
 _APPLIED_MIGRATIONS = "SELECT name FROM _sqlite_migrations WHERE migration_set = ?"
 # Names every column that a page reads. If one is missing, this fails even if there are no images.
@@ -47,7 +47,7 @@ SELECT {", ".join(f"images.{field.name}" for field in fields(StoredImage))}, aud
        changed, status_type, image_index.min_disk, image_index.min_ram, image_index.name, image_index.server
 FROM image_index CROSS JOIN images ON sequence = -sort_key LIMIT 1
 """  # noqa: S608 no user input
-_BATCH_SIZE = 100  # images that are read before the limits are checked again: at least these parts will be stored
+_BATCH_SIZE = 100  # images; a read that exceeds its limits after a batch still stores the parts of the batch
 _PING_IMAGES = 200  # are read by each health check: all images of a small catalog
 _SOME_IMAGES = f"SELECT {COLUMNS} FROM images LIMIT {_PING_IMAGES}"  # noqa: S608 no user input
 _IMAGE = f"""
@@ -78,7 +78,7 @@ class SQLiteSnapshot:
     def __init__(
         self, connection: sqlite3.Connection, limits: ReadLimits | None = None, *, has_version: bool = False
     ) -> None:
-        """Set the limits of the reads, beyond which they raise ReadLimitExceeded, and whether there is a version."""
+        """Set the limits beyond which reads raise ReadLimitExceeded, and whether pages have a version."""
         self._execute: Callable[..., sqlite3.Cursor] = connection.execute
         self._limits = limits or ReadLimits()
         self._has_version = has_version
@@ -94,7 +94,7 @@ class SQLiteSnapshot:
         return row and Cursor._make(require_types(row, (int, int)))
 
     def count(self, probes: Sequence[Probe]) -> Sequence[int]:
-        """Count index entries, up to the limits of the probes."""
+        """Return the number of index entries that each probe finds, up to its limit."""
         counts: tuple[int, ...] = self._execute(*count_query(probes)).fetchone()
         return counts
 
@@ -111,14 +111,14 @@ class SQLiteSnapshot:
         return FoundPage(version, sequences)
 
     def read_images(self, sequences: Sequence[int]) -> Iterator[dict[int, Image]]:
-        """Yield the images with these sequence numbers, in batches. Their values are not checked."""
+        """Yield batches of images by sequence number. Their values are not checked."""
         for start in range(0, len(sequences), _BATCH_SIZE):
             if start and self._limits.are_exceeded():
                 raise ReadLimitExceeded
             batch = sequences[start : start + _BATCH_SIZE]
             rows = self._execute(_IMAGES, [dump_json(batch)]).fetchall()
             if len(rows) < len(batch):
-                raise DamagedValue("the image index has entries of images that do not exist")
+                raise DamagedValue("the image index has entries for images that do not exist")
             yield dict(zip(batch, starmap(Image, rows), strict=True))
 
     def find_image(self, project_id: str, image_id: str) -> StoredImage | None:

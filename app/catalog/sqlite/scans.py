@@ -10,12 +10,12 @@ _Term = tuple[str, str]  # a column, and the operator and parameters of its cond
 # Of a scan: whether its audience is everyone; its driving term; the others; and whether it continues.
 _Shape = tuple[bool, _Term | None, tuple[_Term, ...], bool]
 
-# Part of the statement that reads images, so that none is necessary before it. Everyone has the number 0.
+# Part of the statement, so that no other one has to look up the audience first. Everyone has the number 0.
 _AUDIENCE, _EVERYONE = "audience = (SELECT id FROM audiences WHERE project_id = ?)", "audience = 0"
 # SQLite merges the scans lazily, so none goes further than the page needs. One scan with an OR for its partitions would
 # sort all entries that match.
 # The + before a parameter of LIMIT keeps SQLite from preparing the statement anew for each number.
-# The result is one text, in the order of the subquery. Reading a thousand rows takes twice as long: 0.26 ms.
+# The result is one text, in the order of the subquery. Reading a thousand rows would take twice as long, 0.26 ms.
 _PAGE = "SELECT group_concat(-sort_key) FROM ({scans} ORDER BY created DESC, sort_key DESC LIMIT +?) AS page"
 
 
@@ -27,7 +27,7 @@ def page_query(scans: Sequence[IndexScan], size: int) -> tuple[str, list[Any]]:
 
 
 def count_query(probes: Sequence[Probe]) -> tuple[str, list[Any]]:
-    """Return the query of the counts of probes, in one row, and its values."""
+    """Return a query that counts the entries of all probes, and its values. Its result is one row."""
     values: list[Any] = []
     shapes = []
     for partition, condition, at_most in probes:

@@ -18,9 +18,10 @@ writes images also updates their index entries.
   `image_index_by_change`, continues in this order, so that a filter needs no sorting.
 - Audiences, pairs of status and type, and times are integers, which keeps entries small: the time of an import into
   a large catalog depends on the number of pages that it touches.
-- If each of several filters has many matches, a page is read along the first of these indexes: by server, name,
-  `min_ram`, `min_disk`, status and type. Each also holds the columns of the filters after it, `changed`, and those of
-  filters for 0, which have no index; so no entry needs a lookup in the table.
+- If each of several filters has many matches, a page is read along the index of the first: server, name, `min_ram`,
+  `min_disk`, status and type. This index also holds `changed` and the columns of the filters that follow, so no entry
+  is looked up in the table. A filter for a `min_ram` or `min_disk` of 0 has no index. For such filters, the indexes
+  that follow hold these columns too.
 - `changed` is the later of `updated` and `synced_at` plus ten seconds. Readers see a sync only after its transaction,
   for which ten seconds suffice up to some 300 000 images; so a client that polls with changes-since misses no image.
 

@@ -17,7 +17,7 @@ class Builder:
         self.fails = False
 
     def build(self, images: Sequence[Image]) -> list[bytes]:
-        """Return the parts of images, which contain their names."""
+        """Return parts that contain the names of the images."""
         if self.fails:
             raise ValueError
         return [f"{each.name:>800}".encode() for each in images]

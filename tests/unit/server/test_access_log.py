@@ -1,4 +1,4 @@
-"""The server logs the stored responses that it sends itself exactly as the application does."""
+"""The server logs the cached responses that it sends itself exactly as the application would."""
 
 import re
 from pathlib import Path
@@ -42,7 +42,7 @@ ID = re.compile(rb"x-compute-request-id: (\S+)")
 
 
 class Service:
-    """An application, and the part of the server that responds to the same requests from its cache."""
+    """An application, and the part of the server that sends responses from the application's cache."""
 
     def __init__(self, settings: Settings) -> None:
         self.app = create_app(settings, loaded())

@@ -184,8 +184,8 @@ def logging_server(tmp_path: Path, log: Path) -> Iterator[Server]:
 
 
 def logged(log: Path, count: int) -> list[list[str]]:
-    """Return the status, the size and the milliseconds in the last lines of the access log, once it has so many."""
-    until(lambda: log.read_text().count("\n") == 2 + count)  # after those of the stored responses
+    """Wait for the last `count` lines of the access log. Return the status, size and milliseconds of each."""
+    until(lambda: log.read_text().count("\n") == 2 + count)  # the first two are those of the responses in the cache
     return [line.split()[6:9] for line in log.read_text().splitlines()[2:]]
 
 

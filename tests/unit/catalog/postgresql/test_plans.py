@@ -36,7 +36,7 @@ BY_INDEX: list[tuple[Fields, str, str]] = [
     ({"min_ram": 512}, "image_index_by_min_ram", "min_ram ="),
     ({"min_disk": 20}, "image_index_by_min_disk", "min_disk ="),
 ]
-# If all filters find many entries, the first of these indexes is used. It holds the columns of those that follow.
+# If all filters find many entries, the first of their indexes is used. It holds the columns of those that follow.
 BY_PREFERENCE: list[tuple[str, Fields]] = [
     ("image_index_by_server", {"server": "s"}),
     ("image_index_by_name", {"name": "a"}),
