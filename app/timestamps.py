@@ -3,7 +3,6 @@
 import re
 import time
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
 
 # RFC 3339, and what else has only one meaning in UTC: no seconds, an offset without its colon or minutes, a date.
 _DATE_TIME = re.compile(
@@ -40,7 +39,6 @@ class Clock:
 SYSTEM_CLOCK = Clock()
 
 
-@lru_cache(maxsize=32)  # to validate and to convert a time: saves 5 of the 380 µs of an uncached response
 def utc(text: str) -> str:
     """Convert a time to UTC, to the second: `2011-01-01T01:02:03Z`. Fractions of a second are cut off.
 
@@ -52,12 +50,10 @@ def utc(text: str) -> str:
     if not match:
         raise ValueError(f"{text!r} is not an RFC 3339 date and time with a UTC offset")
     date, minute, second, offset = match.groups()
-    moment = f"{date}T{minute or '00:00'}{second or ':00'}"
+    if offset in {"Z", "z", None}:
+        offset = "+00:00"
     try:
-        if offset in {"Z", "z", None}:
-            datetime.fromisoformat(moment)  # validates it
-            return f"{moment}Z"
-        return format_utc(datetime.fromisoformat(f"{moment}{offset}"))
+        return format_utc(datetime.fromisoformat(f"{date}T{minute or '00:00'}{second or ''}{offset}"))
     except OverflowError as error:
         raise ValueError(f"{text!r} is outside the years 1 to 9999 in UTC") from error
 

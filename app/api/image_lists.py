@@ -19,6 +19,7 @@ from app.errors import InvalidResponse
 _PLACEHOLDERS = (b"\1", b"\2", b"\3")
 # Parts are first built with random URLs. No value contains these URLs, because nobody can know them.
 _RANDOM_LINKS = LinkBuilder(*(f"http://{token_hex(16)}" for _ in _PLACEHOLDERS))
+_SLICE_SIZE = 1000  # parts that are joined at once, while no other thread can run
 _SERIALIZERS: dict[str, ImageSerializer] = {
     "listImages": serialize_image_summary,
     "listImagesDetails": serialize_image,
@@ -48,7 +49,8 @@ class ImageList:
         begin, bracket, end = orjson.dumps({"images": [], **more}).partition(b"]")
         parts[0] = begin + parts[0]
         parts[-1] += bracket + end
-        return _fill(b",".join(parts), links), {"images": [last], **more}
+        slices = (parts[start : start + _SLICE_SIZE] for start in range(0, len(parts), _SLICE_SIZE))
+        return b",".join(_fill(b",".join(each), links) for each in slices), {"images": [last], **more}
 
     def _build(self, images: Sequence[Image]) -> list[bytes]:
         """Return the parts of images. Raises CatalogDamaged if values are damaged, otherwise InvalidResponse."""

@@ -51,8 +51,8 @@ class Snapshot(Protocol):
     def find_page(self, scans: Sequence[IndexScan], count: int) -> FoundPage:
         """Return the first images that the scans find, merged in the order of the list."""
 
-    def read_images(self, sequences: Sequence[int]) -> Iterator[dict[int, Image]]:
-        """Yield batches of images by sequence number; values are unchecked. Raises CatalogDamaged if one is missing."""
+    def read_images(self, sequences: Sequence[int], version: Version | None) -> Iterator[dict[int, Image]]:
+        """Yield batches of images by sequence number, without those of another version, and with unchecked values."""
 
     def find_image(self, project_id: str, image_id: str) -> StoredImage | None:
         """Return an image that the project can see, which includes unlisted community images; None otherwise."""

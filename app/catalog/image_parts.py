@@ -6,11 +6,13 @@ contain placeholders for the URLs in links, so they do not depend on the project
 
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from threading import Lock
 from typing import NamedTuple
 
 from app.catalog.models import Image, Version
 
+_BATCH_SIZE = 1000  # images that are validated and serialized at once, while no other thread can run
 _PART_OVERHEAD_BYTES = 200  # approximate memory of a part in addition to its JSON
 
 BuildParts = Callable[[Sequence[Image]], Sequence[bytes]]
@@ -34,16 +36,24 @@ class ImageParts:
 
     def add(self, images: Mapping[int, Image]) -> dict[int, bytes]:
         """Build, store and return the parts of images. Errors of building them are passed on."""
-        built = dict(zip(images, self._build(list(images.values())), strict=True))
+        built: dict[int, bytes] = {}
+        waiting = iter(images.items())
+        while batch := dict(islice(waiting, _BATCH_SIZE)):
+            built |= zip(batch, self._build(list(batch.values())), strict=True)
         with self._lock:
             for sequence, part in built.items():
-                if sequence not in self._parts:
-                    self._parts[sequence] = part
-                    self.bytes += len(part) + _PART_OVERHEAD_BYTES
-            while self.bytes > self._max_bytes:
-                _, part = self._parts.popitem(last=False)
-                self.bytes -= len(part) + _PART_OVERHEAD_BYTES
+                self._store(sequence, part)
         return built
+
+    def _store(self, sequence: int, part: bytes) -> None:
+        size = self.bytes
+        if sequence not in self._parts:
+            self._parts[sequence] = part
+            size += len(part) + _PART_OVERHEAD_BYTES
+        while size > self._max_bytes:
+            _, evicted = self._parts.popitem(last=False)
+            size -= len(evicted) + _PART_OVERHEAD_BYTES
+        self.bytes = size  # once: other threads read it without the lock
 
 
 class PartStore:

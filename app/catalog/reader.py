@@ -1,5 +1,8 @@
 """Reads of the catalog for the API."""
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 from app.catalog.engine import Engine, Snapshot
 from app.catalog.errors import CatalogDamaged
 from app.catalog.image_parts import ImageParts, Page, PartStore
@@ -7,6 +10,19 @@ from app.catalog.listing import is_planned_without_reads, plan_scans
 from app.catalog.models import Image, ImageFilters, StoredImage, SyncStatus, Upstream
 from app.errors import ImageNotFound
 from app.text import normalize_project_id
+
+
+class _Found(NamedTuple):
+    """The parts of a page, the images whose part is missing, and the stored parts of the version that was read."""
+
+    parts: dict[int, bytes | None]
+    missing: Sequence[int]
+    has_more: bool
+    stored: ImageParts
+
+    def page(self) -> Page:
+        """Return the page, once all parts are there."""
+        return Page(list(filter(None, self.parts.values())), self.has_more)
 
 
 class CatalogReader:
@@ -24,30 +40,49 @@ class CatalogReader:
         """
         size = min(filters.limit or max_images, max_images)
         if self._engine.blocks and is_planned_without_reads(filters):
-            # A single query needs no transaction on a database server. It suffices if all parts are stored.
-            with self._engine.snapshot(is_single=True) as snapshot:
-                found, has_more, _ = self._find(snapshot, project_id, filters, store, size)
-            if all(found.values()):
-                return Page(list(filter(None, found.values())), has_more)
-        with self._engine.snapshot() as snapshot:
-            found, has_more, stored = self._find(snapshot, project_id, filters, store, size)
-            images: dict[int, Image] = {}
-            try:
-                for batch in snapshot.read_images([sequence for sequence, part in found.items() if part is None]):
+            page = self._list_without_transaction(project_id, filters, store, size)
+            if page:
+                return page
+        images: dict[int, Image] = {}
+        try:
+            with self._engine.snapshot() as snapshot:
+                found = self._find(snapshot, project_id, filters, store, size)
+                for batch in snapshot.read_images(found.missing, found.stored.version):
                     images |= batch
-            finally:  # even if a limit is exceeded, so that later requests have fewer images to read
-                if images:
-                    found |= stored.add(images)
-        return Page(list(filter(None, found.values())), has_more)
+        finally:  # even if a limit is exceeded, so that later requests have fewer images to read
+            if images:
+                found.parts.update(found.stored.add(images))
+        if len(images) < len(found.missing):
+            raise CatalogDamaged(f"{self._engine.name}: the image index has entries for images that do not exist")
+        return found.page()
+
+    def _list_without_transaction(
+        self, project_id: str, filters: ImageFilters, store: PartStore, size: int
+    ) -> Page | None:
+        """Return a page by one or two single queries, which need no transaction on a database server.
+
+        Return None if the catalog changes in between. BEGIN and ROLLBACK would take as long as a query.
+        """
+        with self._engine.snapshot(is_single=True) as snapshot:
+            found = self._find(snapshot, project_id, filters, store, size)
+        if found.missing:
+            with self._engine.snapshot(is_single=True) as snapshot:
+                (images,) = snapshot.read_images(found.missing, found.stored.version)
+            if len(images) < len(found.missing):
+                return None
+            found.parts.update(found.stored.add(images))
+        return found.page()
 
     def _find(
         self, snapshot: Snapshot, project_id: str, filters: ImageFilters, store: PartStore, size: int
-    ) -> tuple[dict[int, bytes | None], bool, ImageParts]:
-        """Return the stored parts of a page, whether more images follow, and the parts of the version that was read."""
+    ) -> "_Found":
+        """Find the images of a page, and their stored parts."""
         scans = plan_scans(snapshot, project_id, filters, size + 1, probe_limit=self._probe_limit)
         version, sequences = snapshot.find_page(scans, size + 1)
         stored = store.at(version)
-        return stored.find(sequences[:size]), len(sequences) > size, stored
+        parts = stored.find(sequences[:size])
+        missing = [sequence for sequence, part in parts.items() if part is None]
+        return _Found(parts, missing, len(sequences) > size, stored)
 
     def get_image(self, project_id: str, image_id: str) -> StoredImage:
         """Return an image that a project can see, which includes unlisted community images. Raises ImageNotFound."""

@@ -65,7 +65,7 @@ class ResponseStore:
         max_bytes = self.max_bytes - sum(each.bytes for each in self.part_stores)
         fits = size <= max_bytes
         self._evict(key)
-        while self.bytes > (max_bytes - size if fits else max_bytes):
+        while self._responses and self.bytes > (max_bytes - size if fits else max_bytes):
             self._evict(next(iter(self._responses)))
         if fits:
             self._responses[key] = response

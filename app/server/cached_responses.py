@@ -127,11 +127,11 @@ class CachedResponses:
 
     def _can_serve(self, scope: "HTTPScope") -> bool:
         """Return whether the cache alone can handle the headers. Set the scheme and the client that a proxy states."""
-        for name, _ in scope["headers"]:
-            if name not in self._headers:
-                return False
-            if name in PROXY_HEADERS:
-                self._apply_proxy_headers(scope)
+        names = [name for name, _ in scope["headers"]]
+        if not self._headers.issuperset(names):
+            return False
+        if not PROXY_HEADERS.isdisjoint(names):
+            self._apply_proxy_headers(scope)
         return True
 
     def _head(self, status: bytes, server_headers: Headers, head: bytes, request_id: str) -> bytes:

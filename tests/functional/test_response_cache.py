@@ -15,6 +15,7 @@ from starlette.testclient import TestClient
 from app.api.operations import Operation, resolve_operation
 from app.catalog.documents import load_sample
 from app.catalog.engines import open_catalog
+from app.catalog.image_parts import PartStore
 from app.catalog.transfer import ensure_catalog, import_images
 from app.factory import create_app
 from app.framework.responses import JSONResponse
@@ -532,6 +533,17 @@ def test_bound_is_never_exceeded(start: Start, sample_catalog: str) -> None:
         parts = [each.bytes for each in service.store.part_stores]
         assert service.stats.bytes + sum(parts) <= 20_000
     assert min(parts) > 0 < service.stats.entries
+
+
+def test_stored_responses_leave_if_image_parts_take_the_memory(start: Start, sample_catalog: str) -> None:
+    service = start(sample_catalog, max_bytes=20_000)
+    service.send()
+    store = PartStore(lambda images: [b"x" * 30_000] * len(images), 40_000)
+    store.at(1).add({1: stored_images(image(1))[0]})
+    service.store.part_stores = [store]
+    for url in (f"{LIST_URL}?limit=1", f"{LIST_URL}?limit=2"):
+        assert service.send(url).status == 200
+    assert service.stats.entries == 0
 
 
 def test_size_includes_the_body_and_the_key(service: Service) -> None:

@@ -7,7 +7,7 @@ from itertools import starmap
 from typing import Any
 
 from app.catalog import listing
-from app.catalog.errors import CatalogDamaged, ReadLimitExceeded, SchemaMismatch
+from app.catalog.errors import ReadLimitExceeded, SchemaMismatch
 from app.catalog.listing import EVERYONE, IndexScan, Partition, Probe
 from app.catalog.models import (
     FoundPage,
@@ -19,6 +19,7 @@ from app.catalog.models import (
     SyncMark,
     Token,
     Upstream,
+    Version,
 )
 from app.catalog.postgresql.database import Connection
 from app.catalog.postgresql.migrations import MIGRATIONS, applied_migrations
@@ -37,13 +38,15 @@ WHERE (status = 'DELETED') = $1
 _CURSOR = f"""
 SELECT extract(epoch FROM created::timestamptz)::bigint, -sequence FROM images WHERE id = $1 AND {VISIBLE}
 """  # noqa: S608 no user input
-_BATCH_SIZE = 1000  # images that are read at once
 _PING_IMAGES = 200  # images that each health check reads: all of a small catalog
 # Names all columns of the index, so that it fails if one is missing, even in an empty catalog.
 _PING = f"SELECT {INDEX_COLUMNS} FROM image_index LIMIT 1"  # noqa: S608 no user input
 _SOME_IMAGES = f"SELECT {COLUMNS} FROM images LIMIT {_PING_IMAGES}"  # noqa: S608 no user input
 _IMAGE = f"SELECT {COLUMNS} FROM images WHERE id = $1 AND NOT {TOMBSTONE} AND {VISIBLE}"  # noqa: S608 no user input
-_IMAGES = f"SELECT sequence, {', '.join(field.name for field in fields(Image))} FROM images WHERE sequence = ANY($1)"  # noqa: S608 no user input
+_IMAGES = f"""
+SELECT sequence, {", ".join(field.name for field in fields(Image))}
+FROM images WHERE sequence = ANY($1) AND (SELECT version FROM catalog) = $2
+"""  # noqa: S608 no user input
 _OWNED = f"SELECT {COLUMNS} FROM images WHERE owner IS NOT DISTINCT FROM $1 AND status <> 'DELETED'"  # noqa: S608 no user input
 _EXPORT = f"""
 SELECT {COLUMNS} FROM images
@@ -96,14 +99,10 @@ class PostgreSQLSnapshot:
             raise ReadLimitExceeded
         return FoundPage(version, sequences)
 
-    def read_images(self, sequences: Sequence[int]) -> Iterator[dict[int, Image]]:
-        """Yield batches of images by sequence number. Their values are not checked."""
-        for start in range(0, len(sequences), _BATCH_SIZE):
-            batch = list(sequences[start : start + _BATCH_SIZE])
-            images = {sequence: Image(*fields) for sequence, *fields in self._query(_IMAGES, batch)}
-            if len(images) < len(batch):
-                raise CatalogDamaged("the image index has entries for images that do not exist")
-            yield images
+    def read_images(self, sequences: Sequence[int], version: Version | None) -> Iterator[dict[int, Image]]:
+        """Yield batches of images by sequence number, without those of another version, and with unchecked values."""
+        rows = self._query(_IMAGES, list(sequences), version) if sequences else []
+        yield {sequence: Image(*fields) for sequence, *fields in rows}
 
     def find_image(self, project_id: str, image_id: str) -> StoredImage | None:
         """Return an image that the project can see, which includes unlisted community images; None otherwise."""
@@ -122,7 +121,7 @@ class PostgreSQLSnapshot:
             self._query(statement)
         partitions = [Partition(audience, deleted=False) for audience in (EVERYONE, "")]
         page = self.find_page([IndexScan(partition, None, (), None) for partition in partitions], _PING_IMAGES)
-        list(self.read_images(page.sequences))
+        list(self.read_images(page.sequences, page.version))
         self.upstream()
         self.status_types(None, "ALL", deleted=False)
 

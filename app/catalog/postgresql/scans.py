@@ -84,20 +84,23 @@ def _scan_statement(shape: _Shape) -> str:
 
     ORDER BY changed OFFSET 0 makes PostgreSQL find the changes by their index, and then sort them. Without it, the
     planner may read the whole list in the order of the page.
+
+    Scans for changes, and filtered scans in the order of the list, have a condition on `tableoid`. It is always true,
+    but no index holds this system column, so it rules out index-only scans. Otherwise, PostgreSQL would read a whole
+    index that holds all columns, instead of looking up the other columns of the entries that the intended index finds.
     """
-    entries = f"SELECT created, sort_key FROM image_index WHERE {_where_clause(shape)}"  # noqa: S608 no user input
+    _, driving, others, _ = shape
+    terms = _where_clause(shape)
+    if _finds_changes(shape) or (others and not driving):
+        terms += " AND tableoid <> 0"
+    entries = f"SELECT created, sort_key FROM image_index WHERE {terms}"  # noqa: S608 no user input
     if _finds_changes(shape):
         entries = f"SELECT * FROM ({entries} ORDER BY changed OFFSET 0) AS entries"  # noqa: S608 no user input
     return f"({entries} ORDER BY created DESC, sort_key DESC LIMIT %s)"
 
 
 def _where_clause(shape: _Shape) -> str:
-    """Return the conditions of a scan. IS TRUE keeps PostgreSQL from using an index for a condition.
-
-    Scans for changes, and filtered scans in the order of the list, have a condition on `tableoid`. It is always true,
-    but no index holds this system column, so it rules out index-only scans. Otherwise, PostgreSQL would read a whole
-    index that holds all columns, instead of looking up the other columns of the entries that the intended index finds.
-    """
+    """Return the conditions of a scan. IS TRUE keeps PostgreSQL from using an index for a condition."""
     is_everyone, driving, others, is_continued = shape
     terms = [_EVERYONE if is_everyone else _AUDIENCE, "deleted = %s"]
     if driving:
@@ -106,8 +109,6 @@ def _where_clause(shape: _Shape) -> str:
         if column in {"min_disk", "min_ram"}:
             terms.append(f"{column} <> 0")  # as the partial index requires
     terms += [f"({column} {condition}) IS TRUE" for column, condition in others]
-    if _finds_changes(shape) or (others and not driving):
-        terms.append("tableoid <> 0")
     if is_continued:
         terms.append("(created, sort_key) < (%s, %s)")
     return " AND ".join(terms)

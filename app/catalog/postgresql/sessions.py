@@ -27,6 +27,7 @@ from app.catalog.postgresql.pool import ConnectionPool
 from app.catalog.postgresql.sync_status import try_lock
 from app.catalog.postgresql.url import Parameters, catalog_name, parse_url, split_hosts
 from app.catalog.postgresql.version import PREPARE
+from app.catalog.postgresql.writer import lock_catalog
 from app.errors import MirrorAlreadyRunning, MirrorLockLost
 
 # Seconds: for a read without `read_limits`; for the writes of a request, in addition to its wait for other writers.
@@ -163,6 +164,8 @@ class Sessions:
                 f"{self.name} has the encoding {encoding}: create the database with ENCODING 'UTF8' TEMPLATE template0"
             )
         try:
+            if state is SchemaState.OUTDATED:
+                lock_catalog(connection)  # before the tables, in the order in which writers of an earlier version do
             return migrate(connection)
         except InsufficientPrivilege as error:
             raise CatalogReadOnly(

@@ -19,11 +19,12 @@ from app.catalog.models import (
     SyncMark,
     Token,
     Upstream,
+    Version,
     dump_json,
 )
 from app.catalog.sqlite.limits import ReadLimits
 from app.catalog.sqlite.migrations import MIGRATIONS, migration_names
-from app.catalog.sqlite.rows import DamagedValue, require_types, to_image, to_record, to_token_with_hash, to_upstream
+from app.catalog.sqlite.rows import require_types, to_image, to_record, to_token_with_hash, to_upstream
 from app.catalog.sqlite.scans import count_query, page_query
 from app.catalog.sqlite.schema import TOMBSTONE, VISIBLE
 
@@ -110,15 +111,15 @@ class SQLiteSnapshot:
             raise ReadLimitExceeded
         return FoundPage(version, sequences)
 
-    def read_images(self, sequences: Sequence[int]) -> Iterator[dict[int, Image]]:
-        """Yield batches of images by sequence number. Their values are not checked."""
+    def read_images(self, sequences: Sequence[int], version: Version | None) -> Iterator[dict[int, Image]]:  # noqa: ARG002 it is the only one
+        """Yield batches of images by sequence number, up to one that does not exist, with unchecked values."""
         for start in range(0, len(sequences), _BATCH_SIZE):
             if start and self._limits.are_exceeded():
                 raise ReadLimitExceeded
             batch = sequences[start : start + _BATCH_SIZE]
             rows = self._execute(_IMAGES, [dump_json(batch)]).fetchall()
             if len(rows) < len(batch):
-                raise DamagedValue("the image index has entries for images that do not exist")
+                return
             yield dict(zip(batch, starmap(Image, rows), strict=True))
 
     def find_image(self, project_id: str, image_id: str) -> StoredImage | None:
@@ -140,7 +141,7 @@ class SQLiteSnapshot:
             to_image(row)
         partitions = [Partition(audience, deleted=False) for audience in (EVERYONE, "")]
         page = self.find_page([IndexScan(partition, None, (), None) for partition in partitions], _PING_IMAGES)
-        list(self.read_images(page.sequences))
+        list(self.read_images(page.sequences, page.version))
         self.upstream()
         self.status_types(None, "ALL", deleted=False)
 

@@ -7,6 +7,7 @@ from threading import Barrier
 import pytest
 
 from app.catalog.engine import SchemaState
+from app.catalog.engines import open_catalog
 from app.catalog.errors import CatalogOfLaterVersion, CatalogUnavailable
 from app.catalog.postgresql.database import Connection, connect
 from app.catalog.postgresql.migrations import (
@@ -18,7 +19,10 @@ from app.catalog.postgresql.migrations import (
 )
 from app.catalog.postgresql.schema import VERSIONED_TABLES
 from app.catalog.postgresql.url import parse_url
+from app.catalog.postgresql.writer import lock_catalog
+from app.catalog.transfer import ensure_catalog
 from app.resources import version
+from tests.integration.server.service import until
 
 pytestmark = pytest.mark.external
 
@@ -29,6 +33,7 @@ LANDED = {
 
 LATER = {**MIGRATIONS, "9: later": ("ALTER TABLE images ADD COLUMN later text",)}
 
+BLOCKED = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 # Columns, indexes and triggers, as PostgreSQL describes them.
 SCHEMA = """
 SELECT attrelid::regclass::text, attname::text,
@@ -71,6 +76,18 @@ def test_each_earlier_catalog_is_upgraded(url: str, connection: Connection, numb
     connection.execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public")
     migrate(connection, LATER)
     assert upgraded == connection.execute(SCHEMA).fetchall()
+
+
+def test_upgrade_waits_for_a_writer_of_an_earlier_version(url: str, connection: Connection) -> None:
+    migrate(connection, dict(list(MIGRATIONS.items())[:1]))
+    with ThreadPoolExecutor() as threads, connect(parse_url(url)) as writer:
+        with writer.transaction():
+            lock_catalog(writer)
+            upgrade = threads.submit(ensure_catalog, open_catalog(url), list, tombstone_days=30)
+            until(lambda: connection.execute(BLOCKED).fetchall() != [])
+            writer.execute("DELETE FROM image_index")
+        assert upgrade.result() == 0
+    assert read_state(connection, "name") is SchemaState.CURRENT
 
 
 def test_migrations_are_applied_once_by_processes_that_start_at_the_same_time(url: str) -> None:
