@@ -19,7 +19,7 @@ from app.errors import InvalidResponse
 _PLACEHOLDERS = (b"\1", b"\2", b"\3")
 # Parts are first built with random URLs. No value contains these URLs, because nobody can know them.
 _RANDOM_LINKS = LinkBuilder(*(f"http://{token_hex(16)}" for _ in _PLACEHOLDERS))
-_SLICE_SIZE = 1000  # parts that are joined at once, while no other thread can run
+_SLICE_SIZE = 100  # parts that are joined at once, while no other thread can run
 _SERIALIZERS: dict[str, ImageSerializer] = {
     "listImages": serialize_image_summary,
     "listImagesDetails": serialize_image,

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from app.catalog.models import Image, Version
 
-_BATCH_SIZE = 1000  # images that are validated and serialized at once, while no other thread can run
+_BATCH_SIZE = 100  # images that are validated and serialized at once, while no other thread can run
 _PART_OVERHEAD_BYTES = 200  # approximate memory of a part in addition to its JSON
 
 BuildParts = Callable[[Sequence[Image]], Sequence[bytes]]

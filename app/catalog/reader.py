@@ -21,7 +21,7 @@ class _Found(NamedTuple):
     stored: ImageParts
 
     def page(self) -> Page:
-        """Return the page, once all parts are there."""
+        """Return the page. An entry of a damaged image index, whose image does not exist, has no part."""
         return Page(list(filter(None, self.parts.values())), self.has_more)
 
 
@@ -52,8 +52,6 @@ class CatalogReader:
         finally:  # even if a limit is exceeded, so that later requests have fewer images to read
             if images:
                 found.parts.update(found.stored.add(images))
-        if len(images) < len(found.missing):
-            raise CatalogDamaged(f"{self._engine.name}: the image index has entries for images that do not exist")
         return found.page()
 
     def _list_without_transaction(

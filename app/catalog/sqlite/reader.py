@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import fields
-from itertools import starmap
 
 import orjson
 from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
@@ -38,7 +37,7 @@ WHERE (status = 'DELETED') = :deleted
 """
 _CURSOR = f"SELECT unixepoch(created), -sequence FROM images WHERE id = :id AND {VISIBLE}"  # noqa: S608 no user input
 _IMAGES = f"""
-SELECT {", ".join(f"images.{field.name}" for field in fields(Image))}
+SELECT sequence, {", ".join(f"images.{field.name}" for field in fields(Image))}
 FROM json_each(?) CROSS JOIN images ON sequence = value  -- CROSS keeps this order
 """  # noqa: S608 no user input
 _APPLIED_MIGRATIONS = "SELECT name FROM _sqlite_migrations WHERE migration_set = ?"
@@ -112,15 +111,12 @@ class SQLiteSnapshot:
         return FoundPage(version, sequences)
 
     def read_images(self, sequences: Sequence[int], version: Version | None) -> Iterator[dict[int, Image]]:  # noqa: ARG002 it is the only one
-        """Yield batches of images by sequence number, up to one that does not exist, with unchecked values."""
+        """Yield batches of images by sequence number, with unchecked values."""
         for start in range(0, len(sequences), _BATCH_SIZE):
             if start and self._limits.are_exceeded():
                 raise ReadLimitExceeded
             batch = sequences[start : start + _BATCH_SIZE]
-            rows = self._execute(_IMAGES, [dump_json(batch)]).fetchall()
-            if len(rows) < len(batch):
-                return
-            yield dict(zip(batch, starmap(Image, rows), strict=True))
+            yield {row[0]: Image(*row[1:]) for row in self._execute(_IMAGES, [dump_json(batch)])}
 
     def find_image(self, project_id: str, image_id: str) -> StoredImage | None:
         """Return an image that the project can see, which includes unlisted community images; None otherwise."""

@@ -5,7 +5,7 @@ import pytest
 from app.catalog.engine import Engine
 from app.catalog.reader import CatalogReader
 from app.errors import ImageNotFound, InvalidParameter
-from tests.support.catalogs import add_images, listed
+from tests.support.catalogs import add_images, execute, listed
 from tests.support.images import Fields, image, image_id
 from tests.support.projects import OTHER_PROJECT, PROJECT, SAMPLE_PROJECT, THIRD_PROJECT
 
@@ -194,3 +194,9 @@ def test_type_filter(engine: Engine, type_: str, expected: list[int]) -> None:
     ]
     add_images(engine, *(image(number, metadata=each) for number, each in enumerate(metadata, 1)))
     assert listed(engine, type_=type_) == expected
+
+
+def test_entry_of_the_index_whose_image_does_not_exist_is_omitted(engine: Engine, location: str) -> None:
+    add_images(engine, image(1), image(2), image(3))
+    execute(location, f"DELETE FROM images WHERE id = '{image_id(2)}'")  # noqa: S608 no user input
+    assert listed(engine) == [1, 3]
