@@ -78,7 +78,11 @@ class ImageList:
 def image_lists(contract: Contract, max_bytes: int) -> dict[str, ImageList]:
     """Return the operations that list images, by operationId. Each may use an equal share of the memory for parts."""
     share = max_bytes // len(_SERIALIZERS)
-    return {each: ImageList(contract, each, serialize, share) for each, serialize in _SERIALIZERS.items()}
+    return {
+        each: ImageList(contract, each, serialize, share)
+        for each, serialize in _SERIALIZERS.items()
+        if each in contract.operations
+    }
 
 
 def _fill(template: bytes, links: LinkBuilder) -> bytes:

@@ -54,9 +54,14 @@ class Service:
         return self._log.read_text()
 
     @property
+    def log_lines(self) -> list[str]:
+        """The complete lines of the output: the service may be writing the rest."""
+        return self.log.rpartition("\n")[0].splitlines()
+
+    @property
     def printed(self) -> list[str]:
         """The lines of the output that are not log lines."""
-        return [line for line in self.log.splitlines() if not _LOG_LINE.fullmatch(line)]
+        return [line for line in self.log_lines if not _LOG_LINE.fullmatch(line)]
 
     @property
     def errors(self) -> list[str]:

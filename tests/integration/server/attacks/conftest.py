@@ -40,7 +40,7 @@ def assert_sound(service: Service) -> None:
         assert db.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
     assert service.errors == []
     assert service.printed == []
-    access = [line for line in service.log.splitlines() if "app.access" in line]
+    access = [line for line in service.log_lines if "app.access" in line]
     assert [line for line in access if not ACCESS_LINE.fullmatch(line)] == []
 
 
