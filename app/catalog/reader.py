@@ -41,7 +41,7 @@ class CatalogReader:
         size = min(filters.limit or max_images, max_images)
         if self._engine.blocks and is_planned_without_reads(filters):
             page = self._list_without_transaction(project_id, filters, store, size)
-            if page:
+            if page is not None:
                 return page
         images: dict[int, Image] = {}
         try:
