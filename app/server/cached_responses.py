@@ -114,7 +114,7 @@ class CachedResponses:
         request_id, seconds = self._new_id(), perf_counter() - scope["state"][BEGIN]
         if self._record:
             self._record(response.operation, status, seconds)
-        if log := scope["state"].get(ACCESS_LOG):  # adds 4 µs to the 36 of a response; the application would add 55
+        if log := scope["state"].get(ACCESS_LOG):  # adds 4 to 8 µs to 32; the application would add 55
             log.log(scope, request_id, status, len(body), seconds)
         return RawResponse(self._head(reason, server_headers, head, request_id), body)
 

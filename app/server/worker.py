@@ -102,7 +102,7 @@ def _keep_freed_memory() -> None:
     """Let the GNU C Library keep a few megabytes of freed memory. Other C libraries are left as they are.
 
     By default, it returns the memory of each large buffer to the system, which has to clear the memory pages of the
-    next one. For a list of a thousand images, this takes 0.5 ms: a third of the CPU time of the response.
+    next one. For a list of a thousand images, this takes 0.5 ms of CPU time.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt:
@@ -112,7 +112,7 @@ def _keep_freed_memory() -> None:
 
 @asynccontextmanager
 async def tuned_lifespan(_app: object) -> AsyncIterator[None]:
-    """Tune the garbage collector and the switches between threads for the lifetime of the application.
+    """Tune the memory allocator, the garbage collector and the switches between threads.
 
     Objects that exist at the start are never freed, so the collector may skip them. A response with a thousand images
     creates ten thousand objects without reference cycles: reference counting frees them, and a collection in between

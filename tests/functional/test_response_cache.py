@@ -535,7 +535,7 @@ def test_bound_is_never_exceeded(start: Start, sample_catalog: str) -> None:
     assert min(parts) > 0 < service.stats.entries
 
 
-def test_stored_responses_leave_if_image_parts_take_the_memory(start: Start, sample_catalog: str) -> None:
+def test_stored_responses_are_evicted_if_image_parts_take_the_memory(start: Start, sample_catalog: str) -> None:
     service = start(sample_catalog, max_bytes=20_000)
     service.send()
     store = PartStore(lambda images: [b"x" * 30_000] * len(images), 40_000)
