@@ -4,7 +4,7 @@ import math
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from functools import partial
 
 import psycopg
@@ -24,7 +24,7 @@ from app.catalog.postgresql.database import (
 from app.catalog.postgresql.hosts import connect_to_first
 from app.catalog.postgresql.migrations import migrate, read_state
 from app.catalog.postgresql.pool import ConnectionPool
-from app.catalog.postgresql.sync_status import try_lock
+from app.catalog.postgresql.sync_status import try_lock, unlock
 from app.catalog.postgresql.url import Parameters, catalog_name, parse_url, split_hosts
 from app.catalog.postgresql.version import PREPARE
 from app.catalog.postgresql.writer import lock_catalog
@@ -190,6 +190,8 @@ class Sessions:
                 yield
             finally:
                 self._lock_connection = None
+                with suppress(psycopg.Error):
+                    unlock(connection)
 
     @property
     def is_locked(self) -> bool:

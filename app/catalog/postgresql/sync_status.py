@@ -31,6 +31,14 @@ def write_sync_status(connection: Connection, status: SyncStatus) -> None:
     connection.execute(_WRITE, [dump_sync_status(status).decode()])
 
 
+def unlock(connection: Connection) -> None:
+    """Release the lock of the catalog's mirror. Otherwise, the server does so shortly after the connection is closed.
+
+    Raises psycopg.Error.
+    """
+    connection.execute("SELECT pg_advisory_unlock_all()")
+
+
 def try_lock(connection: Connection) -> bool:
     """Take the lock of the catalog's mirror until the session ends. Return False if another session holds it.
 
