@@ -76,10 +76,9 @@ class ImageList:
 
 
 def image_lists(contract: Contract, max_bytes: int) -> dict[str, ImageList]:
-    """Return the operations that list images, by operationId. Each may use an equal share of the memory for parts."""
-    share = max_bytes // len(_SERIALIZERS)
+    """Return the operations that list images, by operationId. Each may use so much memory for its parts."""
     return {
-        each: ImageList(contract, each, serialize, share)
+        each: ImageList(contract, each, serialize, max_bytes)
         for each, serialize in _SERIALIZERS.items()
         if each in contract.operations
     }

@@ -30,9 +30,9 @@ class ImageParts:
         self._parts: OrderedDict[int, bytes] = OrderedDict()
         self._lock = Lock()
 
-    def find(self, sequences: Sequence[int]) -> dict[int, bytes | None]:
+    def find(self, sequences: Sequence[int]) -> list[bytes | None]:
         """Return the part of each image, or None if it is not stored."""
-        return dict(zip(sequences, map(self._parts.get, sequences), strict=True))
+        return list(map(self._parts.get, sequences))
 
     def add(self, images: Mapping[int, Image]) -> dict[int, bytes]:
         """Build, store and return the parts of images. Errors of building them are passed on."""

@@ -1,6 +1,6 @@
 """Reads of the catalog for the API."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from app.catalog.engine import Engine, Snapshot
@@ -13,16 +13,17 @@ from app.text import normalize_project_id
 
 
 class _Found(NamedTuple):
-    """The parts of a page, the images whose part is missing, and the stored parts of the version that was read."""
+    """The images of a page, those whose part is missing, and the stored parts of the version that was read."""
 
-    parts: dict[int, bytes | None]
+    sequences: Sequence[int]
+    stored_parts: Sequence[bytes | None]
     missing: Sequence[int]
     has_more: bool
-    stored: ImageParts
+    parts: ImageParts
 
-    def page(self) -> Page:
+    def page(self, built: Mapping[int, bytes]) -> Page:
         """Return the page. An entry of a damaged image index, whose image does not exist, has no part."""
-        return Page(list(filter(None, self.parts.values())), self.has_more)
+        return Page(list(filter(None, map(built.get, self.sequences, self.stored_parts))), self.has_more)
 
 
 class CatalogReader:
@@ -44,15 +45,16 @@ class CatalogReader:
             if page is not None:
                 return page
         images: dict[int, Image] = {}
+        built: dict[int, bytes] = {}
         try:
             with self._engine.snapshot() as snapshot:
                 found = self._find(snapshot, project_id, filters, store, size)
-                for batch in snapshot.read_images(found.missing, found.stored.version):
+                for batch in snapshot.read_images(found.missing, found.parts.version):
                     images |= batch
         finally:  # even if a limit is exceeded, so that later requests have fewer images to read
             if images:
-                found.parts.update(found.stored.add(images))
-        return found.page()
+                built = found.parts.add(images)
+        return found.page(built)
 
     def _list_without_transaction(
         self, project_id: str, filters: ImageFilters, store: PartStore, size: int
@@ -63,13 +65,14 @@ class CatalogReader:
         """
         with self._engine.snapshot(is_single=True) as snapshot:
             found = self._find(snapshot, project_id, filters, store, size)
+        built: dict[int, bytes] = {}
         if found.missing:
             with self._engine.snapshot(is_single=True) as snapshot:
-                (images,) = snapshot.read_images(found.missing, found.stored.version)
+                (images,) = snapshot.read_images(found.missing, found.parts.version)
             if len(images) < len(found.missing):
                 return None
-            found.parts.update(found.stored.add(images))
-        return found.page()
+            built = found.parts.add(images)
+        return found.page(built)
 
     def _find(
         self, snapshot: Snapshot, project_id: str, filters: ImageFilters, store: PartStore, size: int
@@ -77,10 +80,11 @@ class CatalogReader:
         """Find the images of a page, and their stored parts."""
         scans = plan_scans(snapshot, project_id, filters, size + 1, probe_limit=self._probe_limit)
         version, sequences = snapshot.find_page(scans, size + 1)
-        stored = store.at(version)
-        parts = stored.find(sequences[:size])
-        missing = [sequence for sequence, part in parts.items() if part is None]
-        return _Found(parts, missing, len(sequences) > size, stored)
+        has_more, sequences = len(sequences) > size, sequences[:size]
+        parts = store.at(version)
+        stored = parts.find(sequences)
+        missing = [sequence for sequence, part in zip(sequences, stored, strict=True) if part is None]
+        return _Found(sequences, stored, missing, has_more, parts)
 
     def get_image(self, project_id: str, image_id: str) -> StoredImage:
         """Return an image that a project can see, which includes unlisted community images. Raises ImageNotFound."""

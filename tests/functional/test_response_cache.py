@@ -505,7 +505,7 @@ def test_least_recently_used_response_is_evicted_first(start: Start, sample_cata
 def test_large_response_evicts_several_small_ones(start: Start, sample_catalog: str) -> None:
     probe = start(sample_catalog)
     probe.send()
-    service = start(sample_catalog, max_bytes=probe.stats.bytes * 4 // 3)  # the parts of a list take up to 1/4
+    service = start(sample_catalog, max_bytes=probe.stats.bytes * 3 // 2)  # the parts of a list take up to 1/3
     for letter in "abc":
         service.send(f"{LIST_URL}?name={letter}")
     assert service.stats.entries == 3
