@@ -45,6 +45,12 @@ class Snapshot(Protocol):
     def cursor(self, project_id: str, marker: str) -> Cursor | None:
         """Return the position of an image in the order of the list; None if the project cannot see the image."""
 
+    def max_matches(self, page_size: int) -> int:
+        """Return up to how many matches of a filter are worth counting, and sorting if their index has another order.
+
+        Reading more of them takes longer than most scans in the order of the list, which end as soon as a page is full.
+        """
+
     def count(self, probes: Sequence[Probe]) -> Sequence[int]:
         """Return the number of index entries that each probe finds, up to its limit."""
 

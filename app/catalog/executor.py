@@ -23,7 +23,7 @@ from app.errors import DomainError
 # Limits of a read on the event loop: the images of a page of 1000, and one more, which shows whether more follow; twice
 # the CPU time that such a page takes; and more elapsed time than that, for busy machines. Building and validating the
 # response come in addition.
-_LOOP_LIMITS = {"seconds": 0.008, "cpu_seconds": 0.004, "images": 1001}
+_LOOP_LIMITS = {"seconds": 0.004, "cpu_seconds": 0.002, "images": 1001}
 # The most requests that wait in one worker. If each takes 10 ms, the last one waits for as long as WRITER_TIMEOUT.
 _MAX_WAITING = 1000
 

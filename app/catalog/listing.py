@@ -20,11 +20,6 @@ if TYPE_CHECKING:
 
 EVERYONE = "/"  # the audience of public images: stands for a project, of which it cannot be the id
 
-# The matches of a filter (index entries) are counted up to this limit. Collecting and sorting more of them takes longer
-# than most scans in the order of the list, which end as soon as the page is full. The maximum limits the time that the
-# counts for large pages take: 200 000 matches would take 10 ms.
-_PROBE_LIMIT, _MAX_PROBE_LIMIT, _PROBE_LIMIT_PAGES = 1_000, 20_000, 10
-
 # The path of a URI reference (RFC 3986, appendix B). Python's urlsplit rejects some references that the RFC allows.
 _URI_PATH = re.compile(r"(?:[^:/?#]+:)?(?://[^/?#]*)?([^?#]*)")
 
@@ -75,10 +70,10 @@ def plan_scans(
 ) -> list[IndexScan]:
     """Return the scans that find a page of `count` images that a project can see.
 
-    `probe_limit` bounds how many index entries are counted to choose the driving filter. Raises InvalidParameter if
-    the marker is not the id of an image that the project can see.
+    `probe_limit` bounds how many matches of a filter are counted, in place of the limit of the snapshot. Raises
+    InvalidParameter if the marker is not the id of an image that the project can see.
     """
-    limit = min(max(_PROBE_LIMIT, _PROBE_LIMIT_PAGES * count), _MAX_PROBE_LIMIT) if probe_limit is None else probe_limit
+    limit = snapshot.max_matches(count) if probe_limit is None else probe_limit
     after = None if filters.marker is None else _find_cursor(snapshot, project_id, filters.marker)
     since = None if filters.changes_since is None else int(seconds(utc(filters.changes_since)))
     audiences = (EVERYONE, normalize_project_id(project_id))

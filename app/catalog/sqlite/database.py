@@ -82,18 +82,21 @@ def require_catalog(path: Path, *, immutable: bool = False) -> SchemaState:
     return state
 
 
-def open_reader(path: Path, *, immutable: bool = False, lock_timeout: float = LOCK_TIMEOUT) -> Database:
+def open_reader(
+    path: Path, *, immutable: bool = False, lock_timeout: float = LOCK_TIMEOUT, is_shared: bool = False
+) -> Database:
     """Open the file read-only, without creating it. Raises CatalogUnavailable.
 
     An immutable file is read without locks and without a write-ahead log: nothing may write to it. Reads of another
-    file raise CatalogBusy if a process locks it for longer than the timeout (seconds).
+    file raise CatalogBusy if a process locks it for longer than the timeout (seconds). `is_shared` states that several
+    threads use the connection, one at a time.
     """
     if sqlite3.sqlite_version_info < _MIN_SQLITE_VERSION:
         oldest = ".".join(map(str, _MIN_SQLITE_VERSION))
         raise CatalogUnavailable(f"SQLite {sqlite3.sqlite_version} is too old: version {oldest} or later is required")
     with translate_errors(path):
         uri = f"{path.absolute().as_uri()}?mode=ro{'&immutable=1' if immutable else ''}"
-        connection = sqlite3.connect(uri, uri=True, timeout=lock_timeout)
+        connection = sqlite3.connect(uri, uri=True, timeout=lock_timeout, check_same_thread=not is_shared)
         connection.execute("PRAGMA query_only = 1")
         try:
             connection.execute(f"PRAGMA cache_size = -{_READER_CACHE_KIB}")  # the first statement that reads the file

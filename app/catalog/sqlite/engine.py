@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
+from functools import partial
 from pathlib import Path
 
 from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
@@ -13,26 +14,24 @@ from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
 from app.catalog.engine import SchemaState
 from app.catalog.errors import CatalogReadOnly, CatalogUnavailable
 from app.catalog.inspection import CatalogUser, DatabaseInfo, Finding
-from app.catalog.models import SyncStatus, Version
+from app.catalog.models import SyncStatus
 from app.catalog.sqlite import database, sync_status
 from app.catalog.sqlite.backup import BACKUP_STEP, copy_to_memory, restore_backup, write_backup
 from app.catalog.sqlite.check import find_problems
 from app.catalog.sqlite.info import find_users, read_info
 from app.catalog.sqlite.limits import ReadLimits
 from app.catalog.sqlite.reader import SQLiteSnapshot
+from app.catalog.sqlite.version import LOOP_LOCK_TIMEOUT, VersionReader
 from app.catalog.sqlite.writer import BATCH_SIZE, SQLiteTransaction
 
 _MAX_WAL_BYTES = 64_000_000  # of the write-ahead log that remains after a transaction, unless a reader still needs it
 _PROGRESS_INTERVAL = 10_000  # steps of SQLite between looks at the clock: about half a millisecond
-# Seconds that a read on the event loop waits for a process that has locked the file: other requests wait meanwhile.
-_LOOP_LOCK_TIMEOUT = 0.01
 
 
 class _ThreadState(threading.local):
     """What each thread that reads for requests has of its own."""
 
     connection: sqlite3.Connection | None = None
-    runs_event_loop = False  # when the connection was opened
 
     def __init__(self) -> None:
         self.limits = ReadLimits()
@@ -70,7 +69,8 @@ class SQLiteEngine:
         self._batch_size = batch_size
         self._file_id: tuple[int, int] | None = None  # of the file that the open connections read
         self._thread = _ThreadState()
-        self._version: Version | None = None
+        self._versions = VersionReader(path, immutable=immutable)
+        self._version: int | None = None  # read in the current iteration of the event loop
 
     @property
     def name(self) -> str:
@@ -81,15 +81,16 @@ class SQLiteEngine:
         """Record which file is at the path, so that its replacement by another file is noticed."""
         self._file_id = _file_id(self._path)
 
-    def version(self) -> Version:
-        """Return SQLite's data version, as the connection of the event loop's thread sees it.
+    def version(self) -> int:
+        """Return SQLite's data version.
 
-        The version is read once for each iteration of the event loop: the requests of all calls had arrived before the
+        It is read once for each iteration of the event loop: the requests of all calls had arrived before the
         iteration began, so none of their clients can know of a later change.
         """
         if self._version is None:
             try:  # without translate_errors: every cached response waits for this
-                self._version = self._connection().execute("PRAGMA data_version").fetchone()[0]
+                self._require_same_file()
+                self._version = self._versions.read()
             except (sqlite3.Error, UnicodeDecodeError) as error:
                 raise CatalogUnavailable(f"{self._path}: {error}") from error
             asyncio.get_running_loop().call_soon(self._expire_version)
@@ -104,12 +105,22 @@ class SQLiteEngine:
         with database.translate_errors(self._path):
             connection = self._connection()
             try:
+                before = self._read_version() if self._version is None else self._version
                 connection.execute("BEGIN")
-                # Only the event loop's connection has versions: SQLite counts changes separately for each connection.
-                thread = self._thread
-                yield SQLiteSnapshot(connection, thread.limits, has_version=thread.runs_event_loop)
+                yield SQLiteSnapshot(connection, self._thread.limits, partial(self._unchanged_version, before))
             finally:
                 connection.rollback()
+
+    def _unchanged_version(self, before: int | None) -> int | None:
+        """Return the version before a read if it is still the same: then, it is also the version of what was read."""
+        return before if before == self._read_version() else None
+
+    def _read_version(self) -> int | None:
+        """Return SQLite's data version; None if it cannot be read. What the caller reads then reports the error."""
+        try:
+            return self._versions.read()
+        except (sqlite3.Error, CatalogUnavailable):
+            return None
 
     @contextmanager
     def read_limits(self, seconds: float, *, cpu_seconds: float = math.inf, images: float = math.inf) -> Iterator[None]:
@@ -196,16 +207,18 @@ class SQLiteEngine:
         if self._immutable:
             raise CatalogReadOnly(f"{self._path} is immutable, as its location says")
 
-    def _connection(self) -> sqlite3.Connection:
+    def _require_same_file(self) -> None:
         if self._file_id is None:
             self.connect()
         elif _file_id(self._path) != self._file_id:
             # SQLite would replay the old file's write-ahead log into the new one.
             raise CatalogUnavailable(f"{self._path} was replaced by another file: restart the service")
+
+    def _connection(self) -> sqlite3.Connection:
+        self._require_same_file()
         connection = self._thread.connection
         if connection is None:
-            self._thread.runs_event_loop = _runs_event_loop()
-            timeout = _LOOP_LOCK_TIMEOUT if self._thread.runs_event_loop else self._lock_timeout
+            timeout = LOOP_LOCK_TIMEOUT if _runs_event_loop() else self._lock_timeout
             reader = database.open_reader(self._path, immutable=self._immutable, lock_timeout=timeout)
             connection = self._thread.connection = reader.conn
             connection.set_progress_handler(self._thread.limits.are_exceeded, self._progress_interval)

@@ -14,6 +14,11 @@ class ReadLimits:
     cpu_deadline = math.inf  # on the clock of the thread's CPU time
     max_images = math.inf  # of a page
 
+    @property
+    def are_short(self) -> bool:
+        """Whether a read that exceeds them is repeated without them: only the event loop limits CPU time."""
+        return self.cpu_deadline < math.inf
+
     def are_exceeded(self) -> bool:
         """Return whether a deadline has passed."""
         return time.thread_time() > self.cpu_deadline or time.monotonic() > self.deadline

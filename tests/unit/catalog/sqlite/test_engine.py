@@ -2,16 +2,20 @@
 
 import asyncio
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 from sqlite_utils import Database
 from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
 
-from app.catalog.engine import current_version
+from app.catalog.engine import Snapshot, current_version
 from app.catalog.engines import open_catalog
 from app.catalog.errors import CatalogReadOnly, CatalogUnavailable
+from app.catalog.listing import EVERYONE, IndexScan, Partition
+from app.catalog.models import FoundPage, Version
 from app.catalog.reader import CatalogReader
 from app.catalog.sqlite.engine import SQLiteEngine
 from app.catalog.transfer import ensure_catalog, import_images
@@ -98,16 +102,48 @@ def test_ping_fails_unless_the_schema_is_current(path: Path, serve: Serve, state
 
 def test_version_is_read_once_in_an_iteration_of_the_event_loop(path: Path) -> None:
     engine = SQLiteEngine(path)
-    statements: list[str] = []
-    connection_of(engine).set_trace_callback(statements.append)
 
     async def read() -> None:
-        await asyncio.gather(*(current_version(engine) for _ in range(5)))
+        before = engine.version()
+        add_images(open_catalog(path), image(2))
+        assert engine.version() == before
         await asyncio.sleep(0)
-        await current_version(engine)
+        assert engine.version() != before
 
     asyncio.run(read())
-    assert statements == ["PRAGMA data_version"] * 2
+
+
+def page_of(snapshot: Snapshot) -> FoundPage:
+    """Return the page of all images."""
+    return snapshot.find_page([IndexScan(Partition(EVERYONE, deleted=False), None, (), None)], 10)
+
+
+def page_versions(engine: SQLiteEngine) -> list[Version | None]:
+    """Return the versions of pages that several threads read."""
+
+    def read(_number: int) -> Version | None:
+        with engine.snapshot() as snapshot:
+            return page_of(snapshot).version
+
+    with ThreadPoolExecutor(3, initializer=Barrier(3).wait) as threads:
+        return list(threads.map(read, range(3)))
+
+
+def test_version_of_a_page_is_the_same_in_all_threads_until_the_catalog_changes(path: Path) -> None:
+    engine = SQLiteEngine(path)
+    versions = page_versions(engine)
+    assert page_versions(engine) == versions == [asyncio.run(current_version(engine))] * 3
+    add_images(open_catalog(path), image(2))
+    assert set(page_versions(engine)).isdisjoint({*versions, None})
+
+
+def test_page_has_no_version_if_the_catalog_changes_meanwhile(path: Path) -> None:
+    engine = SQLiteEngine(path)
+    with engine.snapshot() as snapshot:
+        before = page_of(snapshot)
+        add_images(open_catalog(path), image(2))
+        assert page_of(snapshot) == FoundPage(None, before.sequences)
+    assert before.version is not None
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 10])
