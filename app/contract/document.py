@@ -27,16 +27,14 @@ class Contract:
         paths = sorted(self.document["paths"].items(), key=lambda each: each[0].count("{"))
         self._paths = [(_path_pattern(path), _methods_of(item), _operation_ids(item)) for path, item in paths]
         self.all_methods = sorted({method for _, methods, _ in self._paths for method in methods})
-        definitions = list(_operation_definitions(self.document))
-        self.operations = {each["operationId"]: Operation.of(each) for each in definitions}
-        self._definitions = {each["operationId"]: each for each in definitions}
-        self.secured_operations = {
-            each["operationId"] for each in definitions if each.get("security", self.document["security"])
-        }
+        self._definitions = {each["operationId"]: each for each in _operation_definitions(self.document)}
+        self.operations = {name: Operation.of(each) for name, each in self._definitions.items()}
+        security = self.document["security"]
+        self.secured_operations = {n for n, each in self._definitions.items() if each.get("security", security)}
         # The document of a fault has one key, which depends on the status: {"badRequest": {"code": 400, …}}.
         self._fault_names = {
             status: schema["required"][0]
-            for each in definitions
+            for each in self._definitions.values()
             for status, schema in response_schemas(each)
             if status >= HTTPStatus.BAD_REQUEST and len(schema["required"]) == 1
         } | {

@@ -38,11 +38,8 @@ class DoubleMiddleware:
             return
         request = RecordedRequest.of(scope, operation)
         self._double.requests.add(request)
-        scope, receive, send = (
-            self._limited(scope, operation),
-            request.record_body(receive),
-            request.record_status(send),
-        )
+        scope = self._limited(scope, operation)
+        receive, send = request.record_body(receive), request.record_status(send)
         try:
             prefer = ",".join(Headers(scope=scope).getlist(PREFER))
             failure = self._double.failures.requested(prefer) or self._double.failures.take(operation)

@@ -41,7 +41,6 @@ class WriteThroughEditor:
         unauthorized: Callable[[str], Exception],
         *,
         tombstone_days: int,
-        timeout: float = _REQUEST_TIMEOUT,
         clock: Clock = SYSTEM_CLOCK,
     ) -> None:
         """Set the editor for other catalogs, and the function that builds the error for a rejected token."""
@@ -50,7 +49,6 @@ class WriteThroughEditor:
         self._client_factory = client_factory
         self._unauthorized = unauthorized
         self._tombstone_days = tombstone_days
-        self._timeout = timeout
         self._clock = clock
 
     def delete(self, context: RequestContext, project_id: str, image_id: str) -> None:
@@ -91,7 +89,7 @@ class WriteThroughEditor:
         return custom_properties(image)
 
     def _client(self, upstream: Upstream, context: RequestContext) -> GlanceClient:
-        return self._client_factory(upstream.url, context.token, self._timeout)
+        return self._client_factory(upstream.url, context.token, _REQUEST_TIMEOUT)
 
     def _apply_delete(self, image_id: str, upstream: Upstream) -> None:
         with _log_deferred(image_id):

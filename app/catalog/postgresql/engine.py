@@ -18,7 +18,7 @@ from app.catalog.postgresql.info import find_users, read_info
 from app.catalog.postgresql.reader import PostgreSQLSnapshot
 from app.catalog.postgresql.sessions import Sessions
 from app.catalog.postgresql.version import TIMEOUT, VersionFuture, VersionReader
-from app.catalog.postgresql.writer import BATCH_SIZE, PostgreSQLTransaction, lock_catalog
+from app.catalog.postgresql.writer import PostgreSQLTransaction, lock_catalog
 
 _MAX_READERS = 8
 
@@ -30,30 +30,16 @@ class PostgreSQLEngine:
     max_writers = 1  # all writers of a catalog wait for each other, even on different machines
     backup_program: str | None = "pg_dump"
 
-    def __init__(
-        self,
-        url: str,
-        open_file: OpenFile,
-        *,
-        batch_size: int = BATCH_SIZE,
-        max_readers: int = _MAX_READERS,
-        version_timeout: float = TIMEOUT,
-    ) -> None:
-        """Set the URL, and the function that opens a backup.
-
-        `batch_size` is in images, `version_timeout` in seconds, and `max_readers` is the size of the pool. Raises
-        InvalidUrl.
-        """
+    def __init__(self, url: str, open_file: OpenFile, *, max_readers: int = _MAX_READERS) -> None:
+        """Set the URL, the function that opens a backup, and the size of the pool. Raises InvalidUrl."""
         self.max_readers = max_readers
         self._open_file = open_file
-        self._batch_size = batch_size
         self._sessions = Sessions(url, max_readers=max_readers)
         self._version = VersionReader(
             self.name,
-            lambda: self._sessions.connect_for_version(version_timeout),
+            lambda: self._sessions.connect_for_version(TIMEOUT),
             self._sessions.pool.start_generation,
             self._sessions.pool.suspend,
-            timeout=version_timeout,
         )
 
     @property
@@ -108,7 +94,7 @@ class PostgreSQLEngine:
         """Write to the catalog; create or upgrade it if necessary. Raises what `Engine.transaction` raises."""
         with self._sessions.write(timeout) as (connection, state):
             lock_catalog(connection)
-            yield PostgreSQLTransaction(connection, state_before=state, batch_size=self._batch_size)
+            yield PostgreSQLTransaction(connection, state_before=state)
 
     def schema_state(self) -> SchemaState:
         """Return what the database contains, without changing it. Raises what `Engine.schema_state` raises."""
@@ -141,7 +127,7 @@ class PostgreSQLEngine:
             self._sessions.write(timeout) as (connection, state),
         ):
             lock_catalog(connection)
-            copy_catalog(source, PostgreSQLTransaction(connection, state_before=state, batch_size=self._batch_size))
+            copy_catalog(source, PostgreSQLTransaction(connection, state_before=state))
             sync_status.write_sync_status(connection, status)
 
     def read_sync_status(self) -> SyncStatus:

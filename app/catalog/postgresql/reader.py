@@ -6,9 +6,8 @@ from dataclasses import fields
 from itertools import starmap
 from typing import Any
 
-from app.catalog import listing
 from app.catalog.errors import ReadLimitExceeded, SchemaMismatch
-from app.catalog.listing import EVERYONE, IndexScan, Partition, Probe
+from app.catalog.listing import EVERYONE, Cursor, IndexScan, Partition, Probe
 from app.catalog.models import (
     FoundPage,
     Image,
@@ -80,10 +79,10 @@ class PostgreSQLSnapshot:
         """Return the ids of the pairs of status and type that match. None matches every status, ALL every type."""
         return [number for (number,) in self._query(_STATUS_TYPES, deleted, status, type_)]
 
-    def cursor(self, project_id: str, marker: str) -> listing.Cursor | None:
+    def cursor(self, project_id: str, marker: str) -> Cursor | None:
         """Return the position of an image in the order of the list; None if the project cannot see the image."""
         row = self._find(_CURSOR, marker, project_id)
-        return listing.Cursor._make(row) if row else None
+        return Cursor._make(row) if row else None
 
     def max_matches(self, page_size: int) -> int:
         """Return up to how many matches of a filter are worth counting and sorting."""
