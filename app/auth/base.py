@@ -70,12 +70,7 @@ class TokenAuthenticator(Authenticator):
     """Authenticates by token, and caches the results of validations until they expire."""
 
     def __init__(
-        self,
-        header: str,
-        challenge: str,
-        *,
-        clock: Clock = SYSTEM_CLOCK,
-        max_cached_tokens: int = MAX_CACHED_TOKENS,
+        self, header: str, challenge: str, *, clock: Clock = SYSTEM_CLOCK, max_cached_tokens: int = MAX_CACHED_TOKENS
     ) -> None:
         """Set the name of the token's header, and the challenge that is sent with a 401."""
         self.header = header.lower().encode("ascii")

@@ -161,12 +161,7 @@ def _store(settings: Settings, content: ImageFiles, *, owner: str | None, prune:
     engine, access = open_catalog(settings.catalog), AccessWarnings(content.places)
     if dry_run:
         result = preview_import(
-            engine,
-            content.images,
-            unstated=content.unstated,
-            owner=owner,
-            prune=prune,
-            inspect=access.inspect,
+            engine, content.images, unstated=content.unstated, owner=owner, prune=prune, inspect=access.inspect
         )
     else:
         result = import_images(

@@ -159,10 +159,7 @@ def _overwrite(catalog: Path, source: Database, *, timeout: float, max_wal_bytes
     """Write all pages of the copy to the catalog, in one transaction. Readers are not blocked."""
     create_file(catalog)
     try:
-        with (
-            translate_errors(catalog),
-            open_writer(catalog, timeout=timeout, max_wal_bytes=max_wal_bytes) as target,
-        ):
+        with translate_errors(catalog), open_writer(catalog, timeout=timeout, max_wal_bytes=max_wal_bytes) as target:
             _match_page_size(source, target)
             _copy_pages(source, target, BACKUP_STEP)
             limit_wal(target, catalog, max_wal_bytes)
