@@ -46,10 +46,7 @@ class Snapshot(Protocol):
         """Return the position of an image in the order of the list; None if the project cannot see the image."""
 
     def max_matches(self, page_size: int) -> int:
-        """Return up to how many matches of a filter are worth counting, and sorting if their index has another order.
-
-        Reading more of them takes longer than most scans in the order of the list, which end as soon as a page is full.
-        """
+        """Return the number of matches of a filter from which most scans in the order of the list take less time."""
 
     def count(self, probes: Sequence[Probe]) -> Sequence[int]:
         """Return the number of index entries that each probe finds, up to its limit."""
@@ -238,9 +235,7 @@ class FileEngine(Engine, Protocol):
     """A catalog in a file of its own, such as the copy that a test double serves."""
 
     def copy_to_memory(self) -> Callable[[float], None]:
-        """Copy the contents of the catalog. Return a function that restores them, as `restore` does.
-
-        Its argument is the timeout in seconds.
+        """Copy the contents of the catalog. Return a function that restores them, as `restore` does with its timeout.
 
         Raises CatalogUnavailable if there is no catalog.
         """
