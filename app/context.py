@@ -68,4 +68,4 @@ def find_global_request_id(headers: Iterable[tuple[bytes, bytes]]) -> str | None
     return ids[0].decode() if len(ids) == 1 and _GLOBAL_REQUEST_ID.fullmatch(ids[0]) else None
 
 
-current_request: ContextVar[RequestContext | None] = ContextVar("current_request", default=None)
+current_request: ContextVar[RequestContext] = ContextVar("current_request")

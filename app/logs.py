@@ -48,7 +48,7 @@ class RequestIdFilter(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Set `request_id` and `global_request_id`. The record is always logged."""
-        context = current_request.get()
+        context = current_request.get(None)
         record.request_id = "-" if context is None else context.request_id
         record.global_request_id = context and find_global_request_id(context.headers)
         return True

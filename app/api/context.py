@@ -1,4 +1,4 @@
-"""The services that operations use, and the context of the current request."""
+"""The services that operations use."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -6,12 +6,12 @@ from email.utils import formatdate
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
-from flask import current_app, request
+from flask import current_app
 
 from app.catalog.editor import Editor
 from app.catalog.models import Image, JsonObject
 from app.catalog.reader import CatalogReader
-from app.context import RequestContext
+from app.context import current_request
 from app.double.state import Double
 from app.framework.responses import CatalogResponse
 from app.mirror.staleness import StalenessMonitor
@@ -44,11 +44,6 @@ def services() -> Services:
     return current_app.extensions[EXTENSION]  # type: ignore[no-any-return]
 
 
-def request_context() -> RequestContext:
-    """Return the context of the current request."""
-    return RequestContext.of(request.environ["asgi.scope"])
-
-
 def catalog_response(
     document: JsonObject, images: Sequence[Image] = (), *, body: bytes | None = None
 ) -> CatalogResponse:
@@ -59,7 +54,7 @@ def catalog_response(
     """
     response = CatalogResponse(document, images, body=body)
     # A lock may have kept the cache from finding out that the catalog is not stale.
-    stale_since = None if request_context().is_fresh else services().staleness.stale_since()
+    stale_since = None if current_request.get().is_fresh else services().staleness.stale_since()
     if stale_since is not None:
         response.status_code = HTTPStatus.NON_AUTHORITATIVE_INFORMATION
         response.headers["Cache-Control"] = "no-store"  # the replica may be fresh again at any time

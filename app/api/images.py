@@ -4,10 +4,11 @@ from typing import Any
 
 from flask import Response
 
-from app.api.context import catalog_response, request_context, services
+from app.api.context import catalog_response, services
 from app.api.links import link_builder
 from app.api.serializers import serialize_image
 from app.catalog.models import ImageFilters
+from app.context import current_request
 from app.framework.responses import NoContentResponse
 
 
@@ -32,13 +33,13 @@ show_bookmarked_image = show_image
 
 def delete_image(tenant_id: str, image_id: str) -> Response:
     """Delete an image that the project owns."""
-    services().editor.delete(request_context(), tenant_id, image_id)
+    services().editor.delete(current_request.get(), tenant_id, image_id)
     return NoContentResponse()
 
 
 def _page(tenant_id: str, query: dict[str, Any]) -> Response:
     service = services()
-    images = service.image_lists[request_context().operation]
+    images = service.image_lists[current_request.get().operation]
     page = service.catalog.list_images(tenant_id, _filters(query), images.store, max_images=service.settings.max_limit)
     body, document = images.join(page, link_builder(tenant_id))
     return catalog_response(document, body=body)

@@ -4,9 +4,10 @@ from collections.abc import Callable
 
 from flask import Response
 
-from app.api.context import catalog_response, request_context, services
+from app.api.context import catalog_response, services
 from app.catalog.documents import image_metadata
 from app.catalog.models import JsonObject, Metadata
+from app.context import current_request
 from app.errors import InvalidBody, MetadataItemNotFound
 from app.framework.responses import JSONResponse, NoContentResponse
 from app.text import quote
@@ -57,7 +58,7 @@ def delete_metadata_item(tenant_id: str, image_id: str, key: str) -> Response:
 
 
 def _edit(tenant_id: str, image_id: str, edit: Callable[[Metadata], Metadata]) -> Metadata:
-    return services().editor.edit_metadata(request_context(), tenant_id, image_id, edit)
+    return services().editor.edit_metadata(current_request.get(), tenant_id, image_id, edit)
 
 
 def _item(key: str, metadata: Metadata) -> Metadata:
