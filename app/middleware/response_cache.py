@@ -200,13 +200,7 @@ class ResponseCacheMiddleware:
 
         async def buffer(message: Message) -> None:
             buffered.append(message)
-            start = buffered[0]
-            is_storable = (
-                context.is_validated
-                and start.get("status") == HTTPStatus.OK
-                and not _has_cache_control(start["headers"])
-            )
-            if message["type"] == "http.response.body" and not is_storable:
+            if message["type"] == "http.response.body" and not (context.is_validated and _is_storable(buffered[0])):
                 while buffered:
                     await send(buffered.pop(0))
 
@@ -218,8 +212,8 @@ class ResponseCacheMiddleware:
         return await run_in_threadpool(store) if len(body["body"]) > _MAX_LOOP_BYTES else store()
 
 
-def _has_cache_control(headers: list[Header]) -> bool:
-    return any(name == b"cache-control" for name, _ in headers)
+def _is_storable(start: Message) -> bool:
+    return start.get("status") == HTTPStatus.OK and b"cache-control" not in dict(start["headers"])
 
 
 def _size(key: CacheKey, response: StoredResponse) -> int:

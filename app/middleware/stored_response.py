@@ -64,14 +64,15 @@ def store_response(headers: list[Header], body: bytes, operation: str, *, compre
         headers.append((b"content-encoding", b"gzip"))
     headers.append((b"content-length", str(len(body)).encode()))
     not_modified_headers = [(b"etag", f'"{etag}"'.encode()), *_CACHE_HEADERS]
+    not_modified_head = format_headers(not_modified_headers)
+    head = not_modified_head + format_headers(headers)
     headers = [*not_modified_headers, *headers]
-    heads = format_headers(headers), format_headers(not_modified_headers)
-    return StoredResponse(headers, not_modified_headers, body, etag, *heads, operation)
+    return StoredResponse(headers, not_modified_headers, body, etag, head, not_modified_head, operation)
 
 
 def format_headers(headers: Iterable[Header]) -> bytes:
     """Return headers as HTTP/1.1 sends them."""
-    return b"".join(b"%b: %b\r\n" % header for header in headers)
+    return b"".join([b"%b: %b\r\n" % header for header in headers])
 
 
 async def send_stored(response: StoredResponse, if_none_match: bytes, method: str, send: Send) -> None:
