@@ -17,5 +17,5 @@ LISTS = image_lists(Contract.load(secured=False), max_bytes=0)
 def test_invalid_url_in_links_is_an_invalid_response(operation_id: str, project_id: str, name: str) -> None:
     url = "http://one.test/openstack"
     links = LinkBuilder(url, url, url)._replace(**{name: f"http://one.test/{project_id}"})
-    with pytest.raises(InvalidResponse, match="links.*href"):
+    with pytest.raises(InvalidResponse, match=r"links.*href"):
         LISTS[operation_id].join(Page([b"{}"], has_more=False), links)
