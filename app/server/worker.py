@@ -27,6 +27,8 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # parameters of mallopt
 _KEPT_BYTES = 8_000_000  # of freed memory that is not returned; enough for several pages of a thousand images
 _SWITCH_INTERVAL = 0.0005  # seconds for which a slow request's thread delays the event loop; Python's default is 5 ms
 
+_C_LIBRARY = ctypes.CDLL(None)
+
 _log = logging.getLogger(__name__)
 
 
@@ -44,6 +46,7 @@ class WorkerServer(UvicornServer):
             _log.error("The master process is gone: this worker stops.")
             self.config.timeout_graceful_shutdown = _ORPHAN_TIMEOUT
             return True
+        _return_freed_memory()
         return await super().on_tick(counter)
 
     async def _serve(self, sockets: list[socket.socket] | None = None) -> None:
@@ -99,15 +102,26 @@ class Worker(UvicornWorker):
 
 
 def _keep_freed_memory() -> None:
-    """Let the GNU C Library keep a few megabytes of freed memory. Other C libraries are left as they are.
+    """Let the GNU C Library keep a few megabytes of freed memory until the next tick. Others are left as they are.
 
     By default, it returns the memory of each large buffer to the system, which has to clear the memory pages of the
     next one. For a list of a thousand images, this takes 0.5 ms of CPU time.
     """
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    mallopt = getattr(_C_LIBRARY, "mallopt", None)
     if mallopt:
         mallopt(_M_MMAP_THRESHOLD, _KEPT_BYTES)
         mallopt(_M_TRIM_THRESHOLD, _KEPT_BYTES)
+
+
+def _return_freed_memory() -> None:
+    """Let the GNU C Library return freed memory between objects in use to the system.
+
+    Otherwise, it keeps the gaps that evicted responses leave: 12 to 20 MB with a response cache of 32 MB. This takes
+    0.03 ms of CPU time if there is nothing to return, and 1.5 ms for 12 MB.
+    """
+    malloc_trim = getattr(_C_LIBRARY, "malloc_trim", None)
+    if malloc_trim:
+        malloc_trim(0)
 
 
 @asynccontextmanager
