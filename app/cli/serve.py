@@ -1,5 +1,6 @@
 """The command that runs the service."""
 
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -153,6 +154,8 @@ def _run_double(settings: Settings, address: str, *, sample: bool) -> None:
 def import_server() -> "type[Server]":
     """Import the server only for `serve`: it takes a while, because it imports Connexion."""
     with _without_client_warning():
+        # Lets httpx, which Connexion imports, leave out its command, whose imports take 3 MB and 30 ms of the start.
+        sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
         from app.server.gunicorn import Server  # noqa: PLC0415
 
     return Server
