@@ -27,6 +27,9 @@ _IRRELEVANT_HEADERS = frozenset(
         *(b"x-auth-project-id", b"x-auth-token", b"x-openstack-nova-api-version", b"x-openstack-request-id"),
     }
 )
+# The head of a response: its status, the server's headers, its own ones, and those that RequestIdMiddleware adds, with
+# the request id twice. To format those headers one by one for each response would take 0.6 µs more.
+_HEAD = b"HTTP/1.1 %b\r\n%b%b" + format_headers(common_headers("%b")) + b"\r\n"
 
 
 class RawResponse(NamedTuple):
@@ -137,5 +140,5 @@ class CachedResponses:
     def _head(self, status: bytes, server_headers: Headers, head: bytes, request_id: str) -> bytes:
         if server_headers is not self._server_headers:  # they change once a second, because they contain the date
             self._server_headers, self._server_head = server_headers, format_headers(server_headers)
-        ids = format_headers(common_headers(request_id))
-        return b"HTTP/1.1 %b\r\n%b%b%b\r\n" % (status, self._server_head, head, ids)
+        encoded = request_id.encode()
+        return _HEAD % (status, self._server_head, head, encoded, encoded)
