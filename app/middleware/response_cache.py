@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from starlette.concurrency import run_in_threadpool
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -32,6 +32,10 @@ _ENTRY_OVERHEAD_BYTES = 1000  # approximate memory of an entry in addition to it
 
 RequestKey = tuple[bytes, bytes, str, bytes, bool]  # path, query, scheme, host, and whether gzip is accepted
 CacheKey = tuple[Caller, RequestKey]
+# Plain tuples: as classes, these two took 0.7 of the 32 µs of a cached response.
+CacheRequest = tuple[RequestKey, bytes, bytes]  # what the cache needs to know: key, token, If-None-Match
+# Caller (None: the token has to be validated first), whether the catalog is not a stale replica, stored response.
+Lookup = tuple[Caller | None, bool, StoredResponse | None]
 
 
 class ResponseStore:
@@ -82,22 +86,6 @@ class ResponseStore:
             self.bytes -= _size(key, self._responses.pop(key))
 
 
-class CacheRequest(NamedTuple):
-    """What the cache needs to know of a request."""
-
-    key: RequestKey
-    token: bytes
-    if_none_match: bytes
-
-
-class Lookup(NamedTuple):
-    """The result of a lookup. Without a caller, the token has to be validated first."""
-
-    caller: Caller | None
-    is_fresh: bool  # the catalog is not a stale replica
-    response: StoredResponse | None
-
-
 class ResponseCache:
     """Finds and stores the responses to reads, as long as what they depend on does not change."""
 
@@ -129,25 +117,24 @@ class ResponseCache:
             if name in self.headers:
                 values[name] = values[name] + b"," + value if name in values else value
         host, gzip = values.get(b"host", b""), accepts_gzip(values.get(b"accept-encoding", b""))
-        return CacheRequest(
-            (path, query, scheme, host, gzip), values.get(self._token_header, b""), values.get(b"if-none-match", b"")
-        )
+        key = path, query, scheme, host, gzip
+        return key, values.get(self._token_header, b""), values.get(b"if-none-match", b"")
 
-    def lookup(self, request: CacheRequest, version: Version | None) -> Lookup:
+    def lookup(self, key: RequestKey, token: bytes, version: Version | None) -> Lookup:
         """Look up the response to a request that arrived before the catalog's version was read."""
         if version != self.version:
             self.store.invalidate()
             self._on_change()
             self.version = version
-        caller = self._authenticator.cached_caller(request.token, version)
+        caller = self._authenticator.cached_caller(token, version)
         is_fresh = self.staleness.is_fresh(version)
-        response = self.store.lookup((caller, request.key)) if is_fresh and caller is not None else None
-        return Lookup(caller, is_fresh, response)
+        response = self.store.lookup((caller, key)) if is_fresh and caller is not None else None
+        return caller, is_fresh, response
 
-    def add(self, caller: Caller, request: CacheRequest, version: Version | None, response: StoredResponse) -> None:
+    def add(self, caller: Caller, key: RequestKey, version: Version | None, response: StoredResponse) -> None:
         """Store a response, unless the catalog has changed since its version was read."""
         if version is not None and version == self.version:
-            self.store.store((caller, request.key), response)
+            self.store.store((caller, key), response)
 
 
 class ResponseCacheMiddleware:
@@ -165,19 +152,21 @@ class ResponseCacheMiddleware:
             await self._next_app(scope, receive, send)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = self._cache.parse_request(scope["raw_path"], scope["query_string"], scope["scheme"], scope["headers"])
+        key, token, if_none_match = self._cache.parse_request(
+            scope["raw_path"], scope["query_string"], scope["scheme"], scope["headers"]
+        )
         version = await self._version_for(scope)  # before the query, so that the next request notices any later change
         context = RequestContext.of(scope)
-        caller, context.is_fresh, response = self._cache.lookup(request, version)
+        caller, context.is_fresh, response = self._cache.lookup(key, token, version)
         if response is None:
-            response = await self._forward(request.key, scope, receive, send)
+            response = await self._forward(key, scope, receive, send)
             if response is None:  # it cannot be stored, and has been sent
                 return
             context.cache_result = "miss"
-            self._cache.add(context.authenticated or caller or ANONYMOUS, request, version, response)
+            self._cache.add(context.authenticated or caller or ANONYMOUS, key, version, response)
         else:
             context.operation, context.cache_result = response.operation, "hit"
-        await send_stored(response, request.if_none_match, scope["method"], send)
+        await send_stored(response, if_none_match, scope["method"], send)
 
     async def _version_for(self, scope: Scope) -> Version | None:
         """Return the version of the catalog; None if the catalog is unavailable, which the application will report.

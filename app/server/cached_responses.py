@@ -105,11 +105,12 @@ class CachedResponses:
     def _build(self, version: Version | None, scope: "HTTPScope", server_headers: Headers) -> RawResponse | None:
         if version is None:
             return None
-        request = self._cache.parse_request(scope["raw_path"], scope["query_string"], scope["scheme"], scope["headers"])
-        response = self._cache.lookup(request, version).response
+        path, query, scheme, headers = scope["raw_path"], scope["query_string"], scope["scheme"], scope["headers"]
+        key, token, if_none_match = self._cache.parse_request(path, query, scheme, headers)
+        _, _, response = self._cache.lookup(key, token, version)
         if response is None:
             return None
-        if request.if_none_match and response.matches(request.if_none_match):
+        if if_none_match and response.matches(if_none_match):
             status, reason, head, body = 304, b"304 Not Modified", response.not_modified_head, b""
         else:
             status, reason, head = 200, b"200 OK", response.head
