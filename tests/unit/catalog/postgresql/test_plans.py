@@ -74,7 +74,10 @@ def snapshot(request: pytest.FixtureRequest, postgresql: Cluster) -> Iterator[Ex
         connection.execute("BEGIN")
         own: Fields = {"owner": PROJECT, "visibility": "private", "metadata": {"instance_uuid": "s"}}
         images = [image(number, minRam=512, **own, **each) for number, each in enumerate(fields[request.param])]
-        images += [image(20_000, **own), image(20_001, status="DELETED")]
+        images += [
+            image(20_000, name="a", minRam=512, updated="2999-06-01T00:00:00Z", **own),
+            image(20_001, status="DELETED"),
+        ]
         PostgreSQLTransaction(connection, state_before=SchemaState.EMPTY).upsert_images(stored_images(*images))
         connection.execute("COMMIT")
         connection.execute("VACUUM ANALYZE")
