@@ -40,7 +40,12 @@ SYSTEM_CLOCK = Clock()
 
 
 def utc(text: str) -> str:
-    """Convert a time to UTC, to the second: `2011-01-01T01:02:03Z`. Fractions of a second are cut off.
+    """Convert a time to UTC, to the second: `2011-01-01T01:02:03Z`. Raises ValueError as `parse_time` does."""
+    return format_utc(parse_time(text))
+
+
+def parse_time(text: str) -> datetime:
+    """Return a time in UTC. Fractions of a second are cut off.
 
     The time is one of RFC 3339. The seconds, and the colon or the minutes of the offset may be absent. A date alone
     means its first moment in UTC. Raises ValueError for other text, for a leap second, and outside the years 1 to 9999
@@ -53,15 +58,15 @@ def utc(text: str) -> str:
     if offset in {"Z", "z", None}:
         offset = "+00:00"
     try:
-        return format_utc(datetime.fromisoformat(f"{date}T{minute or '00:00'}{second or ''}{offset}"))
+        return datetime.fromisoformat(f"{date}T{minute or '00:00'}{second or ''}{offset}").astimezone(UTC)
     except OverflowError as error:
         raise ValueError(f"{text!r} is outside the years 1 to 9999 in UTC") from error
 
 
 def is_date_time(text: str) -> bool:
-    """Return whether `utc` accepts the text."""
+    """Return whether `parse_time` accepts the text."""
     try:
-        utc(text)
+        parse_time(text)
     except ValueError:
         return False
     return True

@@ -13,7 +13,7 @@ from urllib.parse import unquote
 from app.catalog.models import ImageFilters
 from app.errors import InvalidParameter
 from app.text import escape_control_characters, normalize_project_id, quote
-from app.timestamps import seconds, utc
+from app.timestamps import parse_time
 
 if TYPE_CHECKING:
     from app.catalog.engine import Snapshot
@@ -75,7 +75,7 @@ def plan_scans(
     """
     limit = snapshot.max_matches(count) if probe_limit is None else probe_limit
     after = None if filters.marker is None else _find_cursor(snapshot, project_id, filters.marker)
-    since = None if filters.changes_since is None else int(seconds(utc(filters.changes_since)))
+    since = None if filters.changes_since is None else int(parse_time(filters.changes_since).timestamp())
     audiences = (EVERYONE, normalize_project_id(project_id))
     partitions: dict[Partition, list[Condition]] = {}
     for deleted in _deleted_values(filters):

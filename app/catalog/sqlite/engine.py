@@ -215,7 +215,8 @@ class SQLiteEngine:
             raise CatalogUnavailable(f"{self._path} was replaced by another file: restart the service")
 
     def _connection(self) -> sqlite3.Connection:
-        self._require_same_file()
+        if self._version is None:  # otherwise, it was checked in this iteration of the event loop
+            self._require_same_file()
         connection = self._thread.connection
         if connection is None:
             timeout = LOOP_LOCK_TIMEOUT if _runs_event_loop() else self._lock_timeout
