@@ -27,8 +27,9 @@ from app.errors import DomainError
 from app.resources import version
 
 _MIN_SQLITE_VERSION = (3, 38, 0)  # the first with the operator ->>
-# Page caches in KiB: for a reader, the pages of some thousand images; for a writer, those that a long import revisits.
-_READER_CACHE_KIB, _WRITER_CACHE_KIB = 16_000, 64_000
+# Page caches in KiB: for a reader, the pages that one read needs several times, as reading a page that the system has
+# cached takes only 1 µs; for a writer, those that a long import revisits.
+_READER_CACHE_KIB, _WRITER_CACHE_KIB = 4_000, 64_000
 LOCK_TIMEOUT = 5.0  # seconds that a reader waits for a process that has locked the file
 _SHARED_MEMORY_BYTES = 32_768  # at least
 _RETRY_INTERVAL = 0.02  # seconds

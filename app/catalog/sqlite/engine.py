@@ -26,6 +26,8 @@ from app.catalog.sqlite.writer import BATCH_SIZE, SQLiteTransaction
 
 _MAX_WAL_BYTES = 64_000_000  # of the write-ahead log that remains after a transaction, unless a reader still needs it
 _PROGRESS_INTERVAL = 10_000  # steps of SQLite between looks at the clock: about half a millisecond
+# The page cache of reads on the event loop, in KiB. One of 16 MB would save 3 % of their CPU time at most.
+_LOOP_CACHE_KIB = 2_000
 
 
 class _ThreadState(threading.local):
@@ -222,6 +224,8 @@ class SQLiteEngine:
             timeout = LOOP_LOCK_TIMEOUT if _runs_event_loop() else self._lock_timeout
             reader = database.open_reader(self._path, immutable=self._immutable, lock_timeout=timeout)
             connection = self._thread.connection = reader.conn
+            if _runs_event_loop():
+                connection.execute(f"PRAGMA cache_size = -{_LOOP_CACHE_KIB}")
             connection.set_progress_handler(self._thread.limits.are_exceeded, self._progress_interval)
         return connection
 
