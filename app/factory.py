@@ -74,7 +74,7 @@ def create_app(
     reads.engine.connect()
     auth = build_auth_parts(settings, contract, reads, overrides)
     store = overrides.responses or ResponseStore(settings.response_cache_mb * 1_000_000)
-    lists = image_lists(contract, max_bytes=store.max_bytes // 3)  # two lists, so that one third is left for responses
+    lists = image_lists(contract, max_bytes=store.max_bytes // 3)  # for each of two lists; the rest is for responses
     store.part_stores = [each.store for each in lists.values()]
     services = _services(settings, reads, auth, overrides, lists)
     cache = _response_cache(contract, reads.engine, services, auth.authenticator, store)

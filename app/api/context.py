@@ -1,4 +1,4 @@
-"""The services that operations use."""
+"""The services that operations use, and the responses that they build."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

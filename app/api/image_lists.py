@@ -21,7 +21,7 @@ from app.errors import InvalidResponse
 _PLACEHOLDERS = (b"\1", b"\2", b"\3")
 # Parts are first built with random URLs. No value contains these URLs, because nobody can know them.
 _RANDOM_LINKS = LinkBuilder(*(f"http://{token_hex(16)}" for _ in _PLACEHOLDERS))
-# An image with all kinds of links, for their validation.
+# An image with every kind of link, with which the URLs in links are validated.
 _TIME = "2011-01-01T01:02:03Z"
 _SAMPLE = Image(str(UUID(int=0)), "", "ACTIVE", 100, _TIME, _TIME, 0, 0, None, '{"instance_uuid":"server"}')
 _MAX_LINKS, _MAX_URL_LENGTH = 1000, 256  # limits of the cache of valid links
@@ -46,7 +46,7 @@ class ImageList:
         """Return the JSON of a page, and a document for its validation, which is the page without images.
 
         Each image was validated when its part was built, except for the URLs in its links. Raises InvalidResponse
-        unless these are valid.
+        if these are invalid.
         """
         parts, has_more = page
         document: JsonObject = {"images": []}
@@ -62,10 +62,10 @@ class ImageList:
         return b",".join(_fill(b",".join(each), urls) for each in slices), document
 
     def _urls(self, links: LinkBuilder) -> list[bytes]:
-        """Return the URLs of links as they are in JSON. Raises InvalidResponse unless an image with them is valid.
+        """Return the URLs of links as JSON contains them. Raises InvalidResponse unless an image with them is valid.
 
         They are the same in all images, so they are validated once for each project and host. Validating an image of
-        each page instead would take 6% of an uncached response of 7 images.
+        each page instead would take 6 % of an uncached response of 7 images.
         """
         self._dump([_SAMPLE], links)
         return [orjson.dumps(url)[1:-1] for url in links]
@@ -94,7 +94,7 @@ class ImageList:
 
 
 def image_lists(contract: Contract, max_bytes: int) -> dict[str, ImageList]:
-    """Return the operations that list images, by operationId. Each may use so much memory for its parts."""
+    """Return the lists of images by operationId. The parts of each may take up to `max_bytes` of memory."""
     return {
         each: ImageList(contract, each, serialize, max_bytes)
         for each, serialize in _SERIALIZERS.items()

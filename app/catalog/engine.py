@@ -46,7 +46,7 @@ class Snapshot(Protocol):
         """Return the position of an image in the order of the list; None if the project cannot see the image."""
 
     def max_matches(self, page_size: int) -> int:
-        """Return the number of matches of a filter from which most scans in the order of the list take less time."""
+        """Return the most matches of a filter that are worth counting, and sorting if necessary."""
 
     def count(self, probes: Sequence[Probe]) -> Sequence[int]:
         """Return the number of index entries that each probe finds, up to its limit."""

@@ -9,12 +9,12 @@ from app.catalog.listing import EVERYONE, Condition, IndexScan, Probe
 Term = tuple[str, str]  # a column, and the operator and parameters of its condition
 Query = tuple[str, list[Any]]  # SQL, and the values of its parameters
 
-# Part of the statement, so that no other one has to look up the audience first. Everyone has the number 0.
+# A subquery, so that no separate query has to look up the id of the audience. The id of everyone is 0.
 _AUDIENCE, _EVERYONE = "audience = (SELECT id FROM audiences WHERE project_id = ?)", "audience = 0"
 
 
 class Shape(NamedTuple):
-    """Everything that the SQL of a scan depends on. Each parameter of the SQL is a ?."""
+    """Everything that the SQL of a scan depends on. Its parameters are written as ?."""
 
     is_everyone: bool  # whether everyone is the audience
     driving: Term | None
@@ -22,7 +22,7 @@ class Shape(NamedTuple):
     is_continued: bool
 
     def where(self, other: str) -> str:
-        """Return the conditions. `other` is the format of those that must not use an index."""
+        """Return the conditions. `other` is the format of conditions that must not use an index."""
         conditions = [_EVERYONE if self.is_everyone else _AUDIENCE, "deleted = ?"]
         if self.driving:
             column, operator = self.driving
@@ -36,7 +36,7 @@ class Shape(NamedTuple):
 
 
 class IndexQueries:
-    """The queries of an engine. Their SQL is built once for each combination of shapes."""
+    """Builds the queries of an engine. The SQL of each combination of shapes is cached."""
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class IndexQueries:
         page_statement: Callable[[Sequence[Shape]], str],
         count_statement: Callable[[Sequence[Shape]], str],
     ) -> None:
-        """Set the functions that build SQL. `term` also appends the values of the parameters."""
+        """Set the functions that build SQL. `term` also appends the values of its parameters to the list."""
         self._term = term
         self._page_statement = lru_cache(maxsize=1024)(page_statement)
         self._count_statement = lru_cache(maxsize=1024)(count_statement)
@@ -68,7 +68,8 @@ class IndexQueries:
     def _shape(self, scan: IndexScan, values: list[Any]) -> Shape:
         """Return the shape of a scan, and append the values of its parameters."""
         audience, deleted = scan.partition
-        values += [deleted] if audience == EVERYONE else [audience, deleted]
+        # PostgreSQL cannot compare with text that contains NUL. No project id contains it.
+        values += [deleted] if audience == EVERYONE else [None if "\0" in audience else audience, deleted]
         driving = scan.driving and self._term(scan.driving, values)
         others = tuple([self._term(condition, values) for condition in scan.others])
         values += scan.after or ()

@@ -133,7 +133,7 @@ def _conditions(
 def _choose_driving(
     snapshot: "Snapshot", partitions: Mapping[Partition, Sequence[Condition]], limit: int
 ) -> dict[Partition, Condition | None]:
-    """Return, for each partition that can have matches, the condition with the fewest, whose index is then scanned.
+    """Return the driving condition of each partition that can have matches: the condition with the fewest matches.
 
     If every condition has many matches, return the first whose index has the order of the list, or None for the list
     itself: a scan in this order is likely to find entries soon that meet all conditions. At worst, it reads all matches
@@ -148,8 +148,8 @@ def _choose_driving(
         for (partition, condition, at_most), count in zip(probes, snapshot.count(probes), strict=True):
             if count < at_most:
                 driving[partition], fewest[partition] = condition, count
-    # Partitions in which a filter finds nothing are not scanned. Most have no match for a recent change: this saves 7 %
-    # of an uncached response of 7 images.
+    # Partitions in which a filter finds nothing are not scanned. For recent changes, these are most: this saves 7 % of
+    # an uncached response of 7 images. With a limit of 0, nothing was counted.
     return {partition: each for partition, each in driving.items() if fewest[partition] or not limit}
 
 

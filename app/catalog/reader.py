@@ -13,7 +13,7 @@ from app.text import normalize_project_id
 
 
 class _Found(NamedTuple):
-    """The images of a page, those whose part is missing, and the stored parts of the version that was read."""
+    """The images of a page with their stored parts, those without one, and all parts of the version that was read."""
 
     sequences: Sequence[int]
     stored_parts: Sequence[bytes | None]
@@ -22,7 +22,7 @@ class _Found(NamedTuple):
     parts: ImageParts
 
     def page(self, built: Mapping[int, bytes]) -> Page:
-        """Return the page. An entry of a damaged image index, whose image does not exist, has no part."""
+        """Return the page, without index entries that have no image: only a damaged catalog has such entries."""
         return Page(list(filter(None, map(built.get, self.sequences, self.stored_parts))), self.has_more)
 
 

@@ -30,7 +30,7 @@ class Contract:
         self._definitions = {each["operationId"]: each for each in _operation_definitions(self.document)}
         self.operations = {name: Operation.of(each) for name, each in self._definitions.items()}
         security = self.document["security"]
-        self.secured_operations = {n for n, each in self._definitions.items() if each.get("security", security)}
+        self.secured_operations = {name for name, each in self._definitions.items() if each.get("security", security)}
         # The document of a fault has one key, which depends on the status: {"badRequest": {"code": 400, …}}.
         self._fault_names = {
             status: schema["required"][0]

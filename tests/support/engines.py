@@ -38,7 +38,7 @@ class BlockingEngine(SQLiteEngine):
         self.versions += 1
         if self._asked is None:
             self._asked = asyncio.get_running_loop().create_future()
-            asyncio.get_running_loop().call_soon(self._respond, self._asked)
+            asyncio.get_running_loop().call_soon(self._resolve, self._asked)
         return self._asked
 
     def snapshot(self, *, is_single: bool = False) -> _GeneratorContextManager[SQLiteSnapshot]:
@@ -56,7 +56,7 @@ class BlockingEngine(SQLiteEngine):
         _require_thread()
         return super().read_sync_status()
 
-    def _respond(self, asked: asyncio.Future[Version]) -> None:
+    def _resolve(self, asked: asyncio.Future[Version]) -> None:
         self._asked = None
         try:
             asked.set_result(super().version())
@@ -77,8 +77,8 @@ class HeldEngine(BlockingEngine):
         """Wait until a version is requested, and release it."""
         self._held.get(timeout=20)()
 
-    def _respond(self, asked: asyncio.Future[Version]) -> None:
-        read = partial(super()._respond, asked)
+    def _resolve(self, asked: asyncio.Future[Version]) -> None:
+        read = partial(super()._resolve, asked)
         if self.holds:
             self._held.put(partial(asyncio.get_running_loop().call_soon_threadsafe, read))
         else:

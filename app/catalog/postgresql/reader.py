@@ -63,7 +63,7 @@ GROUP BY status, visibility, is_tombstone ORDER BY count DESC, status, visibilit
 """  # noqa: S608 no user input
 _TOKENS = f"SELECT {', '.join(Token._fields)}, hash FROM tokens ORDER BY created, id"  # noqa: S608 no user input
 _TOKEN = f"SELECT {', '.join(Token._fields)}, hash FROM tokens WHERE id = $1"  # noqa: S608 no user input
-_MIN_MATCHES, _MAX_MATCHES = 1_000, 20_000  # that are counted, for small and for large pages
+_MIN_MATCHES, _MAX_MATCHES = 1_000, 20_000  # of a filter that are counted, for small and for large pages
 
 
 class PostgreSQLSnapshot:
@@ -85,7 +85,7 @@ class PostgreSQLSnapshot:
         return Cursor._make(row) if row else None
 
     def max_matches(self, page_size: int) -> int:
-        """Return up to how many matches of a filter are worth counting and sorting."""
+        """Return the most matches of a filter that are worth counting, and sorting if necessary."""
         return min(max(_MIN_MATCHES, 10 * page_size), _MAX_MATCHES)
 
     def count(self, probes: Sequence[Probe]) -> Sequence[int]:

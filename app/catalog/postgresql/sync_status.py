@@ -30,7 +30,7 @@ def write_sync_status(connection: Connection, status: SyncStatus) -> None:
 
 
 def unlock(connection: Connection) -> None:
-    """Release the lock of the catalog's mirror. Otherwise, the server does so shortly after the connection is closed.
+    """Release the lock of the catalog's mirror now. The server does so only once it notices that the session ended.
 
     Raises psycopg.Error.
     """

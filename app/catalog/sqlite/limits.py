@@ -15,8 +15,8 @@ class ReadLimits:
     max_images = math.inf  # of a page
 
     @property
-    def are_short(self) -> bool:
-        """Whether a read that exceeds them is repeated without them: only the event loop limits CPU time."""
+    def are_for_event_loop(self) -> bool:
+        """Whether a read that exceeds them is repeated in a thread: only on the event loop, CPU time is limited."""
         return self.cpu_deadline < math.inf
 
     def are_exceeded(self) -> bool:

@@ -48,8 +48,8 @@ SELECT {", ".join(f"images.{field.name}" for field in fields(StoredImage))}, aud
 FROM image_index CROSS JOIN images ON sequence = -sort_key LIMIT 1
 """  # noqa: S608 no user input
 _BATCH_SIZE = 100  # images; a read that exceeds its limits after a batch still stores the parts of the batch
-# Counting and sorting so many takes up to 1 ms, and up to 20 ms. Half of them match in a scan of 400 000 images that is
-# slower, with 25 ms.
+# The most matches that are counted and sorted. This takes up to 1 ms on the event loop, and up to 20 ms in a thread,
+# where a scan of 400 000 images takes 25 ms.
 _LOOP_MATCHES, _THREAD_MATCHES = 1_000, 25_000
 _PING_IMAGES = 200  # are read by each health check: all images of a small catalog
 _SOME_IMAGES = f"SELECT {COLUMNS} FROM images LIMIT {_PING_IMAGES}"  # noqa: S608 no user input
@@ -103,12 +103,12 @@ class SQLiteSnapshot:
         return row and Cursor._make(require_types(row, (int, int)))
 
     def max_matches(self, page_size: int) -> int:
-        """Return up to how many matches of a filter are worth counting and sorting.
+        """Return the most matches of a filter that are worth counting, and sorting if necessary.
 
-        On the event loop, these are few: often, most images match, and the page is soon found in the order of the list.
-        Otherwise, the read is interrupted and repeated in a thread, where sorting many matches is worth while.
+        On the event loop, the limit is low: if most images match, a scan in the order of the list soon finds the page.
+        If few match, this scan exceeds the read limits, and the read is repeated in a thread, with a high limit.
         """
-        return max(_LOOP_MATCHES, page_size) if self._limits.are_short else _THREAD_MATCHES
+        return max(_LOOP_MATCHES, page_size) if self._limits.are_for_event_loop else _THREAD_MATCHES
 
     def count(self, probes: Sequence[Probe]) -> Sequence[int]:
         """Return the number of index entries that each probe finds, up to its limit."""

@@ -9,7 +9,7 @@ from app.catalog.sqlite import database
 if TYPE_CHECKING:
     from sqlite_utils.utils import sqlite3  # type: ignore[attr-defined]
 
-# Seconds that the version waits for a process that has locked the file. The event loop waits meanwhile.
+# Seconds that reads on the event loop, and all reads of the version, wait for a process that has locked the file.
 LOOP_LOCK_TIMEOUT = 0.01
 
 

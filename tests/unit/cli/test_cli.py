@@ -404,7 +404,7 @@ def test_server_starts_without_warnings() -> None:
         ("from app.cli.serve import import_server; import_server()", {"pygments", "rich"}),
     ],
 )
-def test_commands_import_what_only_one_of_them_needs_when_they_run(code: str, packages: set[str]) -> None:
+def test_packages_that_are_not_needed_are_not_imported(code: str, packages: set[str]) -> None:
     code += f"; import sys; print(sys.modules.keys() & {packages})"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout == b"set()\n"
 

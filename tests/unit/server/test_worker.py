@@ -11,7 +11,7 @@ from uvicorn import Config
 from app.server.backpressure import Buffers
 from app.server.worker import WorkerServer
 
-_BLOCK = 50_000  # bytes: less than what the GNU C Library always returns at once
+_BLOCK = 50_000  # bytes: small enough that the GNU C Library keeps it when it is freed
 
 
 def _resident() -> int:

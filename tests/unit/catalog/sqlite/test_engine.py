@@ -113,8 +113,21 @@ def test_version_is_read_once_in_an_iteration_of_the_event_loop(path: Path) -> N
     asyncio.run(read())
 
 
+def test_no_connection_is_opened_to_a_replaced_file(path: Path, tmp_path: Path) -> None:
+    engine = SQLiteEngine(path)
+
+    async def replace_and_read() -> None:
+        engine.version()  # the file is checked in this iteration of the event loop
+        path.rename(tmp_path / "earlier.db")
+        catalog_of(tmp_path, image(2))
+        with pytest.raises(CatalogUnavailable, match="was replaced by another file"), engine.snapshot():
+            pass
+
+    asyncio.run(replace_and_read())
+
+
 def page_of(snapshot: Snapshot) -> FoundPage:
-    """Return the page of all images."""
+    """Return a page of the public images."""
     return snapshot.find_page([IndexScan(Partition(EVERYONE, deleted=False), None, (), None)], 10)
 
 
