@@ -20,8 +20,8 @@ from app.catalog.errors import (
 )
 from app.errors import DomainError
 
-# Limits of a read on the event loop: the images of a page of 1000, and one more, which shows whether more follow; three
-# times the CPU time of such a page if the parts of its images are stored; and twice as much elapsed time, for busy
+# Limits of a read on the event loop: the images of a page of 1000, and one more, which shows whether more follow; over
+# twice the CPU time of such a page if the parts of its images are stored; and twice as much elapsed time, for busy
 # machines. Building and validating the response come in addition.
 _LOOP_LIMITS = {"seconds": 0.004, "cpu_seconds": 0.002, "images": 1001}
 # The most requests that wait in one worker. If each takes 10 ms, the last one waits for as long as WRITER_TIMEOUT.

@@ -7,7 +7,7 @@ from app.catalog.postgresql.database import Connection
 from app.catalog.postgresql.schema import NO_SCHEMA, SCHEMA_OID
 from app.catalog.sync_status import dump_sync_status, parse_sync_status
 
-LOCK_NUMBER = 0x696D6167  # "imag": the upper half of the mirror's advisory lock. The other is the OID of the schema
+LOCK_NUMBER = 0x696D6167  # "imag": the upper half of the mirror's lock number. The lower half is the OID of the schema
 _LOCK = f"SELECT pg_try_advisory_lock(%s::bigint << 32 | {SCHEMA_OID}::bigint)"
 _READ = "SELECT document FROM sync_status"
 _WRITE = """
