@@ -18,7 +18,7 @@ from app.catalog.engines import open_catalog
 from app.catalog.errors import CatalogMissing
 from app.catalog.transfer import ensure_catalog
 from app.cli.addresses import UNIX, is_local, require_free
-from app.cli.types import BindAddressType, require_extra
+from app.cli.types import parse_bind_address, require_extra
 from app.log_file import LogFile
 from app.origins import host_name
 from app.settings import InvalidSetting, Settings
@@ -38,7 +38,13 @@ class UnprotectedAddress(click.ClickException):
 
 
 @click.command()
-@click.option("--bind", type=BindAddressType(), show_default="127.0.0.1:PORT", help="Address to listen on.")
+@click.option(
+    "--bind",
+    type=parse_bind_address,
+    metavar="HOST:PORT|unix:PATH",
+    show_default="127.0.0.1:PORT",
+    help="Address to listen on.",
+)
 @click.option("--workers", type=click.IntRange(1), show_default="WEB_CONCURRENCY", help="Number of worker processes.")
 @click.option("--sample", is_flag=True, help="Create a missing catalog from the sample in the API's documentation.")
 @click.option("--insecure", is_flag=True, help="Allow other machines to connect without authentication.")

@@ -7,7 +7,7 @@ from app.catalog.engines import open_catalog
 from app.catalog.models import Token
 from app.catalog.tokens import add_token, list_tokens, revoke_tokens
 from app.catalog.transfer import ensure_catalog
-from app.cli.types import ExpiryType, ImageFieldType
+from app.cli.types import field_parser, parse_expiry
 from app.settings import Settings
 from app.timestamps import SYSTEM_CLOCK
 
@@ -18,10 +18,11 @@ def token() -> None:
 
 
 @token.command("add")
-@click.argument("project_id", metavar="TENANT", type=ImageFieldType("owner"))
+@click.argument("project_id", metavar="TENANT", type=field_parser("owner"))
 @click.option(
     "--expires",
-    type=ExpiryType(),
+    type=parse_expiry,
+    metavar="TIME",
     show_default="never",
     help="When the token expires: a duration, such as 90d or 12h, or a time, such as 2030-01-31T00:00:00Z.",
 )

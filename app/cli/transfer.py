@@ -20,7 +20,7 @@ from app.cli.console import track, warn
 from app.cli.import_report import AccessWarnings, report_left_out
 from app.cli.output import write_file, write_stdout
 from app.cli.sources import Source
-from app.cli.types import BaseUrlType, ImageFieldType, TokenType
+from app.cli.types import field_parser, parse_base_url, read_token
 from app.files import require_replaceable
 from app.settings import Settings
 from app.text import normalize_project_id
@@ -44,12 +44,14 @@ def _printing(name: str, document: Callable[[], JsonObject], help_: str) -> Call
 @click.option(
     "--from-compute",
     "compute_url",
-    type=BaseUrlType(),
+    type=parse_base_url,
+    metavar="URL",
     help="Instead of files, read all images of a Compute API: its URL with version and project.",
 )
 @click.option(
     "--token",
-    type=TokenType(),
+    type=read_token,
+    metavar="TOKEN",
     envvar="OS_TOKEN",
     show_envvar=True,
     help="The token for --from-compute: @FILE, - for standard input, or the token itself, which other users of the "
@@ -63,13 +65,13 @@ def _printing(name: str, document: Callable[[], JsonObject], help_: str) -> Call
 @click.option(
     "--tenant",
     "project_id",
-    type=ImageFieldType("owner"),
+    type=field_parser("owner"),
     metavar="ID",
     help="The project that owns images without an owner.",
 )
 @click.option(
     "--visibility",
-    type=ImageFieldType("visibility"),
+    type=field_parser("visibility"),
     metavar="WHO",
     show_default="public, for new images",
     help="The visibility of images that do not state one: public, private, shared or community.",
@@ -195,7 +197,7 @@ def _write(content: ImageFiles, output: str) -> str:
 @click.option(
     "--tenant",
     "project_id",
-    type=ImageFieldType("owner"),
+    type=field_parser("owner"),
     metavar="ID",
     help="Export only images that this project owns.",
 )

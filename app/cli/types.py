@@ -1,7 +1,7 @@
-"""Parameter types of the commands, and the check for optional dependencies."""
+"""Types of the commands' parameters, which are functions, and the check for optional dependencies."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
@@ -27,78 +27,58 @@ def require_extra(name: str, needed_for: str) -> Iterator[None]:
         raise InvalidSetting(f"{needed_for} needs {error.name}, which is not installed: {pip_command(name)}") from error
 
 
-class ImageFieldType(click.ParamType[str]):
-    """A value of an image's field, as the schema of image files defines it."""
+def field_parser(name: str) -> Callable[[str], str]:
+    """Return a function that returns a valid value of an image's field, as the schema of image files defines it."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return the value if it is valid for the field."""
+    def parse(value: str) -> str:
         try:
-            validate_field(self.name, value)
+            validate_field(name, value)
         except InvalidImageFile as error:
-            self.fail(str(error), param, ctx)
+            raise click.BadParameter(str(error)) from error
         return value
 
-
-class BaseUrlType(click.ParamType[str]):
-    """An http or https URL without user, query and fragment."""
-
-    name = "URL"
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return the URL without a slash at its end."""
-        if not is_base_url(value):
-            self.fail(f"{quote(value)} is not an http or https URL without user, query and fragment", param, ctx)
-        return value.rstrip("/")
+    return parse
 
 
-class TokenType(click.ParamType[str]):
-    """A token, or where to read it: @FILE, or - for standard input. No message contains it."""
-
-    name = "TOKEN"
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return the token, without white space around it."""
-        if value == "-" or value.startswith("@"):
-            try:
-                with click.open_file(value.removeprefix("@")) as file:
-                    value = file.read(_MAX_TOKEN_LENGTH + 2).strip()
-            except (OSError, UnicodeDecodeError):
-                self.fail(f"{quote(value)} cannot be read as text", param, ctx)
-        if not re.fullmatch(f"[!-~]{{1,{_MAX_TOKEN_LENGTH}}}", value):
-            self.fail(f"the token is not 1 to {_MAX_TOKEN_LENGTH} printable ASCII characters", param, ctx)
-        return value
+def parse_base_url(value: str) -> str:
+    """Return an http or https URL without user, query and fragment, and without a slash at its end."""
+    if not is_base_url(value):
+        raise click.BadParameter(f"{quote(value)} is not an http or https URL without user, query and fragment")
+    return value.rstrip("/")
 
 
-class BindAddressType(click.ParamType[str]):
-    """A host and a port, or the path of a Unix socket."""
-
-    name = "HOST:PORT|unix:PATH"
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return the value if it has a host and a valid port, or a path that proxies can name, too."""
-        match = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._-]+):([0-9]{1,5})", value)
-        if not (match and int(match[2]) <= _MAX_PORT) and not re.fullmatch(r"unix:(?!//)[^:\x00-\x1f\x7f]+", value):
-            self.fail(f"{quote(value)} is not HOST:PORT or unix:PATH, with a path without colons", param, ctx)
-        return value
-
-
-class ExpiryType(click.ParamType[str]):
-    """A time in the future: a duration from now, or a date and time."""
-
-    name = "TIME"
-
-    def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Return the time in UTC."""
+def read_token(value: str) -> str:
+    """Return a token, which may have to be read: from @FILE, or - for standard input. No message contains it."""
+    if value == "-" or value.startswith("@"):
         try:
-            expires = _from_now(value) or utc(value)
-        except ValueError:
-            self.fail(f"{quote(value)} is not a time such as 90d, 12h, 30m or 2030-01-31T00:00:00Z", param, ctx)
-        if expires <= SYSTEM_CLOCK.now():
-            self.fail(f"{quote(value)} is in the past", param, ctx)
-        return expires
+            with click.open_file(value.removeprefix("@")) as file:
+                value = file.read(_MAX_TOKEN_LENGTH + 2).strip()
+        except (OSError, UnicodeDecodeError):
+            raise click.BadParameter(f"{quote(value)} cannot be read as text") from None
+    if not re.fullmatch(f"[!-~]{{1,{_MAX_TOKEN_LENGTH}}}", value):
+        raise click.BadParameter(f"the token is not 1 to {_MAX_TOKEN_LENGTH} printable ASCII characters")
+    return value
+
+
+def parse_bind_address(value: str) -> str:
+    """Return a host with a valid port, or `unix:` with a path that proxies can name, too."""
+    match = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._-]+):([0-9]{1,5})", value)
+    if not (match and int(match[2]) <= _MAX_PORT) and not re.fullmatch(r"unix:(?!//)[^:\x00-\x1f\x7f]+", value):
+        raise click.BadParameter(f"{quote(value)} is not HOST:PORT or unix:PATH, with a path without colons")
+    return value
+
+
+def parse_expiry(value: str) -> str:
+    """Return a time in the future in UTC, given as a duration from now, or as a date and time."""
+    try:
+        expires = _from_now(value) or utc(value)
+    except ValueError as error:
+        raise click.BadParameter(
+            f"{quote(value)} is not a time such as 90d, 12h, 30m or 2030-01-31T00:00:00Z"
+        ) from error
+    if expires <= SYSTEM_CLOCK.now():
+        raise click.BadParameter(f"{quote(value)} is in the past")
+    return expires
 
 
 def _from_now(value: str) -> str | None:
