@@ -1,14 +1,13 @@
 """Controls a running service from a test."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -18,6 +17,9 @@ from .values import Duration, Headers, Time, to_seconds, to_utc
 _TIMEOUT = 30  # seconds
 _TIMES = ("created", "updated")
 _BATCH = 200  # images; a request has at most a megabyte
+
+_Call = Callable[..., Any]
+_Now = Callable[[], datetime]
 
 
 @dataclass(frozen=True)
@@ -41,24 +43,23 @@ class ComputeImages:
 
         Without it, the environment variable COMPUTE_IMAGES_PYTHON names one, or it is the interpreter of the tests.
         """
-        self._control = _Control(python)
-        self._call = self._control.call
-        self.images, self.tokens = Images(self._control), Tokens(self._control)
-        self.clock = ServiceClock(self._control)
+        self._python = python
+        self._process: ServiceProcess | None = None
+        self.clock = ServiceClock(self._call)
+        self.images, self.tokens = Images(self._call, self.clock.now), Tokens(self._call, self.clock.now)
 
     def __enter__(self) -> "ComputeImages":
-        self._control.start()
+        self._process = ServiceProcess(self._python)
         return self
 
-    def __exit__(
-        self, type_: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self._control.stop()
+    def __exit__(self, *_: object) -> None:
+        self._running.stop()
+        self._process = None
 
     @property
     def url(self) -> str:
         """The base URL."""
-        return f"http://127.0.0.1:{self._control.process.port}"
+        return f"http://127.0.0.1:{self._running.port}"
 
     def reset(self) -> None:
         """Remove all images, tokens, planned failures and recorded requests, and let the clock run again."""
@@ -92,14 +93,37 @@ class ComputeImages:
     @property
     def log(self) -> str:
         """What the service has logged since its start."""
-        return self._control.process.log
+        return self._running.log
+
+    @property
+    def _running(self) -> ServiceProcess:
+        if self._process is None:
+            raise ServiceError("The service does not run: use ComputeImages in a with block.")
+        return self._process
+
+    def _call(self, method: str, name: str, document: Any = None) -> Any:
+        """Return the document of the response. Raises ValueError for a fault, and ServiceError without a response."""
+        process = self._running
+        with closing(HTTPConnection("127.0.0.1", process.port, timeout=_TIMEOUT)) as connection:
+            try:
+                body = None if document is None else json.dumps(document)
+                connection.request(method, f"/testing/{name}", body, {"Content-Type": "application/json"})
+                response = connection.getresponse()
+                content = response.read()
+            except (OSError, HTTPException) as error:
+                raise ServiceError(f"The service does not respond: {error!r}\n{process.log}") from error
+        received: Any = json.loads(content or "null")
+        if response.status >= HTTPStatus.BAD_REQUEST:
+            (fault,) = received.values()
+            raise ValueError(fault["message"])
+        return received
 
 
 class Images:
     """The images of the service."""
 
-    def __init__(self, control: "_Control") -> None:
-        self._call, self._to_utc = control.call, control.to_utc
+    def __init__(self, call: _Call, now: _Now) -> None:
+        self._call, self._now = call, now
 
     def add(self, **fields: Any) -> dict[str, Any]:
         """Add an image, with defaults for all fields that are not given, and return it as the API shows it.
@@ -107,7 +131,9 @@ class Images:
         If the catalog has the id, change the given fields of that image. `created` and `updated` can be in all forms of
         `ServiceClock.set`, and in those of image files. Raises ValueError for an invalid field.
         """
-        times = {name: self._to_utc(fields[name]) for name in _TIMES if not isinstance(fields.get(name), str | None)}
+        times = {
+            name: to_utc(fields[name], self._now) for name in _TIMES if not isinstance(fields.get(name), str | None)
+        }
         image: dict[str, Any] = self._call("POST", "images", {"images": [fields | times]})["images"][0]
         return image
 
@@ -125,23 +151,26 @@ class Images:
 class Tokens:
     """The tokens of the service. While there are any, requests need one."""
 
-    def __init__(self, control: "_Control") -> None:
-        self._call, self._to_utc = control.call, control.to_utc
+    def __init__(self, call: _Call, now: _Now) -> None:
+        self._call, self._now = call, now
 
     def add(self, project: str, *, expires: Time | None = None, admin: bool = False) -> str:
         """Add a token for a project and return it. It expires at a time in one of the forms of `ServiceClock.set`."""
         token: dict[str, Any] = {"project": project, "admin": admin}
         if expires is not None:
-            token["expires"] = self._to_utc(expires)
+            token["expires"] = to_utc(expires, self._now)
         return str(self._call("POST", "tokens", {"token": token})["token"])
 
 
 class ServiceClock:
     """The clock of the service, which `created`, `updated`, tokens and tombstones depend on."""
 
-    def __init__(self, control: "_Control") -> None:
-        self.now = control.now
-        self._call, self._to_utc = control.call, control.to_utc
+    def __init__(self, call: _Call) -> None:
+        self._call = call
+
+    def now(self) -> datetime:
+        """Return the time of the service's clock."""
+        return datetime.fromisoformat(self._call("GET", "clock")["clock"]["time"])
 
     def set(self, time: Time) -> None:
         """Set it to a time, at which it stands still until the reset.
@@ -149,60 +178,11 @@ class ServiceClock:
         The time is a datetime with a UTC offset, text in ISO format with an offset, or a timedelta or a number of
         seconds from now.
         """
-        self._call("PUT", "clock", {"clock": {"time": self._to_utc(time)}})
+        self._call("PUT", "clock", {"clock": {"time": to_utc(time, self.now)}})
 
     def advance(self, duration: Duration) -> None:
         """Move it forward, by a timedelta or a number of seconds."""
         self._call("POST", "clock", {"clock": {"advance": to_seconds(duration)}})
-
-
-class _Control:
-    """The process of the service, and calls of the operations that control it."""
-
-    def __init__(self, python: str | Path | None) -> None:
-        self._python = python
-        self._process: ServiceProcess | None = None
-
-    def start(self) -> None:
-        """Start the service. Raises ServiceError."""
-        self._process = ServiceProcess(self._python)
-
-    def stop(self) -> None:
-        """Stop the service."""
-        self.process.stop()
-        self._process = None
-
-    @property
-    def process(self) -> ServiceProcess:
-        """The process of the service. Raises ServiceError if it does not run."""
-        if self._process is None:
-            raise ServiceError("The service does not run: use ComputeImages in a with block.")
-        return self._process
-
-    def now(self) -> datetime:
-        """Return the time of the service's clock."""
-        return datetime.fromisoformat(self.call("GET", "clock")["clock"]["time"])
-
-    def to_utc(self, time: Time) -> str:
-        """Return a time as text in UTC; a duration begins now. Raises ValueError for any other value."""
-        return to_utc(time, self.now)
-
-    def call(self, method: str, name: str, document: Any = None) -> Any:
-        """Return the document of the response. Raises ValueError for a fault, and ServiceError without a response."""
-        process = self.process
-        with closing(HTTPConnection("127.0.0.1", process.port, timeout=_TIMEOUT)) as connection:
-            try:
-                body = None if document is None else json.dumps(document)
-                connection.request(method, f"/testing/{name}", body, {"Content-Type": "application/json"})
-                response = connection.getresponse()
-                content = response.read()
-            except (OSError, HTTPException) as error:
-                raise ServiceError(f"The service does not respond: {error!r}\n{process.log}") from error
-        received: Any = json.loads(content or "null")
-        if response.status >= HTTPStatus.BAD_REQUEST:
-            (fault,) = received.values()
-            raise ValueError(fault["message"])
-        return received
 
 
 def _images_in(document: Any) -> Iterator[Any]:

@@ -199,7 +199,7 @@ def test_settings_and_modules_of_the_tests_do_not_affect_the_service(
         monkeypatch.setenv(name, value)
     with ComputeImages() as service:
         assert fetch(service).status == 200
-        port = service._control.process.port
+        port = service._running.port
     assert not accepts_connections(port)
 
 
@@ -237,8 +237,8 @@ def test_service_that_does_not_run_is_an_error(use: Callable[[ComputeImages], An
 
 def test_service_that_has_ended_is_an_error() -> None:
     with ComputeImages() as service:
-        service._control.process._process.kill()
-        service._control.process._process.wait()
+        service._running._process.kill()
+        service._running._process.wait()
         with pytest.raises(ServiceError, match="The service does not respond: ConnectionRefusedError"):
             service.reset()
 
