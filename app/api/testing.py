@@ -64,7 +64,7 @@ def set_page_size(body: JsonObject) -> Response:
 
 def list_requests() -> Response:
     """Return the last requests."""
-    return UncachedResponse({"requests": _double().requests.documents()})
+    return UncachedResponse({"requests": [each.document() for each in _double().requests]})
 
 
 def list_failures() -> Response:

@@ -1,12 +1,10 @@
 """The requests that a test double has received."""
 
-from collections import deque
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from starlette.types import Message, Receive, Scope, Send
 
-MAX_REQUESTS = 1000
 _MAX_BODY_BYTES = 65_536
 
 
@@ -51,15 +49,3 @@ class RecordedRequest:
     def document(self) -> dict[str, Any]:
         """Return the request as the contract defines it."""
         return asdict(self) | {"body": self.body.decode(errors="replace")}
-
-
-class RequestLog:
-    """The last requests, in the order of their arrival."""
-
-    def __init__(self) -> None:
-        self._requests: deque[RecordedRequest] = deque(maxlen=MAX_REQUESTS)
-        self.add, self.clear = self._requests.append, self._requests.clear
-
-    def documents(self) -> list[dict[str, Any]]:
-        """Return the requests as the contract defines them."""
-        return [each.document() for each in self._requests]

@@ -1,5 +1,6 @@
 """A test double: the parts of a service that a test can control."""
 
+from collections import deque
 from datetime import UTC, datetime
 from itertools import count
 
@@ -14,8 +15,10 @@ from app.double.clock import AdjustableClock
 from app.double.delays import Delays
 from app.double.failures import FailurePlan
 from app.double.images import add_images, convert_images
-from app.double.requests import RequestLog
+from app.double.requests import RecordedRequest
 from app.timestamps import format_utc
+
+_MAX_REQUESTS = 1000
 
 
 class Double:
@@ -29,7 +32,7 @@ class Double:
         self.authenticator = OptionalTokenAuthenticator(reads, contract.token_header, clock=self.clock)
         self.delays = Delays()
         self.failures = FailurePlan(contract)
-        self.requests = RequestLog()
+        self.requests = deque[RecordedRequest](maxlen=_MAX_REQUESTS)  # the last ones, in order of arrival
         self.page_size: int | None = None  # of lists for which a request states no limit
         self._numbers = count(1)
 

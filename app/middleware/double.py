@@ -37,7 +37,7 @@ class DoubleMiddleware:
             await self._next_app(scope, receive, send)
             return
         request = RecordedRequest.of(scope, operation)
-        self._double.requests.add(request)
+        self._double.requests.append(request)
         scope = self._limited(scope, operation)
         receive, send = request.record_body(receive), request.record_status(send)
         try:
