@@ -1,51 +1,40 @@
 """Images that a test adds, with defaults for the fields that it omits."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
 
 import orjson
 
 from app.catalog.documents import InvalidImageFile, dump_images, parse_image
-from app.catalog.engine import Snapshot, Transaction
+from app.catalog.engine import Snapshot
 from app.catalog.image_files import GlanceConverter
 from app.catalog.image_forms import is_glance_image, normalize_image, select_fields, unknown_field
 from app.catalog.models import JsonObject, StoredImage
 from app.double.clock import AdjustableClock
-from app.errors import InvalidBody
 
 
-def convert_images(images: Iterable[JsonObject], from_glance: GlanceConverter, *, strict: bool) -> list[JsonObject]:
-    """Return the fields of images that image files have. Raises InvalidBody.
+def stated_fields(image: JsonObject, from_glance: GlanceConverter, *, strict: bool) -> JsonObject:
+    """Return the fields of an image that image files have.
 
-    With `strict`, another field is an error; otherwise it is left out.
+    With `strict`, another field raises InvalidImageFile; otherwise it is left out.
     """
-    converted = []
-    for index, image in enumerate(images):
-        with _named(index):
-            fields, omitted = from_glance(image) if is_glance_image(image) else (image, [])
-            known, others = select_fields(fields)
-            for name in [*others, *(name for name, _ in omitted)] if strict else ():
-                raise InvalidImageFile(unknown_field(name))
-            converted.append(known)
-    return converted
+    fields, omitted = from_glance(image) if is_glance_image(image) else (image, [])
+    known, others = select_fields(fields)
+    for name in [*others, *(name for name, _ in omitted)] if strict else ():
+        raise InvalidImageFile(unknown_field(name))
+    return known
 
 
-def add_images(
-    transaction: Transaction, images: Sequence[JsonObject], numbers: Iterator[int], clock: AdjustableClock
-) -> list[StoredImage]:
-    """Add images, or change those whose ids the catalog has. Return the complete images. Raises InvalidBody.
+def complete_image(
+    snapshot: Snapshot, image: JsonObject, numbers: Iterator[int], clock: AdjustableClock
+) -> StoredImage:
+    """Return an image with the fields that it does not state. Raises InvalidImageFile.
 
     `numbers` are for the ids and names of images that do not state their own. Unless the clock is adjusted in between,
     images are created at the same time: they are listed in the order in which they are added.
     """
-    added = []
-    for index, image in enumerate(images):
-        with _named(index):
-            stored = parse_image(normalize_image(_with_defaults(transaction, image, numbers, clock)))
-            _require_visible(stored, image)
-        transaction.upsert_images([stored])
-        added.append(stored)
-    return added
+    stored = parse_image(normalize_image(_with_defaults(snapshot, image, numbers, clock)))
+    _require_visible(stored, image)
+    return stored
 
 
 def _with_defaults(snapshot: Snapshot, image: JsonObject, numbers: Iterator[int], clock: AdjustableClock) -> JsonObject:
@@ -59,14 +48,6 @@ def _with_defaults(snapshot: Snapshot, image: JsonObject, numbers: Iterator[int]
         return document | {"updated": clock.now()} | image
     times = {"created": clock.adjusted(), "updated": image.get("created", clock.now())}
     return {"name": f"image-{number}", "status": "ACTIVE", "visibility": "public"} | times | image
-
-
-@contextmanager
-def _named(index: int) -> Iterator[None]:
-    try:
-        yield
-    except InvalidImageFile as error:
-        raise InvalidBody(f"images[{index}]: {error}") from None
 
 
 def _require_visible(stored: StoredImage, stated: JsonObject) -> None:

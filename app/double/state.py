@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from itertools import count
 
 from app.auth.optional_tokens import OptionalTokenAuthenticator
+from app.catalog.documents import InvalidImageFile
 from app.catalog.engine import WRITER_TIMEOUT, FileEngine
 from app.catalog.executor import ReadExecutor
 from app.catalog.image_files import GlanceConverter
@@ -14,8 +15,9 @@ from app.contract.document import Contract
 from app.double.clock import AdjustableClock
 from app.double.delays import Delays
 from app.double.failures import FailurePlan
-from app.double.images import add_images, convert_images
+from app.double.images import complete_image, stated_fields
 from app.double.requests import RecordedRequest
+from app.errors import InvalidBody
 from app.timestamps import format_utc
 
 _MAX_REQUESTS = 1000
@@ -54,9 +56,17 @@ class Double:
         With `strict`, a field that image files do not have is an error; otherwise it is left out. Raises InvalidBody,
         and what a transaction raises.
         """
-        converted = convert_images(images, from_glance, strict=strict)
+        added = []
         with self._engine.transaction(timeout=WRITER_TIMEOUT) as transaction:
-            return add_images(transaction, converted, self._numbers, self.clock)
+            for index, image in enumerate(images):
+                try:
+                    fields = stated_fields(image, from_glance, strict=strict)
+                    stored = complete_image(transaction, fields, self._numbers, self.clock)
+                except InvalidImageFile as error:
+                    raise InvalidBody(f"images[{index}]: {error}") from None
+                transaction.upsert_images([stored])
+                added.append(stored)
+        return added
 
     def add_token(
         self, project: str, *, admin: bool = False, expires: str | None = None, expires_in: int | None = None
