@@ -17,16 +17,6 @@ _ORPHAN_TIMEOUT = 1  # seconds for the workers of a killed service to close its 
 _RETRY_INTERVAL = 0.05  # seconds
 
 
-class AddressUnavailable(click.ClickException):
-    """The service cannot listen on a host and port."""
-
-    def __init__(self, address: str, error: OSError) -> None:
-        problem = (
-            "is in use by another process" if error.errno == errno.EADDRINUSE else f"cannot be used ({error.strerror})"
-        )
-        super().__init__(f"{address} {problem}: set PORT, or use --bind.")
-
-
 class SocketUnavailable(click.ClickException):
     """The service cannot listen on a Unix socket."""
 
@@ -46,7 +36,7 @@ def is_local(address: str) -> bool:
 
 
 def require_free(address: str) -> None:
-    """Raise AddressUnavailable or SocketUnavailable if the service cannot listen on an address.
+    """Raise ClickException if the service cannot listen on an address.
 
     gunicorn would report that in several lines and after seconds, and would replace the socket of a running service.
     """
@@ -67,8 +57,10 @@ def _try_port(address: str) -> None:
                 trial.bind((host.strip("[]"), int(port)))
                 return
         except OSError as error:
-            if error.errno != errno.EADDRINUSE or time.monotonic() > deadline:
-                raise AddressUnavailable(address, error) from error
+            is_in_use = error.errno == errno.EADDRINUSE
+            if not is_in_use or time.monotonic() > deadline:
+                problem = "is in use by another process" if is_in_use else f"cannot be used ({error.strerror})"
+                raise click.ClickException(f"{address} {problem}: set PORT, or use --bind.") from error
         time.sleep(_RETRY_INTERVAL)
 
 

@@ -27,16 +27,6 @@ if TYPE_CHECKING:
     from app.server.gunicorn import Server
 
 
-class UnprotectedAddress(click.ClickException):
-    """Other machines could connect without authentication."""
-
-    def __init__(self, address: str) -> None:
-        super().__init__(
-            f"IMAGES_AUTH is none, so everybody who can reach {address} could see and change the images of every "
-            "project: set IMAGES_AUTH to token or keystone, or allow this with --insecure."
-        )
-
-
 @click.command()
 @click.option(
     "--bind",
@@ -70,12 +60,15 @@ def serve(settings: Settings, *, bind: str | None, workers: int | None, sample: 
 
 
 def check_auth(settings: Settings, address: str, *, insecure: bool) -> None:
-    """Raise UnprotectedAddress if others can connect without authentication, unless that is intended.
+    """Raise an error if others can connect without authentication, unless that is intended.
 
-    Raises an error if Keystone rejects the credentials.
+    Raises one, too, if Keystone rejects the credentials.
     """
     if settings.auth == "none" and not (insecure or is_local(address)):
-        raise UnprotectedAddress(address)
+        raise click.ClickException(
+            f"IMAGES_AUTH is none, so everybody who can reach {address} could see and change the images of every "
+            "project: set IMAGES_AUTH to token or keystone, or allow this with --insecure."
+        )
     if settings.auth == "keystone":
         _check_keystone()
 
