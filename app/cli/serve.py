@@ -2,8 +2,6 @@
 
 import sys
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -137,8 +135,9 @@ def _check_keystone() -> None:
 
 def _run_double(settings: Settings, address: str, *, sample: bool) -> None:
     """Serve a copy of the catalog, which is removed at the end. What tests change, tokens included, ends with it."""
-    with _without_client_warning():
-        from app.server.single_process import run_double  # noqa: PLC0415
+    _prepare_imports()
+    from app.server.single_process import run_double  # noqa: PLC0415
+
     with TemporaryDirectory(prefix="compute-images-") as folder:
         copied = replace(settings, catalog=f"{folder}/catalog.db")
         original = _open_catalog(settings, sample=sample)
@@ -152,20 +151,15 @@ def _run_double(settings: Settings, address: str, *, sample: bool) -> None:
 
 def import_server() -> "type[Server]":
     """Import the server only for `serve`: it takes a while, because it imports Connexion."""
-    with _without_client_warning():
-        # Prevents httpx, which Connexion imports, from importing its command, which would take 3 MB and 30 ms.
-        sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
-        from app.server.gunicorn import Server  # noqa: PLC0415
+    _prepare_imports()
+    from app.server.gunicorn import Server  # noqa: PLC0415
 
     return Server
 
 
-@contextmanager
-def _without_client_warning() -> Iterator[None]:
-    """Ignore a warning of Starlette's test client, which Connexion imports.
-
-    It recommends an HTTP client that Connexion does not install.
-    """
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Using `httpx`")
-        yield
+def _prepare_imports() -> None:
+    """Prepare the import of Connexion, which imports httpx, and Starlette's test client."""
+    # Prevents httpx from importing its command, which would take 3 MB and 30 ms.
+    sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
+    # The test client recommends an HTTP client that Connexion does not install.
+    warnings.filterwarnings("ignore", message="Using `httpx`")
