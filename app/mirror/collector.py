@@ -40,18 +40,13 @@ class ImageCollector:
         self._upstream_id = upstream_id
         self._consecutive_failures = 0
 
-    @property
-    def latest_update(self) -> str | None:
-        """Return the latest `updated` of the collected images."""
-        return max((image.updated for image in self.images), default=None)
-
     def collect(self, listed: Mapping[str, Any], others: Iterable[str]) -> None:
         """Collect listed images, and fetch others by their ids. Raises UpstreamError if Glance is unavailable."""
         pool = ThreadPoolExecutor(_MAX_CONCURRENCY, thread_name_prefix="collector")
         try:
             fetches = {id_: pool.submit(self._convert, image) for id_, image in listed.items() if _is_shared(image)}
             fetches |= {id_: pool.submit(self._fetch, id_) for id_ in others if id_ not in listed}
-            for id_ in [*listed, *(id_ for id_ in fetches if id_ not in listed)]:
+            for id_ in {**listed, **fetches}:  # in the order of the list
                 if id_ in fetches:
                     self._add(id_, fetches[id_].result, listed.get(id_))
                     self._probe_after_failures(failed=id_ in self.failed)

@@ -1,7 +1,7 @@
 """Full and incremental syncs of the catalog with an image service. Each is applied in one transaction."""
 
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from app.catalog.engine import Engine
 from app.catalog.errors import CatalogUnavailable
-from app.catalog.models import SyncCounts, SyncStatus, Upstream, UpstreamSnapshot
+from app.catalog.models import StoredImage, SyncCounts, SyncStatus, Upstream, UpstreamSnapshot
 from app.catalog.replica import apply_snapshot, read_image_ids, read_replica
 from app.mirror.client import GlanceClient, UpstreamError
 from app.mirror.collector import ImageCollector, list_images
@@ -120,7 +120,7 @@ class Mirror:
         new_status = SyncStatus(
             synced_at=started,
             full_synced_at=started if full else status.full_synced_at,
-            changes_since=self._changes_since(collected.latest_update, started, duration) or status.changes_since,
+            changes_since=self._changes_since(collected.images, started, duration) or status.changes_since,
             images=images if full else status.images,
             failed=collected.failure_messages,
             incomplete=_still_incomplete({} if full else status.incomplete, collected) | collected.incomplete,
@@ -157,14 +157,14 @@ class Mirror:
             collector.collect(listed, status.failed)
         return collector
 
-    def _changes_since(self, latest_update: str | None, started: float, duration: float) -> str | None:
+    def _changes_since(self, collected: Sequence[StoredImage], started: float, duration: float) -> str | None:
         """Return the time from which the next incremental sync lists changes, if any image was collected.
 
         Glance's clock may be ahead, so an `updated` in the future counts as the start of this sync.
         """
-        if latest_update is None:
+        if not collected:
             return None
-        latest = min(seconds(latest_update), started)
+        latest = min(seconds(max(image.updated for image in collected)), started)
         return format_utc(datetime.fromtimestamp(latest - self._overlap_seconds - math.ceil(duration), UTC))
 
 
