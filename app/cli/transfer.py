@@ -1,8 +1,7 @@
 """The commands that import images into the catalog and export the catalog."""
 
 import gc
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -128,15 +127,16 @@ def import_(  # noqa: PLR0913 each is an argument or an option
         require_replaceable(Path(output), replace=force)
     source = Source(owner=project_id, visibility=visibility, strict=strict)
     owner = None if project_id is None else normalize_project_id(project_id)
-    with _gc_disabled():
-        if compute_url is not None:
-            content = source.compute(compute_url, token)
-        else:
-            content = source.glance() if from_glance else source.files(files)
-        if output is None:
-            report = _store(context.obj, content, owner=owner, prune=prune, dry_run=dry_run)
-        else:
-            report = _write(content, output)
+    gc.disable()  # an import creates many objects, and frees none before its end
+    context.call_on_close(gc.enable)
+    if compute_url is not None:
+        content = source.compute(compute_url, token)
+    else:
+        content = source.glance() if from_glance else source.files(files)
+    if output is None:
+        report = _store(context.obj, content, owner=owner, prune=prune, dry_run=dry_run)
+    else:
+        report = _write(content, output)
     for name in content.unfinished:
         warn(f"{name} links to a next page, whose images are not in the files.")
     click.echo(report, err=True)
@@ -215,13 +215,3 @@ def export_(settings: Settings, project_id: str | None, deleted: bool) -> None:
     owner = None if project_id is None else normalize_project_id(project_id)
     images = export_images(open_catalog(settings.catalog), owner=owner, deleted=deleted)
     write_stdout(dump_images(track(images, "Exporting")))
-
-
-@contextmanager
-def _gc_disabled() -> Iterator[None]:
-    """Disable the garbage collector during the block: an import creates many objects, and frees none before its end."""
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
