@@ -4,7 +4,6 @@ import click
 
 from app.catalog.documents import load_sample
 from app.catalog.engines import open_catalog
-from app.catalog.models import Token
 from app.catalog.tokens import add_token, list_tokens, revoke_tokens
 from app.catalog.transfer import ensure_catalog
 from app.cli.types import field_parser, parse_expiry
@@ -48,7 +47,9 @@ def list_(settings: Settings) -> None:
     Each line shows the id, the project, whether the token is an administrator's, its creation and its expiry.
     """
     for each in list_tokens(open_catalog(settings.catalog)):
-        click.echo("  ".join(_cells(each)))
+        role = "admin" if each.is_admin else "-"
+        expired = " (expired)" if each.is_expired(SYSTEM_CLOCK.now()) else ""
+        click.echo(f"{each.id}  {each.project_id:32}  {role:5}  {each.created}  {each.expires or 'never'}{expired}")
 
 
 @token.command("revoke")
@@ -60,14 +61,3 @@ def revoke(settings: Settings, tokens: tuple[str, ...]) -> None:
     A TOKEN is the id that list shows, or the whole token.
     """
     revoke_tokens(open_catalog(settings.catalog), tokens)
-
-
-def _cells(each: Token) -> list[str]:
-    expired = " (expired)" if each.is_expired(SYSTEM_CLOCK.now()) else ""
-    return [
-        each.id,
-        f"{each.project_id:32}",
-        "admin" if each.is_admin else "-    ",
-        each.created,
-        (each.expires or "never") + expired,
-    ]
