@@ -3,8 +3,7 @@
 import logging
 import signal
 import sys
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -59,26 +58,17 @@ def mirror(settings: Settings, once: bool, interval: float, full_sync_interval: 
         engine,
         tombstone_days=settings.tombstone_days,
         sample_ids=[image.id for image in load_sample()],
-        progress=_with_progress,
+        progress=lambda pages, expected: track(pages, "Copying", expected, size=len),
     )
     report = _Reporter()
     with engine.mirror_lock():
         if not once:
-            signal.signal(signal.SIGTERM, _exit)
+            signal.signal(signal.SIGTERM, lambda *_: sys.exit())  # a sync that is interrupted is rolled back
             scheduler.run_forever(mirror, interval=interval, full_sync_interval=full_sync_interval, report=report)
         try:
             report(mirror.sync(full=True))
         except sync.SyncFailed as error:
             raise click.ClickException(str(error)) from error
-
-
-def _exit(*_: object) -> None:
-    """Exit at once: a sync that is interrupted is rolled back."""
-    sys.exit()
-
-
-def _with_progress(pages: Iterable[list[Any]], expected: int) -> Iterator[list[Any]]:
-    return track(pages, "Copying", expected, size=len)
 
 
 class _Reporter:
