@@ -4,7 +4,7 @@ import io
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import TypeVar
 
 import click
@@ -32,7 +32,7 @@ def track(  # noqa: PLR0913 each is an option
 
     Elsewhere, a line every ten seconds shows it if `lines` are wanted.
     """
-    with _progress(label, total, clock if lines else None) as advance:
+    with _bar(label, total) if sys.stderr.isatty() else _lines(label, clock, wanted=lines) as advance:
         pending = 0
         for item in items:
             yield item
@@ -41,12 +41,6 @@ def track(  # noqa: PLR0913 each is an option
                 advance(pending)
                 pending = 0
         advance(pending)
-
-
-def _progress(label: str, total: int | None, clock: Clock | None) -> AbstractContextManager[_Advance]:
-    if sys.stderr.isatty():
-        return _bar(label, total)
-    return _lines(label, clock) if clock else nullcontext(lambda _: None)
 
 
 def warn(message: str) -> None:
@@ -91,14 +85,14 @@ def _bar(label: str, total: int | None) -> Iterator[_Advance]:
 
 
 @contextmanager
-def _lines(label: str, clock: Clock) -> Iterator[_Advance]:
-    """Write a line every ten seconds."""
+def _lines(label: str, clock: Clock, *, wanted: bool) -> Iterator[_Advance]:
+    """Write a line every ten seconds, if such lines are wanted."""
     done, due = 0, clock.monotonic() + _LINE_INTERVAL
 
     def advance(count: int) -> None:
         nonlocal done, due
         done += count
-        if clock.monotonic() >= due:
+        if wanted and clock.monotonic() >= due:
             due = clock.monotonic() + _LINE_INTERVAL
             click.echo(f"{label}: {done} images", err=True)
 
