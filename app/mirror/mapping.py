@@ -13,7 +13,7 @@ _UNKNOWN = ("UNKNOWN", 0)
 _PLACEHOLDER = {"status": "active", "created_at": "1970-01-01T00:00:00Z", "updated_at": "1970-01-01T00:00:00Z"}
 
 # The base properties of Glance's image schema. All others are custom properties, which become metadata.
-_BASE_PROPERTIES = frozenset(
+BASE_PROPERTIES = frozenset(
     {
         "checksum", "container_format", "created_at", "direct_url", "disk_format", "file", "id", "locations",
         "min_disk", "min_ram", "name", "os_hash_algo", "os_hash_value", "os_hidden", "owner",
@@ -26,15 +26,10 @@ _BASE_PROPERTIES = frozenset(
 _RESERVED_PROPERTIES, _RESERVED_PREFIX = frozenset({"location", "deleted", "deleted_at"}), "os_glance"
 
 
-def is_base_property(key: str) -> bool:
-    """Return whether a key is a base property of Glance's images, whose names custom properties cannot have."""
-    return key in _BASE_PROPERTIES
-
-
 def is_reserved(key: str) -> bool:
     """Return whether a custom property cannot have this name in Glance, which also strips white space from names."""
     is_changed = key != key.strip()
-    return is_base_property(key) or key in _RESERVED_PROPERTIES or key.startswith(_RESERVED_PREFIX) or is_changed
+    return key in BASE_PROPERTIES or key in _RESERVED_PROPERTIES or key.startswith(_RESERVED_PREFIX) or is_changed
 
 
 class Conversion(NamedTuple):
@@ -68,7 +63,7 @@ def to_file_image(
     Without the parts that do not conform to the contract, it may still be invalid.
     """
     document = _to_document(image, members)
-    properties = [key for key in image if not is_base_property(key) and key not in document["metadata"]]
+    properties = [key for key in image if key not in BASE_PROPERTIES and key not in document["metadata"]]
     omitted = [(key, f"the too deeply nested property {quote(key)}") for key in properties]
     return document, omitted if is_valid_image(document) else omitted + list(_omit_invalid_parts(document))
 
@@ -122,7 +117,7 @@ def custom_properties(image: JsonObject) -> Metadata:
     """Return an image's custom properties as metadata items, whose values are text, without those nested too deeply."""
     metadata = {}
     for key, value in image.items():
-        if not is_base_property(key):
+        if key not in BASE_PROPERTIES:
             with suppress(InvalidImageFile):
                 metadata[key] = metadata_text(value)
     return metadata
