@@ -43,41 +43,23 @@ FORMATS: Mapping[str, Callable[[Mapping[str, Any]], str]] = {"plain": _format_pl
 _LIFECYCLE = "app.lifecycle"  # the logger of start, reload and stop, which are logged whatever the level is
 
 
-class RequestIdFilter(logging.Filter):
-    """Adds the id of the current request to records, "-" outside of requests, and the one that its client sent."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Set `request_id` and `global_request_id`. The record is always logged."""
-        context = current_request.get(None)
-        record.request_id = "-" if context is None else context.request_id
-        record.global_request_id = context and find_global_request_id(context.headers)
-        return True
-
-
-class ConfigurationFilter(logging.Filter):
-    """Drops gunicorn's line with its whole configuration, of which only a few options are this service's."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Return whether to log the record."""
-        return not str(record.msg).startswith("Current configuration:")
-
-
 class LogFormatter(logging.Formatter):
-    """Formats records as plain lines or as JSON objects."""
+    """Formats records as plain lines or as JSON objects, with the ids of the current request."""
 
     def __init__(self, log_format: str) -> None:
         super().__init__()
         self._format_entry = FORMATS[log_format]
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the text of a record."""
+        """Return the text of a record. Outside of requests, its request id is "-"."""
+        context = current_request.get(None)
         return self._format_entry(
             {
                 "time": format_time(int(record.created)),
                 "level": record.levelname,
                 "logger": record.name,
-                "request_id": getattr(record, "request_id", "-"),
-                "global_request_id": getattr(record, "global_request_id", None),
+                "request_id": context.request_id if context else "-",
+                "global_request_id": find_global_request_id(context.headers) if context else None,
                 "message": _encodable(record.getMessage()),
                 "exception": _encodable(self.formatException(record.exc_info)) if record.exc_info else None,
             }
@@ -124,19 +106,23 @@ def logging_config(log_format: str, level: str) -> dict[str, Any]:
     return {
         "version": 1,
         "disable_existing_loggers": False,
-        "filters": {"request_id": {"()": RequestIdFilter}, "configuration": {"()": ConfigurationFilter}},
         "formatters": {"service": {"()": LogFormatter, "log_format": log_format}},
         "handlers": {
             "service": {
                 "()": BackgroundHandler,
                 "log_format": log_format,
                 "formatter": "service",
-                "filters": ["request_id", "configuration"],
+                "filters": [_is_not_configuration],
             }
         },
         "root": {"level": libraries, "handlers": ["service"]},
         "loggers": {name: {"level": each, "handlers": [], "propagate": True} for name, each in levels.items()},
     }
+
+
+def _is_not_configuration(record: logging.LogRecord) -> bool:
+    """Return False for gunicorn's line with its whole configuration, of which only a few options are this service's."""
+    return not str(record.msg).startswith("Current configuration:")
 
 
 def log_lifecycle(event: str, *values: object) -> None:

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from app.context import RequestContext, current_request
-from app.logs import LogFormatter, RequestIdFilter
+from app.logs import LogFormatter
 
 TIME = "2026-01-01T00:00:00Z"
 
@@ -17,7 +17,6 @@ def record(message: str, error: Exception | None = None) -> logging.LogRecord:
     exc_info = (type(error), error, None) if error else None
     made = logging.LogRecord("app.test", logging.ERROR, "test.py", 1, message, None, exc_info)
     made.created = 1767225600.9
-    RequestIdFilter().filter(made)
     return made
 
 

@@ -19,7 +19,7 @@ from app.auth.base import TokenInfo
 from app.auth.keystone import KeystoneAuthenticator, KeystoneClient, KeystoneConfigError, KeystoneUnavailable
 from app.context import Caller, RequestContext, current_request
 from app.errors import IdentityUnavailable, Unauthorized
-from app.logs import RequestIdFilter
+from app.logs import LogFormatter
 from app.overrides import Overrides
 from app.settings import Settings
 from tests.conftest import Serve
@@ -331,18 +331,19 @@ def test_check_validates_the_services_own_token(keystone: FakeKeystone) -> None:
 @pytest.fixture
 def service_log(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
     """Capture the service log with request ids."""
-    request_ids = RequestIdFilter()
-    caplog.handler.addFilter(request_ids)
+    formatter = caplog.handler.formatter
+    caplog.handler.setFormatter(LogFormatter("json"))
     yield caplog
-    caplog.handler.removeFilter(request_ids)
+    caplog.handler.setFormatter(formatter)
 
 
 def logged(log: pytest.LogCaptureFixture) -> list[tuple[str, str]]:
     """Return the messages of the service log with their request ids."""
+    lines = [json.loads(line) for line in log.text.splitlines()]
     return [
-        (each.getMessage(), each.__dict__["request_id"])
-        for each in log.records
-        if each.name.startswith("app.") and each.levelno >= logging.WARNING
+        (each["message"], each["request_id"])
+        for each in lines
+        if each["logger"].startswith("app.") and each["level"] in {"WARNING", "ERROR"}
     ]
 
 
