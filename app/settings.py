@@ -1,9 +1,9 @@
 """All settings, read once from the environment, validated and immutable."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Protocol
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from app.contract.schemas import compile_schema
@@ -26,105 +26,75 @@ class InvalidSetting(ValueError):
     """An environment variable is invalid, or is not a setting."""
 
 
-class _Parser(Protocol):
-    """Converts the text of a variable. Raises ValueError if it is not what `expected` describes."""
+class _Parser(NamedTuple):
+    """Converts the text of a variable."""
 
-    expected: str
+    expected: str  # describes which text is valid
+    parse: Callable[[str], Any]  # raises ValueError for other text
 
-    def __call__(self, text: str) -> Any: ...
 
+def _text(expected: str, is_valid: Callable[[str], bool]) -> _Parser:
+    """Return the parser of text that is used as it is."""
 
-class _Location:
-    """Accepts the location of a catalog, as `open_catalog` takes it."""
-
-    expected = "a path, sqlite:///path, or a connection URI of libpq, such as postgresql://USER@HOST/DATABASE"
-
-    def __call__(self, text: str) -> str:
-        is_url = "://" in text or _POSTGRESQL.match(text) or re.search(_KEYWORD, text)
-        if is_url and not _CATALOG_URL.fullmatch(text):
+    def parse(text: str) -> str:
+        if not is_valid(text):
             raise ValueError(text)
         return text
 
-
-class _FilePath:
-    """Accepts the path of a file."""
-
-    expected = "the path of a file"
-
-    def __call__(self, text: str) -> str:
-        if text.endswith("/"):
-            raise ValueError(text)
-        return text
+    return _Parser(expected, parse)
 
 
-class _BaseUrl:
-    """Accepts a URL that links can begin with, and removes its trailing slashes."""
-
-    expected = "an http or https URL"
-
-    def __call__(self, text: str) -> str:
-        if not is_base_url(text):
-            raise ValueError(text)
-        return text.rstrip("/")
+def _choice(*choices: str) -> _Parser:
+    return _text(f"{', '.join(choices[:-1])} or {choices[-1]}", choices.__contains__)
 
 
-class _Integer:
-    """Accepts an integer in a range, bounds included."""
+def _integer(minimum: int, maximum: int) -> _Parser:
+    """Return the parser of an integer in a range, bounds included."""
 
-    def __init__(self, minimum: int, maximum: int) -> None:
-        self.expected = f"a whole number from {minimum} to {maximum}"
-        self._range = range(minimum, maximum + 1)
-
-    def __call__(self, text: str) -> int:
-        if not re.fullmatch("[0-9]{1,10}", text) or int(text) not in self._range:
+    def parse(text: str) -> int:
+        if not re.fullmatch("[0-9]{1,10}", text) or not minimum <= int(text) <= maximum:
             raise ValueError(text)
         return int(text)
 
-
-class _Choice:
-    """Accepts one of several words."""
-
-    def __init__(self, *choices: str) -> None:
-        self.expected = f"{', '.join(choices[:-1])} or {choices[-1]}"
-        self._choices = choices
-
-    def __call__(self, text: str) -> str:
-        if text not in self._choices:
-            raise ValueError(text)
-        return text
+    return _Parser(f"a whole number from {minimum} to {maximum}", parse)
 
 
-class _Hosts:
-    """Accepts hosts, in the form in which they are compared."""
+def _list(expected: str, parse_element: Callable[[str], str]) -> _Parser:
+    """Return the parser of a list, in which `*` stands for everything."""
 
-    expected = "comma-separated hosts without ports, such as images.example.com or *.example.com, or *"
+    def parse(text: str) -> tuple[str, ...]:
+        elements = (each.strip() for each in text.split(","))
+        return tuple(each if each == "*" else parse_element(each) for each in elements)
 
-    def __call__(self, text: str) -> tuple[str, ...]:
-        return tuple(self._parse(each.strip()) for each in text.split(","))
-
-    def _parse(self, host: str) -> str:
-        if host == "*":
-            return host
-        name = host.removeprefix("*.")
-        if re.search(":[0-9]+$", name):
-            raise ValueError(host)
-        return ("" if name == host else "*.") + host_name(name)
+    return _Parser(f"comma-separated {expected}, or *", parse)
 
 
-class _Origins:
-    """Accepts origins of web pages, in the form in which browsers send them."""
+def _is_location(text: str) -> bool:
+    """Return whether `open_catalog` takes the text as the location of a catalog."""
+    is_url = "://" in text or _POSTGRESQL.match(text) or re.search(_KEYWORD, text)
+    return not is_url or bool(_CATALOG_URL.fullmatch(text))
 
-    expected = "comma-separated origins, such as https://example.com, or *"
 
-    def __call__(self, text: str) -> tuple[str, ...]:
-        return tuple(self._parse(each.strip()) for each in text.split(","))
+def _parse_host(host: str) -> str:
+    """Return a host in the form in which hosts are compared."""
+    name = host.removeprefix("*.")
+    if re.search(":[0-9]+$", name):
+        raise ValueError(host)
+    return ("" if name == host else "*.") + host_name(name)
 
-    def _parse(self, origin: str) -> str:
-        if origin == "*":
-            return origin
-        if not is_base_url(origin) or urlsplit(origin).path.strip("/"):
-            raise ValueError(origin)
-        return origin_of(origin)
+
+def _parse_origin(origin: str) -> str:
+    """Return the origin of web pages in the form in which browsers send it."""
+    if not is_base_url(origin) or urlsplit(origin).path.strip("/"):
+        raise ValueError(origin)
+    return origin_of(origin)
+
+
+def _parse_base_url(url: str) -> str:
+    """Return a URL that links can begin with, without its trailing slashes."""
+    if not is_base_url(url):
+        raise ValueError(url)
+    return url.rstrip("/")
 
 
 def is_base_url(text: str) -> bool:
@@ -137,38 +107,47 @@ def is_base_url(text: str) -> bool:
         return False
 
 
-def _setting(variable: str, default: Any, parse: _Parser) -> Any:
-    return field(default=default, metadata={"variable": variable, "parse": parse})
+_LOCATION = _text(
+    "a path, sqlite:///path, or a connection URI of libpq, such as postgresql://USER@HOST/DATABASE", _is_location
+)
+_FILE_PATH = _text("the path of a file", lambda text: not text.endswith("/"))
+_BASE_URL = _Parser("an http or https URL", _parse_base_url)
+_HOSTS = _list("hosts without ports, such as images.example.com or *.example.com", _parse_host)
+_ORIGINS = _list("origins, such as https://example.com", _parse_origin)
+
+
+def _setting(variable: str, default: Any, parser: _Parser) -> Any:
+    return field(default=default, metadata={"variable": variable, "parser": parser})
 
 
 @dataclass(frozen=True)
 class Settings:
     """The settings of the service. Each field has its environment variable and its parser as metadata."""
 
-    catalog: str = _setting("IMAGES_CATALOG", "data/catalog.db", _Location())
-    compute_url: str | None = _setting("IMAGES_COMPUTE_URL", None, _BaseUrl())
-    glance_url: str | None = _setting("IMAGES_GLANCE_URL", None, _BaseUrl())
-    max_limit: int = _setting("IMAGES_MAX_LIMIT", 1000, _Integer(1, 100_000))
-    query_timeout: int = _setting("IMAGES_QUERY_TIMEOUT", 10, _Integer(1, 3600))
-    unknown_parameters: str = _setting("IMAGES_UNKNOWN_PARAMETERS", "reject", _Choice("reject", "ignore"))
-    auth: str = _setting("IMAGES_AUTH", "none", _Choice("none", "token", "keystone"))
-    token_cache_time: int = _setting("IMAGES_TOKEN_CACHE_TIME", 60, _Integer(0, 3600))
-    www_authenticate_uri: str | None = _setting("IMAGES_WWW_AUTHENTICATE_URI", None, _BaseUrl())
-    allowed_hosts: tuple[str, ...] | None = _setting("IMAGES_ALLOWED_HOSTS", None, _Hosts())
-    cors_origins: tuple[str, ...] | None = _setting("IMAGES_CORS_ORIGINS", None, _Origins())
-    docs: str = _setting("IMAGES_DOCS", "on", _Choice("on", "off"))
-    stale_after: int = _setting("IMAGES_STALE_AFTER", 300, _Integer(0, 31_536_000))
-    stale_status: str = _setting("IMAGES_STALE_STATUS", "203", _Choice("203", "200"))
-    tombstone_days: int = _setting("IMAGES_TOMBSTONE_DAYS", 30, _Integer(0, 36_500))
-    access_log: str = _setting("IMAGES_ACCESS_LOG", "off", _Choice("off", "on"))
-    access_log_file: str | None = _setting("IMAGES_ACCESS_LOG_FILE", None, _FilePath())
-    log_level: str = _setting("IMAGES_LOG_LEVEL", "info", _Choice("debug", "info", "warning", "error"))
-    log_format: str = _setting("IMAGES_LOG_FORMAT", "plain", _Choice("plain", "json"))
-    metrics: str = _setting("IMAGES_METRICS", "off", _Choice("off", "on"))
-    response_cache_mb: int = _setting("IMAGES_RESPONSE_CACHE_MB", 32, _Integer(0, 1_000_000))
-    port: int = _setting("PORT", 8774, _Integer(1, 65535))
-    workers: int = _setting("WEB_CONCURRENCY", 2, _Integer(1, 1024))
-    test_double: str = _setting("IMAGES_TEST_DOUBLE", "off", _Choice("off", "on"))
+    catalog: str = _setting("IMAGES_CATALOG", "data/catalog.db", _LOCATION)
+    compute_url: str | None = _setting("IMAGES_COMPUTE_URL", None, _BASE_URL)
+    glance_url: str | None = _setting("IMAGES_GLANCE_URL", None, _BASE_URL)
+    max_limit: int = _setting("IMAGES_MAX_LIMIT", 1000, _integer(1, 100_000))
+    query_timeout: int = _setting("IMAGES_QUERY_TIMEOUT", 10, _integer(1, 3600))
+    unknown_parameters: str = _setting("IMAGES_UNKNOWN_PARAMETERS", "reject", _choice("reject", "ignore"))
+    auth: str = _setting("IMAGES_AUTH", "none", _choice("none", "token", "keystone"))
+    token_cache_time: int = _setting("IMAGES_TOKEN_CACHE_TIME", 60, _integer(0, 3600))
+    www_authenticate_uri: str | None = _setting("IMAGES_WWW_AUTHENTICATE_URI", None, _BASE_URL)
+    allowed_hosts: tuple[str, ...] | None = _setting("IMAGES_ALLOWED_HOSTS", None, _HOSTS)
+    cors_origins: tuple[str, ...] | None = _setting("IMAGES_CORS_ORIGINS", None, _ORIGINS)
+    docs: str = _setting("IMAGES_DOCS", "on", _choice("on", "off"))
+    stale_after: int = _setting("IMAGES_STALE_AFTER", 300, _integer(0, 31_536_000))
+    stale_status: str = _setting("IMAGES_STALE_STATUS", "203", _choice("203", "200"))
+    tombstone_days: int = _setting("IMAGES_TOMBSTONE_DAYS", 30, _integer(0, 36_500))
+    access_log: str = _setting("IMAGES_ACCESS_LOG", "off", _choice("off", "on"))
+    access_log_file: str | None = _setting("IMAGES_ACCESS_LOG_FILE", None, _FILE_PATH)
+    log_level: str = _setting("IMAGES_LOG_LEVEL", "info", _choice("debug", "info", "warning", "error"))
+    log_format: str = _setting("IMAGES_LOG_FORMAT", "plain", _choice("plain", "json"))
+    metrics: str = _setting("IMAGES_METRICS", "off", _choice("off", "on"))
+    response_cache_mb: int = _setting("IMAGES_RESPONSE_CACHE_MB", 32, _integer(0, 1_000_000))
+    port: int = _setting("PORT", 8774, _integer(1, 65535))
+    workers: int = _setting("WEB_CONCURRENCY", 2, _integer(1, 1024))
+    test_double: str = _setting("IMAGES_TEST_DOUBLE", "off", _choice("off", "on"))
 
     @property
     def is_default_catalog(self) -> bool:
@@ -194,7 +173,7 @@ class Settings:
                 raise InvalidSetting(f"{variable} is not a setting; the settings are {known}")
         settings = cls(
             **{
-                each.name: _parse(variable, environ[variable], each.metadata["parse"])
+                each.name: _parse(variable, environ[variable], each.metadata["parser"])
                 for variable, each in variables.items()
                 if environ.get(variable)
             }
@@ -213,9 +192,9 @@ class Settings:
         return settings
 
 
-def _parse(variable: str, text: str, parse: _Parser) -> Any:
+def _parse(variable: str, text: str, parser: _Parser) -> Any:
     try:
-        return parse(text)
+        return parser.parse(text)
     except ValueError:
         shown = _CREDENTIALS.sub("…", text)
-        raise InvalidSetting(f"{variable} is {shown!r}; expected {parse.expected}") from None
+        raise InvalidSetting(f"{variable} is {shown!r}; expected {parser.expected}") from None
