@@ -28,7 +28,7 @@ class Contract:
         self._paths = [(_path_pattern(path), _methods_of(item), _operation_ids(item)) for path, item in paths]
         self.all_methods = sorted({method for _, methods, _ in self._paths for method in methods})
         self._definitions = {each["operationId"]: each for each in _operation_definitions(self.document)}
-        self.operations = {name: Operation.of(each) for name, each in self._definitions.items()}
+        self.operations = {name: Operation(each) for name, each in self._definitions.items()}
         security = self.document["security"]
         self.secured_operations = {name for name, each in self._definitions.items() if each.get("security", security)}
         # The document of a fault has one key, which depends on the status: {"badRequest": {"code": 400, …}}.

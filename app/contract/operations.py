@@ -2,12 +2,10 @@
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qsl
 from urllib.parse import quote as url_quote
 
-import jsonschema_rs
 import orjson
 
 from app.contract.schemas import Schema, compile_schema, describe, first_error
@@ -19,36 +17,24 @@ _NO_CONTENT = {"type": "string", "nullable": True, "enum": []}  # accepts null o
 _INTEGER = re.compile("[0-9]{1,1000}")
 
 
-@dataclass(frozen=True)
 class Parameter:
     """A path or query parameter of an operation."""
 
-    name: str
-    required: bool
-    ignores_case: bool
-    schema: Schema
-    expected: str
-    validator: jsonschema_rs.Validator
-
-    @classmethod
-    def of(cls, definition: Schema) -> "Parameter":
+    def __init__(self, definition: Schema) -> None:
         """Compile a parameter object of the document, all references resolved."""
-        schema = definition["schema"]
-        return cls(
-            name=definition["name"],
-            required=definition.get("required", False),
-            ignores_case=definition.get("x-ignore-case", False),
-            schema=schema,
-            expected=describe(schema),
-            validator=compile_schema(schema, formats={"date-time": is_date_time}),
-        )
+        self.name: str = definition["name"]
+        self.required: bool = definition.get("required", False)
+        self.schema: Schema = definition["schema"]
+        self.expected = describe(self.schema)
+        self._ignores_case: bool = definition.get("x-ignore-case", False)
+        self._validator = compile_schema(self.schema, formats={"date-time": is_date_time})
 
     def parse(self, text: str) -> str | int:
         """Return the value of the percent-decoded text. Raises InvalidParameter unless it conforms to the schema."""
         if not _is_unicode(text):
             raise InvalidParameter(self.name, f": {quote(_percent_encode(text))} is not percent-encoded UTF-8")
         value = self._convert(text)
-        if not self.validator.is_valid(value):
+        if not self._validator.is_valid(value):
             hint = "; encode '+' as %2B" if self.schema.get("format") == "date-time" and " " in text else ""
             raise InvalidParameter(self.name, f": {quote(text)} is not {self.expected}{hint}")
         return value
@@ -57,35 +43,22 @@ class Parameter:
         if self.schema["type"] == "integer" and _INTEGER.fullmatch(text):
             return int(text)
         # Some other characters have an ASCII letter as their upper case.
-        return text.upper() if self.ignores_case and text.isascii() else text
+        return text.upper() if self._ignores_case and text.isascii() else text
 
 
-@dataclass(frozen=True)
 class Operation:
     """The parameters, request body and responses of one operation."""
 
-    path: Mapping[str, Parameter]
-    query: Mapping[str, Parameter]
-    defaults: Mapping[str, str | int]  # of the query parameters that have one
-    body: jsonschema_rs.Validator | None
-    body_schema: Schema | None
-    responses: Mapping[int, jsonschema_rs.Validator]
-
-    @classmethod
-    def of(cls, definition: Schema) -> "Operation":
+    def __init__(self, definition: Schema) -> None:
         """Compile an operation object of the document, all references resolved."""
         parameters: dict[str, dict[str, Parameter]] = {"path": {}, "query": {}, "header": {}}
-        body = _json_schema(definition["requestBody"]) if "requestBody" in definition else None
-        for parameter in definition.get("parameters", []):
-            parameters[parameter["in"]][parameter["name"]] = Parameter.of(parameter)
-        return cls(
-            path=parameters["path"],
-            query=parameters["query"],
-            defaults={n: each.schema["default"] for n, each in parameters["query"].items() if "default" in each.schema},
-            body=compile_schema(body) if body else None,
-            body_schema=body,
-            responses={status: compile_schema(schema) for status, schema in response_schemas(definition)},
-        )
+        for parameter in definition["parameters"]:
+            parameters[parameter["in"]][parameter["name"]] = Parameter(parameter)
+        self.path, self.query = parameters["path"], parameters["query"]
+        self._defaults = {n: each.schema["default"] for n, each in self.query.items() if "default" in each.schema}
+        self._body_schema = _json_schema(definition["requestBody"]) if "requestBody" in definition else None
+        self.body = compile_schema(self._body_schema) if self._body_schema else None
+        self.responses = {status: compile_schema(schema) for status, schema in response_schemas(definition)}
 
     def parse_path(self, texts: Mapping[str, str]) -> dict[str, str | int]:
         """Return the values of the decoded path parameters. Raises InvalidParameter for the first that is not valid."""
@@ -110,7 +83,7 @@ class Operation:
         for name, parameter in self.query.items():
             if parameter.required and name not in texts:
                 raise InvalidParameter(name, f" is missing; expected {parameter.expected}")
-        return {**self.defaults, **values}
+        return {**self._defaults, **values}
 
     def parse_body(self, body: bytes) -> Any:
         """Return the document of a request body. Raises InvalidBody unless it is JSON and conforms to the schema."""
@@ -118,7 +91,7 @@ class Operation:
             document = orjson.loads(body)
         except orjson.JSONDecodeError as reason:
             raise InvalidBody(f"it is not JSON: {reason}") from None
-        error = self.body and first_error(self.body, document, self.body_schema)
+        error = self.body and first_error(self.body, document, self._body_schema)
         if error:
             raise InvalidBody(error)
         return document

@@ -138,7 +138,7 @@ def test_each_parameter_has_valid_examples(name: str) -> None:
     examples = [definition["example"]] if definition.get("required") else described
     assert examples
     for example in examples:
-        Parameter.of(definition).parse(example)
+        Parameter(definition).parse(example)
 
 
 def test_only_required_parameters_have_an_example() -> None:
