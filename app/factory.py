@@ -1,7 +1,7 @@
 """Builds the application from its parts."""
 
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, closing
+from contextlib import asynccontextmanager, closing
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -45,26 +45,20 @@ if TYPE_CHECKING:
     from app.middleware.metrics import Metrics
 
 Middleware = Callable[[ASGIApp], ASGIApp]
-Lifespan = Callable[[object], AbstractAsyncContextManager[None]]
 
 
 @asynccontextmanager
-async def _no_lifespan(_app: object) -> AsyncIterator[None]:
-    yield
-
-
-@asynccontextmanager
-async def _close_at_end(engine: Engine, lifespan: Lifespan, app: object) -> AsyncIterator[None]:
-    async with lifespan(app):
-        with closing(engine):
-            yield
+async def _lifespan(engine: Engine, on_start: Callable[[], None], _app: object) -> AsyncIterator[None]:
+    on_start()
+    with closing(engine):
+        yield
 
 
 def create_app(
     settings: Settings,
     contract: Contract | None = None,
     *,
-    lifespan: Lifespan = _no_lifespan,
+    on_start: Callable[[], None] = lambda: None,
     metrics: "Metrics | None" = None,
     overrides: Overrides = NO_OVERRIDES,
 ) -> FlaskApp:
@@ -86,7 +80,7 @@ def create_app(
         middlewares=list(filter(None, _middlewares(contract, services, auth, cache, metrics))),
         resolver=Resolver(overrides.resolve_operation),
         strict_validation=settings.unknown_parameters == "reject",
-        lifespan=partial(_close_at_end, reads.engine, lifespan),
+        lifespan=partial(_lifespan, reads.engine, on_start),
         validator_map=validator_map(contract),
         security_map=security_map(auth.authenticator),
     )

@@ -20,7 +20,7 @@ from app.server.cached_responses import CachedResponses
 from app.server.http_protocol import HttpProtocol
 from app.server.proxy_headers import ProxyHeadersMiddleware
 from app.server.rejections import Rejections
-from app.server.worker import GRACEFUL_TIMEOUT, Worker, tuned_lifespan
+from app.server.worker import GRACEFUL_TIMEOUT, Worker, tune_process
 from app.settings import InvalidSetting, Settings
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ class Server(BaseApplication):
         metrics = self._metrics(contract)
         HttpProtocol.rejections = Rejections(contract, metrics.record_rejection if metrics else None)
         Worker.buffers = Buffers(max_buffered_bytes(self._settings.max_limit))
-        app = create_app(self._settings, contract, lifespan=tuned_lifespan, metrics=metrics)
+        app = create_app(self._settings, contract, on_start=tune_process, metrics=metrics)
         # Without Connexion's FlaskApp, which would only pass each request on to its middleware.
         application = ProxyHeadersMiddleware(app.middleware, self.cfg.forwarded_allow_ips)
         if not self._settings.cors_origins:  # CORSMiddleware has to see each request

@@ -7,8 +7,6 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import ClassVar
 
 from gunicorn.arbiter import Arbiter
@@ -127,8 +125,7 @@ def _return_freed_memory() -> None:
         malloc_trim(0)
 
 
-@asynccontextmanager
-async def tuned_lifespan(_app: object) -> AsyncIterator[None]:
+def tune_process() -> None:
     """Tune the memory allocator, the garbage collector and the switches between threads.
 
     Objects that exist at the start are never freed, so the collector may skip them. A response with a thousand images
@@ -140,4 +137,3 @@ async def tuned_lifespan(_app: object) -> AsyncIterator[None]:
     gc.freeze()
     gc.set_threshold(_GC_THRESHOLD, 20, 20)
     sys.setswitchinterval(_SWITCH_INTERVAL)
-    yield

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from starlette.types import Message, Receive, Scope, Send
 
-from app.server.worker import tuned_lifespan
+from app.server.worker import tune_process
 
 RESPONSE = "BENCH_RESPONSE"
 
@@ -23,9 +23,9 @@ async def app(scope: Scope, receive: Receive, send: Send) -> None:
     """Send the response to every request; and complete the start, for which the worker waits."""
     if scope["type"] == "lifespan":
         await receive()
-        async with tuned_lifespan(app):
-            await send({"type": "lifespan.startup.complete"})
-            await receive()
+        tune_process()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
         await send({"type": "lifespan.shutdown.complete"})
         return
     await send(_START)
