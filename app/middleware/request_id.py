@@ -1,5 +1,6 @@
 """Request ids, and the other header that every response has."""
 
+from collections.abc import Iterator
 from itertools import count
 from uuid import uuid4
 
@@ -8,26 +9,19 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.context import BEGIN, Caller, RequestContext, current_request
 
 REQUEST_ID_HEADERS = ("x-compute-request-id", "x-openstack-request-id")  # Nova's own, and that of all services
+_LAST_PARTS = 16**12  # the number of values that the last part of a UUID can have
 _COMPUTE, _OPENSTACK = (name.encode() for name in REQUEST_ID_HEADERS)
 NO_SNIFFING = (b"x-content-type-options", b"nosniff")  # browsers must not guess media types
 
 
-class RequestIdGenerator:
-    """Generates request ids in the form that OpenStack's services use, which is that of a random UUID.
+def request_ids() -> Iterator[str]:
+    """Yield request ids in the form that OpenStack's services use, which is that of a random UUID.
 
     The ids need not be unpredictable: incrementing the last part of one random UUID costs a fraction of a uuid4.
     """
-
-    _LAST_PART = 0x1_0000_0000_0000
-
-    def __init__(self) -> None:
-        random = str(uuid4())
-        self._prefix, _, last = random.rpartition("-")
-        self._numbers = count(int(last, 16))
-
-    def __call__(self) -> str:
-        """Return a new id."""
-        return f"req-{self._prefix}-{next(self._numbers) % self._LAST_PART:012x}"
+    prefix, _, last = str(uuid4()).rpartition("-")
+    for number in count(int(last, 16)):
+        yield f"req-{prefix}-{number % _LAST_PARTS:012x}"
 
 
 def common_headers(request_id: str) -> tuple[tuple[bytes, bytes], ...]:
@@ -43,14 +37,14 @@ class RequestIdMiddleware:
         """Set the caller of requests that are not authenticated."""
         self._next_app = next_app
         self._default_caller = default_caller
-        self._new_id = RequestIdGenerator()
+        self._ids = request_ids()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, and add its id to the response."""
         if scope["type"] != "http":
             await self._next_app(scope, receive, send)
             return
-        request_id = self._new_id()
+        request_id = next(self._ids)
         context = RequestContext(request_id, "", self._default_caller, headers=scope["headers"])
         scope.setdefault("state", {})["context"] = context
         context.begin = scope["state"].get(BEGIN, context.begin)

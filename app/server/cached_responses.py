@@ -9,7 +9,7 @@ from app.catalog.errors import CatalogUnavailable
 from app.catalog.models import Version
 from app.context import BEGIN
 from app.middleware.access_log import ACCESS_LOG
-from app.middleware.request_id import RequestIdGenerator, common_headers
+from app.middleware.request_id import common_headers, request_ids
 from app.middleware.response_cache import CATALOG_VERSION, ResponseCache
 from app.middleware.stored_response import format_headers
 from app.server.proxy_headers import PROXY_HEADERS
@@ -72,7 +72,7 @@ class CachedResponses:
         self._headers = cache.headers | _IRRELEVANT_HEADERS | PROXY_HEADERS
         self._apply_proxy_headers = apply_proxy_headers
         self._record = record
-        self._new_id = RequestIdGenerator()
+        self._ids = request_ids()
         self._server_headers: Headers = []
         self._server_head = b""
 
@@ -115,7 +115,7 @@ class CachedResponses:
         else:
             status, reason, head = 200, b"200 OK", response.head
             body = response.body if scope["method"] == "GET" else b""
-        request_id, seconds = self._new_id(), perf_counter() - scope["state"][BEGIN]
+        request_id, seconds = next(self._ids), perf_counter() - scope["state"][BEGIN]
         if self._record:
             self._record(response.operation, status, seconds)
         if log := scope["state"].get(ACCESS_LOG):  # adds 4 to 8 µs to 32; the application would add 55

@@ -6,7 +6,7 @@ from http import HTTPStatus
 
 from app.context import RequestContext, current_request
 from app.contract.document import Contract
-from app.middleware.request_id import REQUEST_ID_HEADERS, RequestIdGenerator
+from app.middleware.request_id import REQUEST_ID_HEADERS, request_ids
 from app.server.request_head import MAX_HEAD_BYTES, MAX_HEADERS, MAX_URL_BYTES
 from app.server.timeouts import HEAD_TIMEOUT
 
@@ -28,12 +28,12 @@ class Rejections:
     def __init__(self, contract: Contract, record: Callable[[int], None] | None = None) -> None:
         """Set what records the status of a request that does not reach the application, if anything does."""
         self._bodies = {status: contract.fault(status, message) for status, message in _MESSAGES.items()}
-        self._new_id = RequestIdGenerator()
+        self._ids = request_ids()
         self.record = record or (lambda _: None)
 
     def build(self, status: HTTPStatus) -> bytes:
         """Return a response with a new request id, and log it."""
-        body, request_id = self._bodies[status], self._new_id()
+        body, request_id = self._bodies[status], next(self._ids)
         reset = current_request.set(RequestContext(request_id))
         _log.info("Request rejected: %s", status.phrase)
         current_request.reset(reset)
