@@ -3,6 +3,7 @@
 import asyncio
 
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message, Receive, Scope
 
 from app.errors import InvalidBody, InvalidHost
@@ -38,19 +39,13 @@ def require_read(scope: Scope) -> None:
 
 async def read_body(receive: Receive) -> bytes:
     """Read the complete request body. Raises InvalidBody if it is incomplete, or takes longer than BODY_TIMEOUT."""
-    parts = []
-    more = True
     try:
         async with asyncio.timeout(BODY_TIMEOUT):
-            while more:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise InvalidBody("it is incomplete")
-                parts.append(message.get("body", b""))
-                more = message.get("more_body", False)
+            return await Request({"type": "http"}, receive).body()
+    except ClientDisconnect:
+        raise InvalidBody("it is incomplete") from None
     except TimeoutError:
         raise InvalidBody(f"it did not arrive within {BODY_TIMEOUT} seconds") from None
-    return b"".join(parts)
 
 
 def replay_body(body: bytes, receive: Receive) -> Receive:
