@@ -1,10 +1,12 @@
 """Helpers for ASGI scopes and messages."""
 
 import asyncio
+from collections.abc import Mapping
 
+from starlette.datastructures import MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
-from starlette.types import Message, Receive, Scope
+from starlette.types import Message, Receive, Scope, Send
 
 from app.errors import InvalidBody, InvalidHost
 from app.origins import host_name
@@ -35,6 +37,17 @@ def require_read(scope: Scope) -> None:
     """Raise HTTPException unless the method of a request is GET or HEAD."""
     if scope["method"] not in {"GET", "HEAD"}:
         raise HTTPException(405, headers={"Allow": "GET, HEAD, OPTIONS"})
+
+
+def set_headers(headers: Mapping[str, str], send: Send) -> Send:
+    """Return a `send` that sets headers of the response."""
+
+    async def send_with_headers(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            MutableHeaders(scope=message).update(headers)
+        await send(message)
+
+    return send_with_headers
 
 
 async def read_body(receive: Receive) -> bytes:

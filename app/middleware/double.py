@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from urllib.parse import parse_qsl
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import Headers
 from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.asgi import CLOSE_AT_EOF, CLOSE_CONNECTION
+from app.asgi import CLOSE_AT_EOF, CLOSE_CONNECTION, set_headers
 from app.contract.document import Contract
 from app.double.failures import PREFER, PlannedFailure
 from app.double.requests import RecordedRequest
@@ -62,7 +62,7 @@ class DoubleMiddleware:
             await _close_connection(scope, receive)
             return
         if failure.applied:
-            send = _with_applied(failure.applied, send)
+            send = set_headers({"Preference-Applied": failure.applied}, send)
         if failure.drop or failure.status:
             await _read_all(receive_rest)
         if failure.drop:
@@ -106,12 +106,3 @@ async def _close_connection(scope: Scope, receive: Receive) -> None:
     scope["extensions"][CLOSE_CONNECTION]()
     while (await receive())["type"] != "http.disconnect":
         pass
-
-
-def _with_applied(applied: str, send: Send) -> Send:
-    async def send_with_header(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            MutableHeaders(scope=message)["Preference-Applied"] = applied
-        await send(message)
-
-    return send_with_header

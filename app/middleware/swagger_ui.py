@@ -2,12 +2,11 @@
 
 from pathlib import Path
 
-from starlette.datastructures import MutableHeaders
 from starlette.responses import RedirectResponse, Response
 from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
-from app.asgi import request_origin, require_read
+from app.asgi import request_origin, require_read, set_headers
 from app.contract.document import Contract
 from app.resources import resource_path
 from app.settings import Settings
@@ -68,19 +67,10 @@ class SwaggerUIMiddleware:
             await app(scope, receive, send)
             return
         require_read(scope)
-        await app(scope, receive, _with_security_headers(send))
+        await app(scope, receive, set_headers(_SECURITY_HEADERS, send))
 
     def _document(self, path: str, scope: Scope) -> Response:
         """Build the response with the contract. Raises InvalidHost."""
         text = self._documents[path](self._compute_url or request_origin(scope))
         media_type = f"application/{path.removeprefix('/openapi.')}"
         return Response(text, media_type=media_type, headers={"Cache-Control": "no-store"})
-
-
-def _with_security_headers(send: Send) -> Send:
-    async def send_with_headers(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            MutableHeaders(scope=message).update(_SECURITY_HEADERS)
-        await send(message)
-
-    return send_with_headers
