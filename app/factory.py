@@ -143,7 +143,6 @@ def _services(
         editor=auth.editor,
         staleness=StalenessMonitor(reads, stale_after, clock=overrides.clock),
         readiness=ReadinessMonitor(settings, reads.engine, catalog, auth.authenticator, overrides.clock),
-        clock=overrides.clock,
         image_lists=lists,
         double=overrides.double,
     )

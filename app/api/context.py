@@ -13,10 +13,9 @@ from app.catalog.models import Image, JsonObject
 from app.catalog.reader import CatalogReader
 from app.context import current_request
 from app.double.state import Double
-from app.framework.responses import CatalogResponse
+from app.framework.responses import JSONResponse
 from app.mirror.staleness import StalenessMonitor
 from app.settings import Settings
-from app.timestamps import Clock
 
 if TYPE_CHECKING:
     from app.api.image_lists import ImageList
@@ -34,7 +33,6 @@ class Services:
     editor: Editor
     staleness: StalenessMonitor
     readiness: "ReadinessMonitor"
-    clock: Clock
     image_lists: "Mapping[str, ImageList]"  # by operationId
     double: Double | None = None
 
@@ -44,15 +42,14 @@ def services() -> Services:
     return current_app.extensions[EXTENSION]  # type: ignore[no-any-return]
 
 
-def catalog_response(
-    document: JsonObject, images: Sequence[Image] = (), *, body: bytes | None = None
-) -> CatalogResponse:
+def catalog_response(document: JsonObject, images: Sequence[Image] = (), *, body: bytes | None = None) -> JSONResponse:
     """Build the response to a read.
 
     `images` are those that the document was serialized from. If it is invalid, their values are examined for damage.
     If the catalog is a stale replica, the response states the replica's age (203).
     """
-    response = CatalogResponse(document, images, body=body)
+    response = JSONResponse(document, body=body)
+    response.images = images
     # A lock may have kept the cache from finding out that the catalog is not stale.
     stale_since = None if current_request.get().is_fresh else services().staleness.stale_since()
     if stale_since is not None:

@@ -25,7 +25,7 @@ from app.catalog.errors import CatalogBusy, CatalogDamaged
 from app.catalog.executor import ReadExecutor, Slots
 from app.context import RequestContext
 from app.errors import InvalidResponse
-from app.framework.responses import CatalogResponse, DeferredResponse, JSONResponse
+from app.framework.responses import DeferredResponse, JSONResponse
 
 View = Callable[..., Response]
 
@@ -84,7 +84,7 @@ class FlaskDispatcher(SpecMiddleware):
         try:
             await send({"type": "http.response.body", "body": response.get_data(), "document": document})
         except InvalidResponse:
-            problem = first_invalid(response.images) if isinstance(response, CatalogResponse) else None
+            problem = first_invalid(response.images) if isinstance(response, JSONResponse) else None
             if problem:
                 raise CatalogDamaged(problem) from None
             raise

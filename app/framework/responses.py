@@ -13,18 +13,12 @@ from app.catalog.models import Image
 class JSONResponse(Response):
     """A JSON response with the document that it was serialized from, so that its validation need not parse it."""
 
+    images: Sequence[Image] = ()  # of the catalog, which the document was serialized from
+
     def __init__(self, document: dict[str, Any], *, body: bytes | None = None) -> None:
         """Set the document, and its JSON if it exists. The JSON may contain more than the document, if it is valid."""
         super().__init__(orjson.dumps(document) if body is None else body, mimetype="application/json")
         self.document = document
-
-
-class CatalogResponse(JSONResponse):
-    """A response that is built from images of the catalog."""
-
-    def __init__(self, document: dict[str, Any], images: Sequence[Image], *, body: bytes | None = None) -> None:
-        super().__init__(document, body=body)
-        self.images = images
 
 
 class UncachedResponse(JSONResponse):
