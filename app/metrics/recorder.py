@@ -17,27 +17,21 @@ _BOUNDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0,
 
 
 class _Metric(NamedTuple):
-    name: str
+    name: str  # without the prefix of all metrics
     text: str
 
 
-_REQUESTS = _Metric(
-    "compute_images_requests", "Requests, by operation, status of the response, and result of the cache lookup."
-)
-_DURATION = _Metric("compute_images_request_duration_seconds", "Time to respond to a request, by operation.")
+_REQUESTS = _Metric("requests", "Requests, by operation, status of the response, and result of the cache lookup.")
+_DURATION = _Metric("request_duration_seconds", "Time to respond to a request, by operation.")
 _CATALOG_VERSIONS = _Metric(
-    "compute_images_catalog_versions", "Changes of the catalog's version that workers have detected, each separately."
+    "catalog_versions", "Changes of the catalog's version that workers have detected, each separately."
 )
-_VALIDATIONS = _Metric("compute_images_token_validations", "Token validations, by result.")
-_VALIDATION_DURATION = _Metric(
-    "compute_images_token_validation_duration_seconds", "Time to validate a token that is not cached."
-)
-IN_FLIGHT = _Metric(
-    "compute_images_requests_in_flight", "Requests without a complete response, except those for metrics."
-)
-CACHE_ENTRIES = _Metric("compute_images_cache_entries", "Responses in the response caches.")
-CACHE_BYTES = _Metric("compute_images_cache_bytes", "Memory of the response caches.")
-WRITES_WAITING = _Metric("compute_images_writes_waiting", "Changes that wait for another change in their worker.")
+_VALIDATIONS = _Metric("token_validations", "Token validations, by result.")
+_VALIDATION_DURATION = _Metric("token_validation_duration_seconds", "Time to validate a token that is not cached.")
+IN_FLIGHT = _Metric("requests_in_flight", "Requests without a complete response, except those for metrics.")
+CACHE_ENTRIES = _Metric("cache_entries", "Responses in the response caches.")
+CACHE_BYTES = _Metric("cache_bytes", "Memory of the response caches.")
+WRITES_WAITING = _Metric("writes_waiting", "Changes that wait for another change in their worker.")
 
 
 class _Histogram(NamedTuple):
@@ -103,7 +97,7 @@ class Recorder:
 
     def watch(self, gauge: _Metric, read: Callable[[], float]) -> None:
         """Sample a gauge regularly, with a function that returns its value."""
-        self._gauges.append((self._files.value("gauge_livesum", gauge.name, gauge.name, {}, gauge.text), read))
+        self._gauges.append((self._value("gauge_livesum", gauge), read))
 
     def sample(self) -> None:
         """Record the current values of the gauges."""
@@ -134,14 +128,15 @@ class Recorder:
         return values
 
     def _counter(self, metric: _Metric, **labels: str) -> Value:
-        return self._files.value("counter", metric.name, f"{metric.name}_total", labels, metric.text)
+        return self._value("counter", metric, "_total", **labels)
 
     def _histogram(self, metric: _Metric, **labels: str) -> _Histogram:
-        buckets = [labels | {"le": floatToGoString(bound)} for bound in _BOUNDS]
+        bounds = map(floatToGoString, _BOUNDS)
         return _Histogram(
-            self._files.value("histogram", metric.name, f"{metric.name}_sum", labels, metric.text),
-            [
-                self._files.value("histogram", metric.name, f"{metric.name}_bucket", each, metric.text)
-                for each in buckets
-            ],
+            self._value("histogram", metric, "_sum", **labels),
+            [self._value("histogram", metric, "_bucket", **labels, le=each) for each in bounds],
         )
+
+    def _value(self, type_: str, metric: _Metric, suffix: str = "", **labels: str) -> Value:
+        name = f"compute_images_{metric.name}"
+        return self._files.value(type_, name, name + suffix, labels, metric.text)
