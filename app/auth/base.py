@@ -12,8 +12,6 @@ from app.context import ANONYMOUS, UNAUTHENTICATED_ADMIN, Caller
 from app.errors import Unauthorized
 from app.timestamps import SYSTEM_CLOCK, Clock
 
-MAX_CACHED_TOKENS = 10_000  # of one worker
-
 
 class TokenInfo(NamedTuple):
     """The result of a token's validation, and until when it may be cached (Unix time)."""
@@ -69,15 +67,14 @@ class NoAuthenticator(Authenticator):
 class TokenAuthenticator(Authenticator):
     """Authenticates by token, and caches the results of validations until they expire."""
 
-    def __init__(
-        self, header: str, challenge: str, *, clock: Clock = SYSTEM_CLOCK, max_cached_tokens: int = MAX_CACHED_TOKENS
-    ) -> None:
+    max_cached_tokens = 10_000  # of one worker
+
+    def __init__(self, header: str, challenge: str, *, clock: Clock = SYSTEM_CLOCK) -> None:
         """Set the name of the token's header, and the challenge that is sent with a 401."""
         self.header = header.lower().encode("ascii")
         self._header = header
         self._challenge = challenge
         self._clock = clock
-        self._max_cached_tokens = max_cached_tokens
         self._cached: dict[bytes, TokenInfo] = {}
         self.on_validation: ValidationObserver = lambda _result, _seconds: None
 
@@ -130,7 +127,7 @@ class TokenAuthenticator(Authenticator):
     def _cache(self, token: bytes, info: TokenInfo) -> Caller:
         """Cache a validation. When the cache is full, the oldest validation is evicted."""
         self._cached.pop(token, None)
-        while len(self._cached) >= self._max_cached_tokens:
+        while len(self._cached) >= self.max_cached_tokens:
             del self._cached[next(iter(self._cached))]
         self._cached[token] = info
         return info.caller

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from app.auth.base import MAX_CACHED_TOKENS, TokenAuthenticator, TokenInfo
+from app.auth.base import TokenAuthenticator, TokenInfo
 from app.catalog.engine import current_version
 from app.catalog.executor import ReadExecutor
 from app.catalog.models import Version
@@ -14,16 +14,8 @@ from app.timestamps import SYSTEM_CLOCK, Clock, seconds
 class CatalogTokenAuthenticator(TokenAuthenticator):
     """Looks tokens up in the catalog. Any change of the catalog, such as a revoked token, invalidates the cache."""
 
-    def __init__(
-        self,
-        reads: ReadExecutor,
-        header: str,
-        *,
-        clock: Clock = SYSTEM_CLOCK,
-        max_cached_tokens: int = MAX_CACHED_TOKENS,
-    ) -> None:
-        challenge = f'{header} realm="compute-images"'
-        super().__init__(header, challenge, clock=clock, max_cached_tokens=max_cached_tokens)
+    def __init__(self, reads: ReadExecutor, header: str, *, clock: Clock = SYSTEM_CLOCK) -> None:
+        super().__init__(header, f'{header} realm="compute-images"', clock=clock)
         self._reads = reads
         self._version: Version | None = None
 

@@ -148,7 +148,8 @@ def test_token_is_unauthorized_from_the_second_of_its_expiry(
 
 def test_oldest_validations_are_evicted_first(catalog: str, token: CreateToken) -> None:
     engine, texts = open_catalog(catalog), [token().encode() for _ in range(4)]
-    authenticator = CatalogTokenAuthenticator(ReadExecutor(engine, 10), "X-Auth-Token", max_cached_tokens=2)
+    authenticator = CatalogTokenAuthenticator(ReadExecutor(engine, 10), "X-Auth-Token")
+    authenticator.max_cached_tokens = 2
 
     async def validate_all() -> list[bool]:
         for text in texts:
