@@ -27,7 +27,7 @@ from app.contract.document import Contract
 from app.framework.faults import FaultHandler
 from app.framework.flask_app import FlaskDispatcher
 from app.framework.routing import StrictRoutingMiddleware
-from app.framework.security import security_map
+from app.framework.security import TokenSecurityHandler
 from app.framework.validation import ValidationMiddleware
 from app.framework.validators import validator_map
 from app.middleware.access_log import AccessLogMiddleware
@@ -82,7 +82,7 @@ def create_app(
         strict_validation=settings.unknown_parameters == "reject",
         lifespan=partial(_lifespan, reads.engine, on_start),
         validator_map=validator_map(contract),
-        security_map=security_map(auth.authenticator),
+        security_map={"apiKey": partial(TokenSecurityHandler, auth.authenticator)},
     )
     # Connexion uses the path of the document's server URL as a prefix of all routes.
     app.add_api(contract.document | {"servers": [{"url": "/"}]})

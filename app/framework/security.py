@@ -1,4 +1,4 @@
-"""Connexion's `security_map`: authentication of the operations whose contract requires a token."""
+"""Connexion's security handler: authentication of the operations whose contract requires a token."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -8,13 +8,6 @@ from connexion.lifecycle import ConnexionRequest
 from app.auth.base import Authenticator
 from app.context import RequestContext
 
-SecurityCheck = Callable[[ConnexionRequest], Awaitable[dict[str, Any]]]
-
-
-def security_map(authenticator: Authenticator) -> dict[str, Any]:
-    """Return the `security_map`, by which Connexion creates a handler for each scheme of a type."""
-    return {"apiKey": lambda: TokenSecurityHandler(authenticator)}
-
 
 class TokenSecurityHandler:
     """Authenticates requests, and requires that the token is valid for the project in the path."""
@@ -22,16 +15,15 @@ class TokenSecurityHandler:
     def __init__(self, authenticator: Authenticator) -> None:
         self._authenticator = authenticator
 
-    def get_fn(self, _scheme: dict[str, Any], _scopes: list[str]) -> SecurityCheck:
+    def get_fn(self, _scheme: dict[str, Any], _scopes: list[str]) -> Callable[..., Awaitable[dict[str, Any]]]:
         """Return the check of an operation. It raises what `authenticate` raises, and ProjectMismatch."""
+        return self._check
 
-        async def check(request: ConnexionRequest) -> dict[str, Any]:
-            scope = request.scope
-            context = RequestContext.of(scope)
-            token = self._authenticator.token_of(scope)
-            caller = await self._authenticator.authenticate(token.encode("latin-1"))
-            caller.require_project(scope["path_params"]["tenant_id"])
-            context.token, context.authenticated = token, caller
-            return {}
-
-        return check
+    async def _check(self, request: ConnexionRequest) -> dict[str, Any]:
+        scope = request.scope
+        context = RequestContext.of(scope)
+        token = self._authenticator.token_of(scope)
+        caller = await self._authenticator.authenticate(token.encode("latin-1"))
+        caller.require_project(scope["path_params"]["tenant_id"])
+        context.token, context.authenticated = token, caller
+        return {}
