@@ -25,7 +25,7 @@ def copy_catalog(source: Snapshot, target: Transaction) -> None:
     for token in target.tokens():
         target.delete_token(token.id)
     target.insert_records(source.records())
-    for token, secret_hash in source.tokens_with_hashes():
+    for token, secret_hash in source.tokens().items():
         target.add_token(token, secret_hash)
     target.set_upstream(source.upstream())
 

@@ -90,10 +90,7 @@ class Snapshot(Protocol):
     def count_images(self) -> list[ImageCount]:
         """Count the images and tombstones by status and visibility, most first. Reads the whole catalog."""
 
-    def tokens(self) -> list[Token]:
-        """Return all tokens, the oldest first."""
-
-    def tokens_with_hashes(self) -> list[tuple[Token, bytes]]:
+    def tokens(self) -> dict[Token, bytes]:
         """Return all tokens, each with the SHA-256 of its secret, the oldest first."""
 
 
@@ -126,8 +123,8 @@ class Transaction(Snapshot, Protocol):
     def add_token(self, token: Token, secret_hash: bytes) -> None:
         """Store a token."""
 
-    def delete_token(self, token_id: str) -> bool:
-        """Remove a token. Return whether it existed."""
+    def delete_token(self, token_id: str) -> None:
+        """Remove a token, if it exists."""
 
 
 class Engine(Protocol):

@@ -44,7 +44,7 @@ def add_token(
 def list_tokens(engine: Engine) -> list[Token]:
     """Return all tokens, the oldest first. Raises CatalogUnavailable."""
     with engine.open_snapshot() as snapshot:
-        return snapshot.tokens()
+        return list(snapshot.tokens())
 
 
 def revoke_tokens(engine: Engine, tokens: Iterable[str]) -> None:

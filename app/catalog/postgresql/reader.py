@@ -164,13 +164,9 @@ class PostgreSQLSnapshot:
         """Count the images and tombstones by status and visibility, most first. Reads the whole table."""
         return list(starmap(ImageCount, self._query(_COUNTS)))
 
-    def tokens(self) -> list[Token]:
-        """Return all tokens, the oldest first."""
-        return [token for token, _ in self.tokens_with_hashes()]
-
-    def tokens_with_hashes(self) -> list[tuple[Token, bytes]]:
+    def tokens(self) -> dict[Token, bytes]:
         """Return all tokens, each with the SHA-256 of its secret, the oldest first."""
-        return list(map(_to_token_with_hash, self._query(_TOKENS)))
+        return dict(map(_to_token_with_hash, self._query(_TOKENS)))
 
     def _query(self, statement: str, *values: Any) -> list[Row]:
         if not self._max_reads:

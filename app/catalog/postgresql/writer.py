@@ -197,12 +197,10 @@ class PostgreSQLTransaction(PostgreSQLSnapshot):
         """Store a token."""
         self._execute(_ADD_TOKEN, (*token, secret_hash))
 
-    def delete_token(self, token_id: str) -> bool:
-        """Remove a token. Return whether it existed."""
-        exists = self.find_token(token_id) is not None
-        if exists:
+    def delete_token(self, token_id: str) -> None:
+        """Remove a token, if it exists."""
+        if self.find_token(token_id):
             self._execute("DELETE FROM tokens WHERE id = %s", [token_id])
-        return exists
 
     def _execute(self, statement: str, values: Sequence[Any] = ()) -> Cursor[Row]:
         return self._connection.execute(statement.encode(), values)

@@ -195,10 +195,6 @@ class SQLiteSnapshot:
         """Count the images and tombstones by status and visibility, most first. Reads the whole table."""
         return [ImageCount(row[0], row[1], bool(row[2]), row[3]) for row in self._execute(_COUNTS)]
 
-    def tokens(self) -> list[Token]:
-        """Return all tokens, the oldest first."""
-        return [token for token, _ in self.tokens_with_hashes()]
-
-    def tokens_with_hashes(self) -> list[tuple[Token, bytes]]:
+    def tokens(self) -> dict[Token, bytes]:
         """Return all tokens, each with the SHA-256 of its secret, the oldest first."""
-        return [to_token_with_hash(row) for row in self._execute(_TOKENS)]
+        return dict(map(to_token_with_hash, self._execute(_TOKENS)))

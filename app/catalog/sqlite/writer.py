@@ -140,9 +140,9 @@ class SQLiteTransaction(SQLiteSnapshot):
         """Store a token."""
         self._execute(_ADD_TOKEN, (*token, secret_hash))
 
-    def delete_token(self, token_id: str) -> bool:
-        """Remove a token. Return whether it existed."""
-        return self._execute("DELETE FROM tokens WHERE id = ?", [token_id]).rowcount == 1
+    def delete_token(self, token_id: str) -> None:
+        """Remove a token, if it exists."""
+        self._execute("DELETE FROM tokens WHERE id = ?", [token_id])
 
     def _batches(self, items: Iterable[_Item]) -> Iterator[list[_Item]]:
         """Yield lists of items to stage, and empty the staging table after each."""

@@ -27,7 +27,7 @@ class Contents(NamedTuple):
 
 def contents(engine: Engine) -> Contents:
     with engine.open_snapshot() as snapshot:
-        return Contents(list(snapshot.records()), snapshot.tokens_with_hashes(), snapshot.upstream())
+        return Contents(list(snapshot.records()), list(snapshot.tokens().items()), snapshot.upstream())
 
 
 def copy(source: Engine, target: Engine) -> Engine:

@@ -62,7 +62,7 @@ def add_token(engine: PostgreSQLEngine, *, timeout: float = 10) -> None:
 
 def read_tokens(engine: PostgreSQLEngine) -> list[Token]:
     with engine.snapshot() as snapshot:
-        return snapshot.tokens()
+        return list(snapshot.tokens())
 
 
 def backend(engine: PostgreSQLEngine) -> int:
@@ -102,7 +102,7 @@ def test_connections_whose_prepared_statements_cannot_be_used_are_replaced(url: 
     engine.connect()
     for change in (b"ALTER TABLE tokens ALTER project_id TYPE varchar", b"DEALLOCATE ALL"):
         with engine.snapshot() as first, engine.snapshot() as second:
-            assert first.tokens() == second.tokens() == [TOKEN]
+            assert list(first.tokens()) == list(second.tokens()) == [TOKEN]
         with engine._sessions.read() as pooled:
             (pooled if change.startswith(b"DEALLOCATE") else connection).execute(change)
         with pytest.raises(CatalogConnectionLost):
