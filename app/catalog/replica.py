@@ -74,14 +74,15 @@ def apply_snapshot(
     a transaction raises.
     """
     with engine.transaction(timeout=COMMAND_TIMEOUT) as transaction:
-        _claim_catalog(transaction, engine.name, snapshot.upstream, sample_ids)
+        upstream = _claim_catalog(transaction, engine.name, snapshot.upstream, sample_ids)
         images, deleted = _changes(transaction, snapshot, clock)
-        mark = _next_mark(transaction, clock)
+        mark = _next_mark(upstream, clock)
         count = write_tombstones(transaction, deleted, clock, mark=mark)
         new, changed = transaction.upsert_images(images, mark=mark)
         transaction.purge_tombstones(clock.days_ago(tombstone_days))
         if new or changed or count:
-            _advance(transaction, mark, synced_at=snapshot.upstream.synced_at)
+            synced_at = snapshot.upstream.synced_at
+            transaction.set_upstream(upstream._replace(revision=upstream.revision + 1, synced_at=synced_at))
     return SyncCounts(new, changed, count)
 
 
@@ -152,37 +153,29 @@ def _replica_transaction(
         upstream = transaction.upstream()
         if upstream is None or upstream.url != url:
             raise UpstreamMismatch(engine.name, str(upstream or "no image service"), url)
-        mark = _next_mark(transaction, clock)
-        yield transaction, mark
-        _advance(transaction, mark, synced_at=upstream.synced_at)
+        yield transaction, _next_mark(upstream, clock)
+        transaction.set_upstream(upstream._replace(revision=upstream.revision + 1))
 
 
-def _next_mark(transaction: Transaction, clock: Clock) -> SyncMark:
-    upstream = transaction.upstream()
-    return SyncMark(int(clock.time()), upstream.revision + 1 if upstream else 1)
+def _next_mark(upstream: Upstream, clock: Clock) -> SyncMark:
+    return SyncMark(int(clock.time()), upstream.revision + 1)
 
 
-def _advance(transaction: Transaction, mark: SyncMark, *, synced_at: float) -> None:
-    """Store the revision that was written, and when the last sync that changed something began."""
-    upstream = transaction.upstream()
-    if upstream and mark.revision is not None:
-        transaction.set_upstream(upstream._replace(revision=mark.revision, synced_at=synced_at))
-
-
-def _claim_catalog(transaction: Transaction, name: str, upstream: Upstream, sample_ids: Collection[str]) -> None:
-    """Turn the catalog into a replica, or check that it replicates this upstream with the same or narrower access."""
+def _claim_catalog(transaction: Transaction, name: str, upstream: Upstream, sample_ids: Collection[str]) -> Upstream:
+    """Turn the catalog into a replica, or check that it replicates this upstream. Return what it records of it."""
     current = transaction.upstream()
     if current is None:
         stored = transaction.replicated_images(None)
         if not {image_id for image_id, each in stored.items() if not each.is_tombstone} <= set(sample_ids):
             raise CatalogNotEmpty(name)
         transaction.delete_images()
-        transaction.set_upstream(upstream)
     elif current.url != upstream.url or (current.is_admin and not upstream.is_admin):
         # Without an administrator's credentials, a sync sees fewer images and would delete the rest.
         raise UpstreamMismatch(name, str(current), str(upstream))
-    elif current.is_admin != upstream.is_admin:
-        transaction.set_upstream(current._replace(is_admin=upstream.is_admin))
+    claimed = upstream if current is None else current._replace(is_admin=upstream.is_admin)
+    if claimed != current:
+        transaction.set_upstream(claimed)
+    return claimed
 
 
 def _changes(
