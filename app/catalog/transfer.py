@@ -11,7 +11,7 @@ from app.catalog.tombstones import write_tombstones
 from app.errors import DomainError
 from app.timestamps import SYSTEM_CLOCK, Clock
 
-Inspect = Callable[[StoredImage], None]
+Observe = Callable[[Iterable[StoredImage]], Iterable[StoredImage]]
 
 _BATCH_SIZE = 1000  # images that are looked up at a time
 
@@ -31,8 +31,7 @@ def import_images(  # noqa: PLR0913 each is a dependency or a limit
     unstated: Unstated = ALL_STATED,
     owner: str | None = None,
     prune: bool = False,
-    progress: Callable[[Sequence[StoredImage]], Iterable[StoredImage]] = iter,
-    inspect: Inspect = lambda _: None,
+    observe: Observe = iter,
     clock: Clock = SYSTEM_CLOCK,
 ) -> ImportResult:
     """Write images, with unique ids, to the catalog. An existing image keeps its position in the order.
@@ -41,13 +40,13 @@ def import_images(  # noqa: PLR0913 each is a dependency or a limit
     default. This includes who may see a deleted image, as long as it has a tombstone.
 
     With `prune`, other images of the owner (None: images that nobody owns) become tombstones. Tombstones older than
-    `tombstone_days` are purged. `progress` wraps the images to report how many are written; `inspect` is called with
-    each as it is stored. Raises ImportIntoReplica, CatalogBusy, CatalogReadOnly and CatalogUnavailable.
+    `tombstone_days` are purged. `observe` gets the images as they are stored, and yields them again, for example to
+    show the progress. Raises ImportIntoReplica, CatalogBusy, CatalogReadOnly and CatalogUnavailable.
     """
     with engine.transaction(timeout=COMMAND_TIMEOUT) as transaction:
         _reject_replica(engine, transaction)
-        complete = _complete(transaction, progress(images), unstated, clock) if unstated else progress(images)
-        new, changed = transaction.upsert_images(_inspected(complete, inspect))
+        complete = _complete(transaction, images, unstated, clock) if unstated else images
+        new, changed = transaction.upsert_images(observe(complete))
         pruned = 0
         if prune:
             pruned = write_tombstones(transaction, _other_images(transaction, images, owner), clock)
@@ -62,7 +61,7 @@ def preview_import(  # noqa: PLR0913 each is a dependency
     unstated: Unstated = ALL_STATED,
     owner: str | None = None,
     prune: bool = False,
-    inspect: Inspect = lambda _: None,
+    observe: Observe = iter,
     clock: Clock = SYSTEM_CLOCK,
 ) -> ImportResult:
     """Return what `import_images` would change. The catalog is neither created nor upgraded nor changed.
@@ -70,11 +69,11 @@ def preview_import(  # noqa: PLR0913 each is a dependency
     Raises ImportIntoReplica, and CatalogUnavailable for a catalog of an earlier version.
     """
     if engine.schema_state() is SchemaState.EMPTY:
-        return ImportResult(new=len(list(_inspected(images, inspect))))
+        return ImportResult(new=len(list(observe(images))))
     with engine.open_snapshot() as snapshot:
         _reject_replica(engine, snapshot)
         stored = snapshot.replicated_images([image.id for image in images])
-        complete = _inspected(_complete(snapshot, images, unstated, clock), inspect)
+        complete = observe(_complete(snapshot, images, unstated, clock))
         changed = sum(image.id in stored and stored[image.id].image != image for image in complete)
         pruned = len(_other_images(snapshot, images, owner)) if prune else 0
     return ImportResult(len(images) - len(stored), changed, len(stored) - changed, pruned)
@@ -118,12 +117,6 @@ def _reject_replica(engine: Engine, snapshot: Snapshot) -> None:
     upstream = snapshot.upstream()
     if upstream:
         raise ImportIntoReplica(engine.name, upstream.url)
-
-
-def _inspected(images: Iterable[StoredImage], inspect: Inspect) -> Iterator[StoredImage]:
-    for image in images:
-        inspect(image)
-        yield image
 
 
 def _complete(

@@ -1,6 +1,6 @@
 """What an import reports besides its result: fields that were left out, and images whose fields do not fit together."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import click
 
@@ -23,13 +23,15 @@ class AccessWarnings:
         self._places = places
         self._found: dict[tuple[str, str], tuple[int, str]] = {}  # by file and problem: count, and the first id
 
-    def inspect(self, image: StoredImage) -> None:
-        """Count an image, as it is stored."""
-        problem = access_problem(image)
-        if problem:
-            file, _ = self._places[image.id]
-            count, first = self._found.get((file, problem), (0, image.id))
-            self._found[file, problem] = (count + 1, first)
+    def observe(self, images: Iterable[StoredImage]) -> Iterator[StoredImage]:
+        """Count images as they are stored, and yield them."""
+        for image in images:
+            problem = access_problem(image)
+            if problem:
+                file, _ = self._places[image.id]
+                count, first = self._found.get((file, problem), (0, image.id))
+                self._found[file, problem] = (count + 1, first)
+            yield image
 
     def show(self) -> None:
         """Write a warning for each file and problem."""

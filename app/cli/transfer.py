@@ -163,7 +163,7 @@ def _store(settings: Settings, content: ImageFiles, *, owner: str | None, prune:
     engine, access = open_catalog(settings.catalog), AccessWarnings(content.places)
     if dry_run:
         result = preview_import(
-            engine, content.images, unstated=content.unstated, owner=owner, prune=prune, inspect=access.inspect
+            engine, content.images, unstated=content.unstated, owner=owner, prune=prune, observe=access.observe
         )
     else:
         result = import_images(
@@ -173,8 +173,7 @@ def _store(settings: Settings, content: ImageFiles, *, owner: str | None, prune:
             owner=owner,
             prune=prune,
             tombstone_days=settings.tombstone_days,
-            progress=lambda images: track(images, "Importing", len(images), lines=True),
-            inspect=access.inspect,
+            observe=lambda images: track(access.observe(images), "Importing", len(content.images), lines=True),
         )
     access.show()
     return (
