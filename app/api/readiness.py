@@ -66,7 +66,7 @@ class ReadinessMonitor:
         upstream = self._catalog.upstream()
         if upstream is None:
             return {}
-        status = self._catalog.sync_status()
+        status = self._engine.read_sync_status()
         age = status.age(upstream, self._clock)
         is_stale = 0 < self._settings.stale_after <= age
         with_images = self._settings.auth == "none"

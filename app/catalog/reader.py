@@ -7,7 +7,7 @@ from app.catalog.engine import Engine, Snapshot
 from app.catalog.errors import CatalogDamaged
 from app.catalog.image_parts import ImageParts, Page, PartStore
 from app.catalog.listing import is_planned_without_reads, plan_scans
-from app.catalog.models import Image, ImageFilters, StoredImage, SyncStatus, Upstream
+from app.catalog.models import Image, ImageFilters, StoredImage, Upstream
 from app.errors import ImageNotFound
 from app.text import normalize_project_id
 
@@ -113,7 +113,3 @@ class CatalogReader:
     def clear_damage(self) -> None:
         """Let pings succeed again: the catalog has changed, and may have been repaired."""
         self._damage = None
-
-    def sync_status(self) -> SyncStatus:
-        """Return the status of the mirror's syncs."""
-        return self._engine.read_sync_status()

@@ -13,7 +13,7 @@ from app.catalog.inspection import CatalogUser, DatabaseInfo, Finding
 from app.catalog.models import SyncStatus
 from app.catalog.postgresql import sync_status
 from app.catalog.postgresql.check import find_problems
-from app.catalog.postgresql.database import Connection, translate_errors
+from app.catalog.postgresql.database import Connection
 from app.catalog.postgresql.info import find_users, read_info
 from app.catalog.postgresql.reader import PostgreSQLSnapshot
 from app.catalog.postgresql.sessions import Sessions
@@ -131,19 +131,9 @@ class PostgreSQLEngine:
             sync_status.write_sync_status(connection, status)
 
     def read_sync_status(self) -> SyncStatus:
-        """Return the status of the mirror's syncs. Within a snapshot of this thread, it is that of the snapshot."""
-        sessions = self._sessions
-        with translate_errors(self.name):
-            if connection := sessions.thread.connection:
-                return sync_status.read_sync_status(connection)
-            if sessions.is_locked:
-                with sessions.locked_session() as connection:
-                    return sync_status.read_sync_status(connection)
-            if sessions.serves_requests:
-                with sessions.read() as connection:
-                    return sync_status.read_sync_status(connection)
-            with sessions.open_snapshot() as (connection, _):
-                return sync_status.read_sync_status(connection)
+        """Return the status of the mirror's syncs."""
+        with self._sessions.any_session() as connection:
+            return sync_status.read_sync_status(connection)
 
     def write_sync_status(self, status: SyncStatus) -> None:
         """Store the status of the mirror's syncs. Without a catalog, it is not stored."""

@@ -43,11 +43,10 @@ def _begin_write(timeout: float) -> str:
 
 
 class ThreadState(threading.local):
-    """The limits of a thread's reads, and the connection of its snapshot, if it has one."""
+    """The limits of a thread's reads."""
 
     deadline = math.inf  # on the monotonic clock
     max_images = math.inf  # of a page
-    connection: Connection | None = None
 
 
 class Sessions:
@@ -77,20 +76,17 @@ class Sessions:
         requests: uses the pool. Raises ReadLimitExceeded, CatalogConnectionLost, CatalogBusy, CatalogDamaged,
         SchemaMismatch and CatalogUnavailable.
         """
-        thread, connection, outer = self.thread, None, self.thread.connection
-        is_limited = thread.deadline < math.inf
-        deadline = thread.deadline if is_limited else time.monotonic() + _READ_TIMEOUT
+        connection = None
+        is_limited = self.thread.deadline < math.inf
+        deadline = self.thread.deadline if is_limited else time.monotonic() + _READ_TIMEOUT
         try:
             with self.pool.transaction(None if is_single else _SNAPSHOT, deadline=deadline) as connection:
-                thread.connection = connection
                 yield connection
         except (psycopg.Error, UnicodeDecodeError) as error:
             translated = translate_read_error(error, self.name, connection)
             if isinstance(translated, ReadLimitExceeded) and not is_limited:
                 raise CatalogUnavailable(str(translate(error, self.name))) from error
             raise translated from error
-        finally:
-            thread.connection = outer
 
     @contextmanager
     def open_snapshot(self) -> Iterator[tuple[Connection, SchemaState]]:
@@ -102,6 +98,20 @@ class Sessions:
         with translate_errors(self.name), closing(connect(self._parameters)) as connection:
             connection.execute(_SNAPSHOT)
             yield connection, read_state(connection, self.name)
+
+    @contextmanager
+    def any_session(self) -> Iterator[Connection]:
+        """Read in the session that holds the lock of the mirror, in one of the pool for requests, or in a new one."""
+        with translate_errors(self.name):
+            if self._lock_connection is not None:
+                with self._locked_session() as connection:
+                    yield connection
+            elif self.serves_requests:
+                with self.read() as connection:
+                    yield connection
+            else:
+                with self.open_snapshot() as (connection, _):
+                    yield connection
 
     @contextmanager
     def write(self, timeout: float) -> Iterator[tuple[Connection, SchemaState]]:
@@ -135,7 +145,7 @@ class Sessions:
                 connection.execute(begin)
                 yield connection
             return
-        with self.locked_session() as connection:
+        with self._locked_session() as connection:
             try:
                 connection.execute(begin)
                 yield connection
@@ -193,13 +203,8 @@ class Sessions:
                 with suppress(psycopg.Error):
                     unlock(connection)
 
-    @property
-    def is_locked(self) -> bool:
-        """Whether this process is in a block of `mirror_lock`. The lock may have been lost since."""
-        return self._lock_connection is not None
-
     @contextmanager
-    def locked_session(self) -> Iterator[Connection]:
+    def _locked_session(self) -> Iterator[Connection]:
         """Execute the block in the session that holds the lock of the mirror. Raises MirrorLockLost."""
         connection = self._lock_connection
         if connection is None or connection.closed:
