@@ -18,6 +18,9 @@ from app.catalog.engine import SchemaState
 from app.catalog.errors import CatalogBusy, CatalogDamaged, CatalogOfLaterVersion, CatalogUnavailable
 from app.catalog.models import SyncStatus
 from app.catalog.sqlite.database import (
+    SQLITE_SUFFIXES,
+    beside,
+    catalog_files,
     create_file,
     error_name,
     limit_wal,
@@ -29,7 +32,7 @@ from app.catalog.sqlite.database import (
     write_transaction,
 )
 from app.catalog.sqlite.reader import SQLiteSnapshot
-from app.catalog.sqlite.sync_status import read_sync_status, sidecar_paths, write_sync_status
+from app.catalog.sqlite.sync_status import read_sync_status, write_sync_status
 from app.catalog.sync_status import dump_sync_status, parse_sync_status
 
 BACKUP_STEP = 10_000  # pages that are copied at a time: 40 MB. Python handles signals between steps
@@ -100,19 +103,13 @@ def _require_writable(file: Path, catalog: Path) -> None:
         if not file.parent.is_dir():
             raise CatalogUnavailable(f"{file} cannot be written: {file.parent} is not a folder")
         real = file.resolve()
-        own = [catalog.resolve(), *_companions(catalog.resolve()), *sidecar_paths(catalog)]
-        if real in own or (real.exists() and real.samefile(catalog)):
+        if real in catalog_files(catalog) or (real.exists() and real.samefile(catalog)):
             raise CatalogUnavailable(f"{file} is the catalog itself, or a part of it: name another file for its backup")
-        others = [other for other in _companions(real) if other.exists()]
+        others = [other for suffix in SQLITE_SUFFIXES if (other := beside(real, suffix)).exists()]
     if others:
         raise CatalogUnavailable(
             f"{others[0]} exists, so {file} is a database in use: name another file for the backup"
         )
-
-
-def _companions(file: Path) -> list[Path]:
-    """Return the paths of the files that SQLite has beside a database that is open, or was not closed."""
-    return [file.with_name(f"{file.name}{suffix}") for suffix in ("-wal", "-shm", "-journal")]
 
 
 @contextmanager

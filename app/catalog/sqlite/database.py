@@ -53,6 +53,9 @@ _NAMES_BY_MESSAGE = {  # of the errors of `Connection.backup`, which have no nam
 }
 _DAMAGE_MESSAGES = ("Could not decode to UTF-8", "malformed JSON")  # of errors without a name of their own
 PRIVATE = 0o600  # the mode of new files: a catalog contains images that not everybody may see
+# Suffixes of the names of files beside a database: those that SQLite has while it is open, and those of the mirror.
+SQLITE_SUFFIXES = ("-wal", "-shm", "-journal")
+STATUS, NEW_STATUS, MIRROR_LOCK = ".mirror", ".mirror.new", ".mirror-lock"
 
 
 def schema_state(path: Path, *, immutable: bool = False) -> SchemaState:
@@ -173,6 +176,16 @@ def error_name(error: BaseException | None) -> str:
     return errno.errorcode.get(getattr(error, "errno", None) or 0, "")
 
 
+def beside(path: Path, suffix: str) -> Path:
+    """Return the path of the file beside a database whose name has the suffix in addition."""
+    return path.with_name(f"{path.name}{suffix}")
+
+
+def catalog_files(path: Path) -> list[Path]:
+    """Return the paths of a database and of all files that can be beside it, which symbolic links do not change."""
+    return [beside(path.resolve(), suffix) for suffix in ("", *SQLITE_SUFFIXES, STATUS, NEW_STATUS, MIRROR_LOCK)]
+
+
 def require_regular_file(mode: int, path: Path) -> None:
     """Raise CatalogUnavailable for a folder or a device, and for a pipe, which SQLite would wait for without an end."""
     if not stat.S_ISREG(mode):
@@ -181,7 +194,7 @@ def require_regular_file(mode: int, path: Path) -> None:
 
 def _has_shared_memory(path: Path) -> bool:
     """Return whether the file that connections in WAL mode share exists completely."""
-    file = path.with_name(f"{path.name}-shm")
+    file = beside(path, "-shm")
     return file.exists() and file.stat().st_size >= _SHARED_MEMORY_BYTES
 
 
@@ -215,7 +228,7 @@ def limit_wal(db: Database, path: Path, max_bytes: int) -> None:
     # Without a log, for example on a file system that does not support it, there is nothing to do. The transaction has
     # been committed, so an error here must not look like a failure of it.
     with suppress(FileNotFoundError, sqlite3.Error):
-        if path.with_name(f"{path.name}-wal").stat().st_size > max_bytes:
+        if beside(path, "-wal").stat().st_size > max_bytes:
             _set_timeout(db, 0)
             for mode in ("PASSIVE", "TRUNCATE"):  # the first copies the pages, while others write
                 db.execute(f"PRAGMA wal_checkpoint({mode})")

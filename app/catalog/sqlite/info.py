@@ -6,9 +6,8 @@ from contextlib import closing, suppress
 from pathlib import Path
 
 from app.catalog.inspection import CatalogUser, DatabaseInfo
-from app.catalog.sqlite.database import open_reader, require_catalog, translate_errors
+from app.catalog.sqlite.database import MIRROR_LOCK, beside, open_reader, require_catalog, translate_errors
 from app.catalog.sqlite.migrations import MIGRATIONS, migrated_by
-from app.catalog.sqlite.sync_status import lock_path
 
 _LOCKS = Path("/proc/locks")  # of Linux: the locks of all files, each with the process that holds it
 _LOCK = re.compile(
@@ -26,8 +25,7 @@ def read_info(path: Path, *, immutable: bool) -> DatabaseInfo:
     """Return the size of the file with its write-ahead log, and who migrated it. Raises what `Engine.info` raises."""
     require_catalog(path, immutable=immutable)
     with translate_errors(path), closing(open_reader(path, immutable=immutable)) as db, db.atomic():
-        files = [path, path.with_name(f"{path.name}-wal")]
-        size = sum(file.stat().st_size for file in files if file.exists())
+        size = sum(file.stat().st_size for file in (path, beside(path, "-wal")) if file.exists())
         return DatabaseInfo(size, MIGRATIONS.applied(db)[-1].name, migrated_by(db))
 
 
@@ -41,7 +39,7 @@ def find_users(path: Path) -> list[CatalogUser] | None:
         db.execute("SELECT 1 FROM sqlite_schema").fetchone()
         locks = _read_locks()
     real = path.resolve()
-    shared, mirror = _file_id(real.with_name(f"{real.name}-shm")), _file_id(lock_path(real))
+    shared, mirror = _file_id(beside(real, "-shm")), _file_id(beside(real, MIRROR_LOCK))
     connected, writers = (locks.get((shared, byte), set()) for byte in (_CONNECTION_BYTE, _WRITER_BYTE))
     if os.getpid() not in connected:
         return None

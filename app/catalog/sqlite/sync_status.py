@@ -1,6 +1,7 @@
 """The status of the mirror's syncs, and the lock of the mirror, in files beside the database.
 
 If the status were in a table, every sync would change the version of the catalog and thereby clear the response cache.
+The files are the same for all symbolic links to the catalog.
 """
 
 import fcntl
@@ -10,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from app.catalog.models import SyncStatus
-from app.catalog.sqlite.database import PRIVATE, translate_errors
+from app.catalog.sqlite.database import MIRROR_LOCK, NEW_STATUS, PRIVATE, STATUS, beside, translate_errors
 from app.catalog.sync_status import dump_sync_status, parse_sync_status
 from app.errors import MirrorAlreadyRunning
 
@@ -18,7 +19,7 @@ from app.errors import MirrorAlreadyRunning
 def read_sync_status(catalog: Path) -> SyncStatus:
     """Return the stored status; an empty one if the file is missing, damaged, or of an earlier version."""
     try:
-        with open(_sidecar_path(catalog, "mirror"), "rb", opener=_open_private) as file:
+        with open(beside(catalog.resolve(), STATUS), "rb", opener=_open_private) as file:
             return parse_sync_status(file.read())
     except OSError:
         return SyncStatus()
@@ -26,8 +27,7 @@ def read_sync_status(catalog: Path) -> SyncStatus:
 
 def write_sync_status(catalog: Path, status: SyncStatus) -> None:
     """Replace the stored status atomically. Raises CatalogUnavailable."""
-    file = _sidecar_path(catalog, "mirror")
-    new = _sidecar_path(catalog, "mirror.new")
+    file, new = (beside(catalog.resolve(), suffix) for suffix in (STATUS, NEW_STATUS))
     with translate_errors(file):
         with open(new, "wb", opener=_open_private) as stream:
             stream.write(dump_sync_status(status))
@@ -42,29 +42,13 @@ def mirror_lock(catalog: Path) -> Iterator[None]:
     """
     with translate_errors(catalog):
         catalog.parent.mkdir(parents=True, exist_ok=True)
-        file = open(lock_path(catalog), "wb", opener=_open_private)  # noqa: SIM115 closed below
+        file = open(beside(catalog.resolve(), MIRROR_LOCK), "wb", opener=_open_private)  # noqa: SIM115 closed below
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise MirrorAlreadyRunning(str(catalog)) from None
         yield
-
-
-def lock_path(catalog: Path) -> Path:
-    """Return the path of the file that a mirror locks."""
-    return _sidecar_path(catalog, "mirror-lock")
-
-
-def sidecar_paths(catalog: Path) -> list[Path]:
-    """Return the paths of all files beside a catalog that are not SQLite's."""
-    return [_sidecar_path(catalog, suffix) for suffix in ("mirror", "mirror.new", "mirror-lock")]
-
-
-def _sidecar_path(catalog: Path, suffix: str) -> Path:
-    """Return the path of a file beside a catalog. It is the same for all symbolic links to the catalog."""
-    file = catalog.resolve()
-    return file.with_name(f"{file.name}.{suffix}")
 
 
 def _open_private(path: str, flags: int) -> int:
