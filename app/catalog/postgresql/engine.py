@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 
 from app.catalog.copying import OpenFile, copy_catalog, open_backup, write_backup
@@ -35,12 +36,8 @@ class PostgreSQLEngine:
         self.max_readers = max_readers
         self._open_file = open_file
         self._sessions = Sessions(url, max_readers=max_readers)
-        self._version = VersionReader(
-            self.name,
-            lambda: self._sessions.connect_for_version(TIMEOUT),
-            self._sessions.pool.start_generation,
-            self._sessions.pool.suspend,
-        )
+        connect = partial(self._sessions.connect_for_version, TIMEOUT)
+        self._version = VersionReader(self.name, connect, self._sessions.pool)
 
     @property
     def name(self) -> str:

@@ -5,7 +5,6 @@ times as long (145 instead of 33 µs of CPU time), and waits forever if the netw
 """
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from threading import Event, Thread
@@ -16,6 +15,7 @@ from psycopg import pq
 from app.catalog.errors import CatalogDamaged, CatalogUnavailable
 from app.catalog.postgresql.database import Connection
 from app.catalog.postgresql.hosts import RETRY_INTERVAL, Attempt, Outcome, repeat
+from app.catalog.postgresql.pool import ConnectionPool
 
 TIMEOUT = 2.0  # seconds
 PREPARE = "PREPARE version AS SELECT version FROM catalog"
@@ -46,25 +46,15 @@ class VersionReader:
     out, an outage begins: all callers fail at once, until an attempt succeeds.
     """
 
-    def __init__(
-        self,
-        name: str,
-        connect: Attempt,
-        on_connect: Callable[[int], None],
-        on_outage: Callable[[str], None],
-        *,
-        timeout: float = TIMEOUT,
-    ) -> None:
-        """Set the name of the catalog in messages, the callbacks, and the timeout of a query in seconds.
+    def __init__(self, name: str, connect: Attempt, pool: ConnectionPool, *, timeout: float = TIMEOUT) -> None:
+        """Set the name of the catalog in messages, and the timeout of a query in seconds.
 
         `connect` opens a connection, prepares the query on it, and raises CatalogUnavailable; it runs in a thread.
-        `on_connect` is called with the number of each new connection, and `on_outage` with the reason whenever a query
-        times out or an attempt to connect fails.
+        Each new connection starts a generation of the pool; an outage suspends it.
         """
         self._name = name
         self._connect = connect
-        self._on_connect = on_connect
-        self._on_outage = on_outage
+        self._pool = pool
         self._timeout = timeout
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -196,7 +186,7 @@ class VersionReader:
             self._loop.remove_reader(self._socket)
 
     def _begin_outage(self, error: CatalogUnavailable) -> None:
-        self._on_outage(str(error))
+        self._pool.suspend(str(error))
         self._fail(error)
 
     def _fail(self, error: CatalogUnavailable) -> None:
@@ -237,7 +227,7 @@ class VersionReader:
             self._stop = self._error = None
             self._connection, self._pgconn, self._socket = outcome, outcome.pgconn, outcome.pgconn.socket
             self._number += 1
-            self._on_connect(self._number)
+            self._pool.start_generation(self._number)
             self._loop.add_reader(self._socket, self._receive)
             self._send()
 

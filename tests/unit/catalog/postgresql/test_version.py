@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator
 from threading import stack_size
+from types import SimpleNamespace
 
 import pytest
 
@@ -28,7 +29,8 @@ class Reader(VersionReader):
         self.outages: list[str] = []
         sessions = Sessions(url, max_readers=1)
         connect = lambda: sessions.connect_for_version(timeout)  # noqa: E731
-        super().__init__("NAME", connect, self.numbers.append, self.outages.append, timeout=timeout)
+        pool = SimpleNamespace(start_generation=self.numbers.append, suspend=self.outages.append)
+        super().__init__("NAME", connect, pool, timeout=timeout)  # type: ignore[arg-type]
 
 
 @pytest.fixture
