@@ -1,6 +1,6 @@
 """Replicas: catalogs that copy the images of an image service, their upstream. Each change is one transaction."""
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -111,7 +111,7 @@ def apply_update(
         stored = transaction.replicated_images([image.id]).get(image.id)
         if stored and not stored.is_tombstone and stored.revision <= upstream.revision:
             visible = replace(with_members_of(stored.image, image), visibility=stored.image.visibility)
-            transaction.upsert_images([_merge(visible, stored.image, upstream, clock)], mark=mark)
+            transaction.upsert_images([_merge(visible, stored, upstream, clock)], mark=mark)
 
 
 def apply_delete(  # noqa: PLR0913 each is a dependency or a limit
@@ -187,7 +187,7 @@ def _changes(
     newer = {image_id for image_id, each in stored.items() if each.revision > snapshot.upstream.revision}
     live = {id_: each.image for id_, each in stored.items() if id_ not in newer and not each.is_tombstone}
     images = [
-        _merge(image, _image_of(stored, image.id), snapshot.upstream, clock)
+        _merge(image, stored.get(image.id), snapshot.upstream, clock)
         for image in snapshot.images
         if image.id not in newer
     ]
@@ -199,20 +199,15 @@ def _changes(
     return images, [image for image_id, image in live.items() if image_id not in seen]
 
 
-def _image_of(stored: Mapping[str, ReplicatedImage], image_id: str) -> StoredImage | None:
-    each = stored.get(image_id)
-    return each and each.image
-
-
-def _merge(image: StoredImage, stored: StoredImage | None, upstream: Upstream, clock: Clock) -> StoredImage:
+def _merge(image: StoredImage, stored: ReplicatedImage | None, upstream: Upstream, clock: Clock) -> StoredImage:
     """Return an upstream image whose `updated` is not earlier than that of the stored image.
 
     Recovery from a failed copy counts as a change, although nothing changed upstream.
     """
     if stored is None:
         return image
-    recovered = _has_own_reason(stored, upstream) and not _has_own_reason(image, upstream)
-    return replace(image, updated=max(image.updated, stored.updated, clock.now() if recovered else ""))
+    recovered = _has_own_reason(stored.image, upstream) and not _has_own_reason(image, upstream)
+    return replace(image, updated=max(image.updated, stored.image.updated, clock.now() if recovered else ""))
 
 
 def _with_failure(image: StoredImage, failure: ImageFailure, upstream: Upstream, clock: Clock) -> StoredImage:
