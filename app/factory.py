@@ -62,7 +62,10 @@ def create_app(
     metrics: "Metrics | None" = None,
     overrides: Overrides = NO_OVERRIDES,
 ) -> FlaskApp:
-    """Build the application. Raises CatalogUnavailable if there is no catalog, and KeystoneConfigError."""
+    """Build the application. Raises CatalogUnavailable if there is no catalog, and KeystoneConfigError.
+
+    `on_start` is called in the process that serves, before its first request.
+    """
     contract = contract or Contract.load(secured=settings.auth != "none")
     reads = ReadExecutor(overrides.engine or open_catalog(settings.catalog), settings.query_timeout)
     reads.engine.connect()

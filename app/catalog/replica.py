@@ -162,7 +162,10 @@ def _next_mark(upstream: Upstream, clock: Clock) -> SyncMark:
 
 
 def _claim_catalog(transaction: Transaction, name: str, upstream: Upstream, sample_ids: Collection[str]) -> Upstream:
-    """Turn the catalog into a replica, or check that it replicates this upstream. Return what it records of it."""
+    """Turn the catalog into a replica, or check that it replicates this upstream with the same or narrower access.
+
+    Return the upstream as the catalog has it now.
+    """
     current = transaction.upstream()
     if current is None:
         stored = transaction.replicated_images(None)

@@ -32,7 +32,8 @@ def track(  # noqa: PLR0913 each is an option
 
     Elsewhere, a line every ten seconds shows it if `lines` are wanted.
     """
-    with _bar(label, total) if sys.stderr.isatty() else _lines(label, clock, wanted=lines) as advance:
+    shown = _bar(label, total) if sys.stderr.isatty() else _lines(label, clock, wanted=lines)
+    with shown as advance:
         pending = 0
         for item in items:
             yield item

@@ -60,7 +60,7 @@ def serve(settings: Settings, *, bind: str | None, workers: int | None, sample: 
 def check_auth(settings: Settings, address: str, *, insecure: bool) -> None:
     """Raise an error if others can connect without authentication, unless that is intended.
 
-    Raises one, too, if Keystone rejects the credentials.
+    Raise an error, too, if Keystone rejects the credentials.
     """
     if settings.auth == "none" and not (insecure or is_local(address)):
         raise click.ClickException(
@@ -158,7 +158,7 @@ def import_server() -> "type[Server]":
 
 
 def _prepare_imports() -> None:
-    """Prepare the import of Connexion, which imports httpx, and Starlette's test client."""
+    """Prepare the import of Connexion, which imports httpx and Starlette's test client."""
     # Prevents httpx from importing its command, which would take 3 MB and 30 ms.
     sys.modules.setdefault("httpx._main", None)  # type: ignore[arg-type]
     # The test client recommends an HTTP client that Connexion does not install.

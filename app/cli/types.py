@@ -1,4 +1,4 @@
-"""Types of the commands' parameters, which are functions, and the check for optional dependencies."""
+"""Functions that are the types of the commands' parameters, and the check for optional dependencies."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -49,6 +49,7 @@ def parse_base_url(value: str) -> str:
 
 def read_token(value: str) -> str:
     """Return a token, which may have to be read: from @FILE, or - for standard input. No message contains it."""
+    # After a ValueError, click would show the value, which may be the token.
     if value == "-" or value.startswith("@"):
         try:
             with click.open_file(value.removeprefix("@")) as file:

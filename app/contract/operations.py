@@ -57,7 +57,7 @@ class Operation:
         self.path, self.query = parameters["path"], parameters["query"]
         self._defaults = {n: each.schema["default"] for n, each in self.query.items() if "default" in each.schema}
         self._body_schema = _json_schema(definition["requestBody"]) if "requestBody" in definition else None
-        self.body = compile_schema(self._body_schema) if self._body_schema else None
+        self._body = compile_schema(self._body_schema) if self._body_schema else None
         self.responses = {status: compile_schema(schema) for status, schema in response_schemas(definition)}
 
     def parse_path(self, texts: Mapping[str, str]) -> dict[str, str | int]:
@@ -91,7 +91,7 @@ class Operation:
             document = orjson.loads(body)
         except orjson.JSONDecodeError as reason:
             raise InvalidBody(f"it is not JSON: {reason}") from None
-        error = self.body and first_error(self.body, document, self._body_schema)
+        error = self._body and first_error(self._body, document, self._body_schema)
         if error:
             raise InvalidBody(error)
         return document

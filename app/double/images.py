@@ -12,8 +12,8 @@ from app.catalog.models import JsonObject, StoredImage
 from app.double.clock import AdjustableClock
 
 
-def stated_fields(image: JsonObject, from_glance: GlanceConverter, *, strict: bool) -> JsonObject:
-    """Return the fields of an image that image files have.
+def known_fields(image: JsonObject, from_glance: GlanceConverter, *, strict: bool) -> JsonObject:
+    """Return those fields of an image that image files can have.
 
     With `strict`, another field raises InvalidImageFile; otherwise it is left out.
     """

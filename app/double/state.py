@@ -15,7 +15,7 @@ from app.contract.document import Contract
 from app.double.clock import AdjustableClock
 from app.double.delays import Delays
 from app.double.failures import FailurePlan
-from app.double.images import complete_image, stated_fields
+from app.double.images import complete_image, known_fields
 from app.double.requests import RecordedRequest
 from app.errors import InvalidBody
 from app.timestamps import format_utc
@@ -60,7 +60,7 @@ class Double:
         with self._engine.transaction(timeout=WRITER_TIMEOUT) as transaction:
             for index, image in enumerate(images):
                 try:
-                    fields = stated_fields(image, from_glance, strict=strict)
+                    fields = known_fields(image, from_glance, strict=strict)
                     stored = complete_image(transaction, fields, self._numbers, self.clock)
                 except InvalidImageFile as error:
                     raise InvalidBody(f"images[{index}]: {error}") from None

@@ -8,6 +8,8 @@ from connexion.lifecycle import ConnexionRequest
 from app.auth.base import Authenticator
 from app.context import RequestContext
 
+SecurityCheck = Callable[[ConnexionRequest], Awaitable[dict[str, Any]]]
+
 
 class TokenSecurityHandler:
     """Authenticates requests, and requires that the token is valid for the project in the path."""
@@ -15,7 +17,7 @@ class TokenSecurityHandler:
     def __init__(self, authenticator: Authenticator) -> None:
         self._authenticator = authenticator
 
-    def get_fn(self, _scheme: dict[str, Any], _scopes: list[str]) -> Callable[..., Awaitable[dict[str, Any]]]:
+    def get_fn(self, _scheme: dict[str, Any], _scopes: list[str]) -> SecurityCheck:
         """Return the check of an operation. It raises what `authenticate` raises, and ProjectMismatch."""
         return self._check
 

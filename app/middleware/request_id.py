@@ -15,7 +15,7 @@ NO_SNIFFING = (b"x-content-type-options", b"nosniff")  # browsers must not guess
 
 
 def request_ids() -> Iterator[str]:
-    """Yield request ids in the form that OpenStack's services use, which is that of a random UUID.
+    """Yield request ids, to a single thread, in the form that OpenStack's services use, which is that of a random UUID.
 
     The ids need not be unpredictable: incrementing the last part of one random UUID costs a fraction of a uuid4.
     """

@@ -101,7 +101,10 @@ class Sessions:
 
     @contextmanager
     def any_session(self) -> Iterator[Connection]:
-        """Read in the session that holds the lock of the mirror, in one of the pool for requests, or in a new one."""
+        """Execute the block in the session that holds the mirror's lock, in one of the pool, or in a new one.
+
+        Raises MirrorLockLost, and what `read` and `open_snapshot` raise.
+        """
         with translate_errors(self.name):
             if self._lock_connection is not None:
                 with self._locked_session() as connection:

@@ -50,7 +50,7 @@ class VersionReader:
         """Set the name of the catalog in messages, and the timeout of a query in seconds.
 
         `connect` opens a connection, prepares the query on it, and raises CatalogUnavailable; it runs in a thread.
-        Each new connection starts a generation of the pool; an outage suspends it.
+        Each new connection starts a generation of the pool; an outage suspends the pool.
         """
         self._name = name
         self._connect = connect

@@ -9,11 +9,12 @@ from sqlite_utils import Database
 from app.catalog.check import compare_derived
 from app.catalog.engine import SchemaState
 from app.catalog.inspection import Finding
-from app.catalog.sqlite.database import catalog_files, open_reader, require_catalog, translate_errors
+from app.catalog.sqlite.database import MIRROR_LOCK, STATUS, beside, open_reader, require_catalog, translate_errors
 
 _MAX_PROBLEMS = 10  # of the file's structure
 _READABLE, _WRITABLE = 0o044, 0o022  # by other users: the group, and others
 _FOLDER_WRITABLE = 0o002  # by others; many systems give each user a group, and let it write to new folders
+_LASTING = ("", "-wal", "-shm", STATUS, MIRROR_LOCK)  # suffixes of files that exist for more than a moment
 
 _RESTORE = 'restore a backup (README, "Backup and restore")'
 
@@ -67,7 +68,7 @@ def _count_surplus(db: Database, query: str, other: str) -> int:
 def _permissions(db: Database, path: Path) -> Iterator[Finding]:
     (holds_secrets,) = db.execute(_HOLDS_SECRETS).fetchone()
     path = path.resolve()
-    files = [file for file in catalog_files(path) if file.exists()]
+    files = [file for suffix in _LASTING if (file := beside(path, suffix)).exists()]
     writable = [str(file) for file in files if file.stat().st_mode & _WRITABLE]
     readable = [str(file) for file in files if file.stat().st_mode & _READABLE]
     if writable:

@@ -177,12 +177,12 @@ def error_name(error: BaseException | None) -> str:
 
 
 def beside(path: Path, suffix: str) -> Path:
-    """Return the path of the file beside a database whose name has the suffix in addition."""
+    """Return the path of a file beside a database: its name, followed by the suffix."""
     return path.with_name(f"{path.name}{suffix}")
 
 
 def catalog_files(path: Path) -> list[Path]:
-    """Return the paths of a database and of all files that can be beside it, which symbolic links do not change."""
+    """Return the paths of a database and of all files that can be beside it; the same for all symbolic links to it."""
     return [beside(path.resolve(), suffix) for suffix in ("", *SQLITE_SUFFIXES, STATUS, NEW_STATUS, MIRROR_LOCK)]
 
 
