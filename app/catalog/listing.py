@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 EVERYONE = "/"  # the audience of public images: stands for a project, of which it cannot be the id
 
+# The most matches of an ordered condition that are counted. They need no sorting, and scanning one takes as long as
+# counting it: counting up to 25 000 would prolong the slowest queries of 400 000 images by 2 ms.
+_MAX_ORDERED = 5_000
+
 # The path of a URI reference (RFC 3986, appendix B). Python's urlsplit rejects some references that the RFC allows.
 _URI_PATH = re.compile(r"(?:[^:/?#]+:)?(?://[^/?#]*)?([^?#]*)")
 
@@ -144,13 +148,21 @@ def _choose_driving(
     fewest = dict.fromkeys(partitions, limit)
     # All partitions have conditions for the same filters, in the same order.
     for conditions in zip(*map(_conditions_to_count, partitions.values()), strict=True):
-        probes = list(map(Probe, partitions, conditions, fewest.values()))
+        bounds = [
+            _bound(condition, fewest[each], limit) for each, condition in zip(partitions, conditions, strict=True)
+        ]
+        probes = list(map(Probe, partitions, conditions, bounds))
         for (partition, condition, at_most), count in zip(probes, snapshot.count(probes), strict=True):
             if count < at_most:
                 driving[partition], fewest[partition] = condition, count
     # Partitions in which a filter finds nothing are not scanned. For recent changes, these are most: this saves 7 % of
     # an uncached response of 7 images. With a limit of 0, nothing was counted.
     return {partition: each for partition, each in driving.items() if fewest[partition] or not limit}
+
+
+def _bound(condition: Condition, fewest: int, limit: int) -> int:
+    """Return how many matches of a condition are counted at most: only fewer change the plan."""
+    return min(fewest, _MAX_ORDERED) if condition.is_ordered and fewest == limit else fewest
 
 
 def _is_ordered(condition: Condition) -> bool:
