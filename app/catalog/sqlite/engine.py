@@ -19,8 +19,7 @@ from app.catalog.sqlite import database, sync_status
 from app.catalog.sqlite.backup import BACKUP_STEP, copy_to_memory, restore_backup, write_backup
 from app.catalog.sqlite.check import find_problems
 from app.catalog.sqlite.info import find_users, read_info
-from app.catalog.sqlite.limits import ReadLimits
-from app.catalog.sqlite.reader import SQLiteSnapshot
+from app.catalog.sqlite.reader import ReadLimits, SQLiteSnapshot
 from app.catalog.sqlite.version import LOOP_LOCK_TIMEOUT, VersionReader
 from app.catalog.sqlite.writer import BATCH_SIZE, SQLiteTransaction
 

@@ -1,5 +1,7 @@
-"""Reads of one state of the catalog."""
+"""Reads of one state of the catalog, and their limits."""
 
+import math
+import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import fields
 
@@ -21,7 +23,6 @@ from app.catalog.models import (
     Version,
     dump_json,
 )
-from app.catalog.sqlite.limits import ReadLimits
 from app.catalog.sqlite.migrations import MIGRATIONS, migration_names
 from app.catalog.sqlite.rows import require_types, to_image, to_record, to_token_with_hash, to_upstream
 from app.catalog.sqlite.scans import count_query, page_query
@@ -73,6 +74,26 @@ GROUP BY status, visibility, is_tombstone ORDER BY count DESC, status, visibilit
 """  # noqa: S608 no user input
 _TOKENS = f"SELECT {', '.join(Token._fields)}, hash FROM tokens ORDER BY created, id"  # noqa: S608 no user input
 _TOKEN = f"SELECT {', '.join(Token._fields)}, hash FROM tokens WHERE id = ?"  # noqa: S608 no user input
+
+
+class ReadLimits:
+    """The limits of a thread's reads, which its connection checks during a query.
+
+    It has no reference to the connection, which refers to it: the connection would never be closed.
+    """
+
+    deadline = math.inf  # on the monotonic clock
+    cpu_deadline = math.inf  # on the clock of the thread's CPU time
+    max_images = math.inf  # of a page
+
+    @property
+    def are_for_event_loop(self) -> bool:
+        """Whether a read that exceeds them is repeated in a thread: only on the event loop, CPU time is limited."""
+        return self.cpu_deadline < math.inf
+
+    def are_exceeded(self) -> bool:
+        """Return whether a deadline has passed."""
+        return time.thread_time() > self.cpu_deadline or time.monotonic() > self.deadline
 
 
 class SQLiteSnapshot:
